@@ -1,0 +1,222 @@
+//! Docker's `config.json`: `auths`, `credHelpers`, `credsStore`, looked up as docker does.
+//!
+//! **Invariant:** reads, and never writes; an error shows positions and names, never a value of the file or what a
+//! helper wrote when it succeeded. Sources: `cli/config/configfile/file.go` and `cli/config/credentials/*.go` of
+//! docker/cli, `client/client.go` of docker-credential-helpers. `DOCKER_AUTH_CONFIG` and the desktop key rings that
+//! docker finds on its own are deliberately not looked at.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::{Credentials, Secret};
+use crate::failure::{Explain, Failure, Kind};
+
+/// How docker files Docker Hub's credentials.
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+/// The user name that marks an identity token in a credential helper's answer.
+const TOKEN_USER: &str = "<token>";
+/// What a credential helper prints when it has nothing for a host.
+const NOT_FOUND: &str = "credentials not found in native keychain";
+/// A helper that asks a cloud for a token takes seconds; one that waits for a person waits forever.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The parts of docker's configuration that are about credentials.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct DockerConfig {
+    auths: Option<BTreeMap<String, Login>>,
+    #[serde(rename = "credHelpers")]
+    helpers: Option<BTreeMap<String, String>>,
+    #[serde(rename = "credsStore")]
+    store: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Login {
+    username: Option<String>,
+    password: Option<Secret>,
+    auth: Option<Secret>,
+    identitytoken: Option<Secret>,
+}
+
+/// Where the configuration sends us for a host.
+#[derive(Debug)]
+enum Place<'a> {
+    Helper { name: &'a str, server: String },
+    File(&'a Login),
+    Nowhere,
+}
+
+#[derive(Deserialize)]
+struct HelperAnswer {
+    #[serde(rename = "Username", default)]
+    username: String,
+    #[serde(rename = "Secret", default)]
+    secret: Secret,
+}
+
+impl DockerConfig {
+    /// Reads `config.json` in `folder`; a missing file is an empty configuration.
+    pub(super) async fn read(folder: &Path) -> anyhow::Result<DockerConfig> {
+        let path = folder.join("config.json");
+        let what = format!("could not read docker's configuration {}", path.display());
+        let hint = "repair the file, or point DOCKER_CONFIG at another folder";
+        match tokio::fs::read(&path).await {
+            Ok(bytes) => DockerConfig::parse(&bytes).explain(Kind::Environment, what, hint),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(DockerConfig::default()),
+            Err(error) => Err(error).explain(Kind::Environment, what, hint),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> anyhow::Result<DockerConfig> {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(DockerConfig::default());
+        }
+        // serde_json's own message may quote a value of the file.
+        serde_json::from_slice(bytes).map_err(|error| {
+            anyhow::anyhow!("it is not a docker configuration: line {}, column {}", error.line(), error.column())
+        })
+    }
+
+    /// The credentials for `host`, or `None` when nothing is configured for it.
+    pub(super) async fn credentials(&self, host: &str) -> anyhow::Result<Option<Credentials>> {
+        match self.place(host) {
+            Place::Helper { name, server } => {
+                let program = format!("docker-credential-{name}");
+                if name.contains('/') {
+                    return Err(Failure::new(
+                        Kind::Environment,
+                        format!("docker's configuration names a credential helper `{name}`, which is a path"),
+                        "write the part after `docker-credential-` in credHelpers or credsStore",
+                    ));
+                }
+                ask(Command::new(&program), &program, &server).await
+            }
+            Place::File(login) => login.credentials(host),
+            Place::Nowhere => Ok(None),
+        }
+    }
+
+    fn place(&self, host: &str) -> Place<'_> {
+        let hub = is_hub(host);
+        let server = if hub { HUB_KEY.to_owned() } else { host.to_owned() };
+        let named = self.helpers.iter().flatten().find(|(key, _)| **key == server).map(|(_, name)| name);
+        if let Some(name) = named.or(self.store.as_ref()).filter(|name| !name.is_empty()) {
+            return Place::Helper { name, server };
+        }
+        let entries = || self.auths.iter().flatten();
+        let exact = entries().find(|(key, _)| **key == server);
+        let same_host = |key: &str| if hub { is_hub(host_of(key)) } else { host_of(key) == host };
+        match exact.or_else(|| entries().find(|(key, _)| same_host(key))) {
+            Some((_, login)) => Place::File(login),
+            None => Place::Nowhere,
+        }
+    }
+}
+
+impl Login {
+    fn credentials(&self, host: &str) -> anyhow::Result<Option<Credentials>> {
+        if let Some(token) = self.identitytoken.as_ref().filter(|token| !token.is_empty()) {
+            return Ok(Some(Credentials { username: String::new(), password: token.clone() }));
+        }
+        if let Some(auth) = self.auth.as_ref().filter(|auth| !auth.is_empty()) {
+            let found = decode_auth(auth.reveal()).ok_or_else(|| {
+                Failure::new(
+                    Kind::Environment,
+                    format!("docker's configuration has an `auth` for {host} that is not base64 of USER:PASSWORD"),
+                    format!("run `docker login {host}` again"),
+                )
+            })?;
+            return Ok(Some(found));
+        }
+        match (&self.username, &self.password) {
+            (Some(username), Some(password)) if !username.is_empty() && !password.is_empty() => {
+                Ok(Some(Credentials { username: username.clone(), password: password.clone() }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// `USER:PASSWORD` out of base64, as docker and ECR write it.
+pub(super) fn decode_auth(auth: &str) -> Option<Credentials> {
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let decoded = GeneralPurpose::new(&STANDARD, lenient).decode(auth.trim()).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (username, password) = text.split_once(':')?;
+    let password = Secret::new(password.trim_matches('\0'));
+    (!username.is_empty()).then(|| Credentials { username: username.to_owned(), password })
+}
+
+/// Docker Hub under any of its names.
+fn is_hub(host: &str) -> bool {
+    matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io")
+}
+
+/// The host of a key that may be a URL, as docker converts the keys of old configurations.
+fn host_of(key: &str) -> &str {
+    let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
+    rest.split_once('/').map_or(rest, |(host, _)| host)
+}
+
+/// Runs a credential helper: `get`, the server's address on its standard input, JSON on its standard output.
+async fn ask(mut command: Command, program: &str, server: &str) -> anyhow::Result<Option<Credentials>> {
+    let what = format!("could not get credentials for {server} from {program}");
+    let hint = format!("run `echo {server} | {program} get` and repair what it says");
+    let spawned = command
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = spawned.explain(
+        Kind::Environment,
+        format!("could not start {program}, the credential helper docker's configuration names for {server}"),
+        format!("install {program} into PATH, or remove it from credHelpers and credsStore"),
+    )?;
+    let talk = async {
+        if let Some(mut stdin) = child.stdin.take() {
+            // A helper that does not read its input closes the pipe; its answer counts all the same.
+            let _ = stdin.write_all(server.as_bytes()).await;
+        }
+        child.wait_with_output().await
+    };
+    let output = match tokio::time::timeout(HELPER_TIMEOUT, talk).await {
+        Ok(output) => output.explain(Kind::Environment, what.as_str(), hint.as_str())?,
+        Err(_) => {
+            let what = format!("{what}: no answer within {} seconds", HELPER_TIMEOUT.as_secs());
+            return Err(Failure::new(Kind::Environment, what, hint));
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        if said.trim() == NOT_FOUND {
+            return Ok(None);
+        }
+        let complaint = format!("{} {}", said.trim(), String::from_utf8_lossy(&output.stderr).trim());
+        let complaint: String = complaint.trim().chars().take(300).collect();
+        return Err(Failure::new(Kind::Environment, format!("{what}: {} ({complaint})", output.status), hint));
+    }
+    let Ok(answer) = serde_json::from_slice::<HelperAnswer>(&output.stdout) else {
+        let what = format!("{what}: its answer is not the JSON of a credential helper");
+        return Err(Failure::new(Kind::Environment, what, hint));
+    };
+    if answer.secret.is_empty() {
+        return Ok(None);
+    }
+    let username = if answer.username == TOKEN_USER { String::new() } else { answer.username };
+    Ok(Some(Credentials { username, password: answer.secret }))
+}
+
+#[cfg(test)]
+#[path = "docker_config_tests.rs"]
+mod tests;

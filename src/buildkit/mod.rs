@@ -1,0 +1,18 @@
+//! A running builder, and what we have it do.
+//!
+//! The generated protocol types stay in here. This part knows no terminal: it emits events.
+
+mod address;
+mod connect;
+mod records;
+mod session;
+mod solve;
+
+pub(crate) use address::{ADDRESS_FORMS, Address};
+pub(crate) use connect::{Builder, Spawn, Wanted, is_stand_in, stand_in};
+pub(crate) use records::{RecordInUse, in_use};
+pub(crate) use session::{Agents, Local, PermissionRule, Secrets, Services, Session, SessionId, SessionPlan};
+pub(crate) use solve::{
+    Account, Accounts, Graph, Import, Ledger, Node, Operation, Order, Patience, Question, Request, Setting, ask,
+    blames_surroundings, frontend_image, is_lost, materialize, unless_cancelled,
+};

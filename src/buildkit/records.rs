@@ -1,0 +1,45 @@
+//! Which of BuildKit's cache records are in use right now: while the results of a run are held, that is exactly
+//! what the run opened, with everything below it.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{DiskUsageRequest, PruneRequest};
+use tonic::transport::Channel;
+
+use super::solve::MAX_MESSAGE_BYTES;
+
+/// BuildKit measures records it has not measured yet, so this may take a while on a large cache.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A record in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecordInUse {
+    /// Its id, as the state root's databases have it.
+    pub(crate) id: String,
+    /// `regular`, `frontend`, `source.local`, …
+    pub(crate) record_type: String,
+}
+
+/// Has BuildKit forget what nothing refers to, such as the remains of downloads that cannot be completed. Asking it to
+/// prune a record that does not exist does that and nothing else.
+pub(super) async fn collect_garbage(channel: &Channel) -> anyhow::Result<()> {
+    let mut control = ControlClient::new(channel.clone());
+    let request = PruneRequest { filter: vec!["id==none".into()], ..Default::default() };
+    let mut pruned = control.prune(request).await.context("removing the remains of downloads")?.into_inner();
+    while pruned.message().await.context("removing the remains of downloads")?.is_some() {}
+    Ok(())
+}
+
+/// The immutable records that are in use.
+pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>> {
+    let mut control = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let request = DiskUsageRequest { filter: vec!["inuse".into()], ..Default::default() };
+    let usage = tokio::time::timeout(TIMEOUT, control.disk_usage(request)).await;
+    let usage = usage.context("BuildKit did not list its records in time")?.context("listing BuildKit's records")?;
+    let records = usage.into_inner().record.into_iter().filter(|record| !record.mutable && record.in_use);
+    // The state of a directory of ours at this moment: a later transfer replaces it, and nobody builds on it.
+    let records = records.filter(|record| !record.description.starts_with("local source for "));
+    Ok(records.map(|record| RecordInUse { id: record.id, record_type: record.record_type }).collect())
+}

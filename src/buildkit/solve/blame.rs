@@ -1,0 +1,67 @@
+//! Whose fault it is that BuildKit could not do something, as far as its words tell: it has no codes for that.
+
+use tonic::{Code, Status};
+
+/// What BuildKit, containerd and Go say when a registry, the network or the disk failed, rather than the build.
+const SURROUNDINGS: [&str; 20] = [
+    "no space left on device",
+    "read-only file system",
+    "input/output error",
+    "unexpected status",
+    "failed to do request",
+    "connection refused",
+    "connection reset",
+    "no such host",
+    "i/o timeout",
+    "TLS handshake",
+    "deadline exceeded",
+    "unexpected EOF",
+    "broken pipe",
+    "certificate",
+    "failed to authorize",
+    "failed to fetch oauth token",
+    "could not fetch content descriptor",
+    "failed commit on ref",
+    "unexpected commit digest",
+    "failed to resolve source metadata",
+];
+
+/// Whether a text blames a registry, the network or the disk.
+pub(crate) fn blames_surroundings(text: &str) -> bool {
+    // A failed command is quoted whole, and may say anything.
+    !text.contains("did not complete successfully") && SURROUNDINGS.iter().any(|words| text.contains(words))
+}
+
+/// Whether an error's text, or the code BuildKit gave, blames a registry, the network or the disk.
+pub(crate) fn is_surroundings(error: &anyhow::Error) -> bool {
+    let codes = [Code::ResourceExhausted, Code::DeadlineExceeded, Code::PermissionDenied, Code::Unauthenticated];
+    let status = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<Status>().is_some_and(|status| codes.contains(&status.code()))
+    };
+    error.chain().any(status) || blames_surroundings(&format!("{error:#}"))
+}
+
+/// Whether what was downloaded is not what was asked for. BuildKit keeps it, and goes on from its end the next time.
+pub(crate) fn is_spoilt_download(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("unexpected commit")
+}
+
+/// Whether it was the builder itself that went away, whatever it was asked for.
+pub(crate) fn is_lost(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| match cause.downcast_ref::<Status>() {
+        Some(status) => status.code() == Code::Unavailable || std::error::Error::source(status).is_some(),
+        None => cause.is::<tonic::transport::Error>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_the_dockerfiles_fault() {
+        let full = anyhow::Error::new(Status::resource_exhausted("write /x: no space left on device"));
+        let wrong = anyhow::Error::new(Status::unknown("dockerfile parse error on line 1: unknown instruction: FORM"));
+        assert_eq!((is_surroundings(&full), is_surroundings(&wrong)), (true, false));
+    }
+}

@@ -1,0 +1,98 @@
+//! Asking the Dockerfile frontend what a target is made of: its definitions, before anything is built.
+
+use std::collections::HashMap;
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bollard_buildkit_proto::pb;
+
+use super::blame::{is_lost, is_surroundings};
+use super::request::{Build, Setting};
+use crate::failure::{Explain, Failure, Kind};
+
+/// The frontend that is built into every BuildKit. It hands over to another one when the Dockerfile's
+/// `# syntax=` line names one.
+const FRONTEND: &str = "dockerfile.v0";
+const IMAGE_CONFIG: &str = "containerimage.config";
+
+/// A target to ask about.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    /// The target's name.
+    pub(crate) target: String,
+    /// FrontendOpt.
+    pub(crate) options: HashMap<String, String>,
+    /// Contexts that are results of earlier targets: (context name, target name).
+    pub(crate) inputs: Vec<(String, String)>,
+    /// The session that serves its directories.
+    pub(crate) session: String,
+}
+
+/// What a target is made of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    /// One definition per platform; none for a result that is `scratch`.
+    pub(crate) definitions: Vec<pb::Definition>,
+    config: Option<Vec<u8>>,
+}
+
+/// Asks about the targets in their order; each may take results of those before it as contexts.
+///
+/// # Errors
+/// When a frontend refuses: a syntax error, an unknown stage, a base image that cannot be resolved.
+pub(crate) async fn ask(setting: &Setting, questions: &[Question]) -> anyhow::Result<Vec<Answer>> {
+    let mut answers: Vec<Answer> = Vec::new();
+    for question in questions {
+        let mut options = question.options.clone();
+        let mut inputs = HashMap::new();
+        for (context, target) in &question.inputs {
+            let position = questions.iter().position(|other| other.target == *target);
+            let answer = position
+                .and_then(|position| answers.get(position))
+                .with_context(|| format!("target `{target}` does not come before `{}`", question.target))?;
+            let definition = answer.definitions.first().cloned().unwrap_or_default();
+            inputs.insert(context.clone(), sendable(definition));
+            if let Some(config) = &answer.config {
+                let metadata = HashMap::from([(IMAGE_CONFIG, STANDARD.encode(config))]);
+                options.insert(format!("input-metadata:{context}"), serde_json::to_string(&metadata)?);
+            }
+        }
+        let answer = ask_one(setting, question, options, inputs).await;
+        let what = format!("could not make the build graph of target `{}`", question.target);
+        answers.push(match answer {
+            Err(error) if is_lost(&error) => return Err(error.context(what)),
+            Err(error) if is_surroundings(&error) => {
+                let hint = "check the registries of the base images, the credentials and the disk, then run it again";
+                return Err(Failure::because(error, Kind::Environment, what, hint));
+            }
+            answer => answer.explain(
+                Kind::Build,
+                what,
+                "correct the Dockerfile or the build flags; `docker buildx build --call check` tells more",
+            )?,
+        });
+    }
+    Ok(answers)
+}
+
+/// A definition without its empty parts and without what it was made from, which changes no cache key. An empty message
+/// in a map goes over the wire as an absent one, and BuildKit makes a null pointer of that.
+fn sendable(mut definition: pb::Definition) -> pb::Definition {
+    definition.source = None;
+    definition.metadata.retain(|_, metadata| *metadata != pb::OpMetadata::default());
+    definition
+}
+
+async fn ask_one(
+    setting: &Setting,
+    question: &Question,
+    options: HashMap<String, String>,
+    inputs: HashMap<String, pb::Definition>,
+) -> anyhow::Result<Answer> {
+    let build = Build::start(setting, &question.session).await?;
+    let (results, mut metadata) = build.frontend(FRONTEND, options, inputs).await?;
+    build.finish().await?;
+    let definitions = results.into_iter().filter_map(|result| result.definition).collect();
+    Ok(Answer { definitions, config: metadata.remove(IMAGE_CONFIG) })
+}

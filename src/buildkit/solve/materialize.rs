@@ -1,0 +1,248 @@
+//! Opens every result of a graph, so that BuildKit fetches and unpacks every layer of it.
+//!
+//! One build finds results in the donors' caches, or makes them: this fetches no layer that nothing has to run on. It
+//! stays, and its results with it, while several other builds ask for the same results and open them: opening is what
+//! fetches and unpacks, and BuildKit opens only one result of a build at a time. Chain tips go first; opening a tip
+//! opens its whole chain.
+//!
+//! **Invariant:** only one build imports. Two builds that import the same cache each have keys of their own for it, and
+//! a vertex that both have is known by the keys of one: the other then misses what is built on it, and runs it.
+//! What fails is asked for again; downloads resume where they broke off.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use bollard_buildkit_proto::pb;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::blame::{is_lost, is_spoilt_download};
+use super::progress::Alarm;
+use super::request::{Build, Import, Setting};
+use crate::buildkit::records::collect_garbage;
+use crate::event::{Event, Events};
+use crate::failure::{Failure, Kind};
+use crate::retry;
+
+/// Results that are opened at the same time, each in a build of its own. More lanes only compete for the same
+/// connections and disks.
+const LANES: usize = 8;
+/// A step that has been running for this long is running; BuildKit also tells of steps it starts and drops at once.
+const STEADY: Duration = Duration::from_millis(200);
+/// Results that are looked for at the same time.
+const FOUND_TOGETHER: usize = 16;
+
+/// One result to open.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    /// As the person sees it.
+    pub(crate) name: String,
+    /// What asks for it.
+    pub(crate) definition: pb::Definition,
+}
+
+/// How patient [`materialize`] is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// How often it asks in all.
+    pub(crate) attempts: u32,
+    /// No progress for this long ends an attempt.
+    pub(crate) stall: Duration,
+}
+
+/// Everything to open of one target, in the order in which it is opened.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request {
+    /// The session that serves it.
+    pub(crate) session: String,
+    /// The caches its steps may be found in.
+    pub(crate) imports: Vec<Import>,
+    /// A result that nothing has to run for, looked for first: so an import that fails is known before any step
+    /// could run for want of it.
+    pub(crate) first: Option<Order>,
+    /// The tips of chains.
+    pub(crate) tips: Vec<Order>,
+    /// Images that something is built on.
+    pub(crate) images: Vec<Order>,
+    /// What lies in the middle of chains.
+    pub(crate) middles: Vec<Order>,
+}
+
+impl Request {
+    /// How many results there are.
+    pub(crate) fn len(&self) -> usize {
+        self.tips.len() + self.images.len() + self.middles.len()
+    }
+
+    /// The same without the middles of chains: BuildKit keeps them when it finds the tips, as far as the donors have
+    /// them. Asking for each by itself makes it go through all below each of them, with a write to disk for each.
+    pub(crate) fn without_middles(self) -> Request {
+        Request { middles: Vec::new(), ..self }
+    }
+
+    /// The same results, with nothing to import.
+    pub(crate) fn without_imports(self) -> Request {
+        Request { imports: Vec::new(), first: None, ..self }
+    }
+}
+
+/// Opens the results. Gives the build that holds them: as long as it runs, BuildKit counts every record that was
+/// opened as in use.
+///
+/// # Errors
+/// A step that failed or was forbidden, an import or a blob that cannot be had after the last attempt.
+pub(crate) async fn materialize(
+    setting: &Setting,
+    request: &Request,
+    patience: Patience,
+    cancel: &CancellationToken,
+    events: &Events,
+) -> anyhow::Result<Build> {
+    events.emit(Event::Planned { results: request.len() });
+    patiently(setting, patience, cancel, events, || open_in_order(setting, request, events)).await
+}
+
+/// One attempt: the tips first, because BuildKit takes long to find what lies in the middle of a chain that is not there.
+async fn open_in_order(setting: &Setting, request: &Request, events: &Events) -> anyhow::Result<Build> {
+    let build = Build::start(setting, &request.session).await?;
+    find_all(&build, request.first.as_slice(), &request.imports).await?;
+    for orders in [&request.tips, &request.images, &request.middles] {
+        find_all(&build, orders, &request.imports).await?;
+        open_all(setting, &request.session, orders, events).await?;
+    }
+    Ok(build)
+}
+
+/// Makes as many attempts as patience allows.
+async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
+    setting: &Setting,
+    patience: Patience,
+    cancel: &CancellationToken,
+    events: &Events,
+    mut attempt_once: impl FnMut() -> F,
+) -> anyhow::Result<T> {
+    let mut attempt = 1;
+    loop {
+        let error = tokio::select! {
+            () = cancel.cancelled() => return Err(interrupted()),
+            alarm = setting.ledger.alarmed() => alarm_error(alarm),
+            seconds = stalled(setting, patience.stall) => {
+                events.emit(Event::Stalled { seconds, attempt });
+                anyhow::anyhow!("nothing moved for {seconds:.0} s")
+            }
+            outcome = attempt_once() => match outcome {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            },
+        };
+        if attempt >= patience.attempts || !worth_another_try(setting, &error) {
+            return Err(error);
+        }
+        events.warn(format!("trying again: {error:#}"));
+        let pause = retry::pause(Duration::from_secs(1 << attempt.min(4)));
+        unless_cancelled(cancel, pause.map(Ok)).await?;
+        if is_spoilt_download(&error) {
+            collect_garbage(&setting.channel).await?;
+        }
+        setting.ledger.calm();
+        attempt += 1;
+    }
+}
+
+/// Finds or makes results in one build, several at a time: BuildKit runs what does not depend on each other together.
+async fn find_all(build: &Build, orders: &[Order], imports: &[Import]) -> anyhow::Result<()> {
+    let find = |order: &Order| {
+        let (definition, name) = (order.definition.clone(), order.name.clone());
+        async move { build.find(definition, imports).await.with_context(|| format!("building {name}")) }
+    };
+    futures::stream::iter(orders).map(find).buffer_unordered(FOUND_TOGETHER).try_collect::<()>().await
+}
+
+/// Opens results in parallel lanes; the first error drops, and so cancels, them all.
+async fn open_all(setting: &Setting, session: &str, orders: &[Order], events: &Events) -> anyhow::Result<()> {
+    let queue = Arc::new(Mutex::new(orders.iter().cloned().collect::<VecDeque<Order>>()));
+    let mut lanes = JoinSet::new();
+    for _ in 0..LANES.min(orders.len()) {
+        lanes.spawn(lane(setting.clone(), session.to_owned(), queue.clone(), events.clone()));
+    }
+    while let Some(ended) = lanes.join_next().await {
+        ended.context("a lane ended")??;
+    }
+    Ok(())
+}
+
+async fn lane(
+    setting: Setting,
+    session: String,
+    queue: Arc<Mutex<VecDeque<Order>>>,
+    events: Events,
+) -> anyhow::Result<()> {
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let build = Build::start(&setting, &session).await?;
+    while let Some(order) = next() {
+        let opened = build.open(order.definition).await;
+        opened.with_context(|| format!("opening {}", order.name))?;
+        setting.ledger.touch();
+        events.emit(Event::Materialized { name: order.name });
+    }
+    build.finish().await
+}
+
+/// Resolves when nothing has moved for `limit`; gives the seconds.
+async fn stalled(setting: &Setting, limit: Duration) -> f64 {
+    let mut tick = tokio::time::interval(Duration::from_millis(200).min(limit));
+    loop {
+        tick.tick().await;
+        setting.ledger.raise_for_running(STEADY);
+        let idle = setting.ledger.idle();
+        if idle >= limit {
+            return idle.as_secs_f64();
+        }
+    }
+}
+
+/// A step that failed, or was not to run, fails again; everything else may have been the network.
+fn worth_another_try(setting: &Setting, error: &anyhow::Error) -> bool {
+    if is_lost(error) || Failure::of(error).is_some_and(|failure| failure.kind != Kind::Environment) {
+        return false;
+    }
+    !setting.ledger.accounts().vertices.values().any(|account| account.ran && account.error.is_some())
+}
+
+fn alarm_error(alarm: Alarm) -> anyhow::Error {
+    match alarm {
+        Alarm::ImportFailed { donor, error } => Failure::new(
+            Kind::Environment,
+            format!("could not import the cache {donor}: {error}"),
+            "check that the cache exists and that the credentials may read it; nothing was run instead",
+        ),
+        Alarm::StepStarted { name } => Failure::new(
+            Kind::NotWarm,
+            format!("no cache has `{name}`, and --on-miss fail forbids to run it"),
+            "compare the build arguments and the commit with those of the build that made the cache",
+        ),
+    }
+}
+
+/// Does the work unless somebody ends the run first.
+///
+/// # Errors
+/// The work's own, and [`interrupted`].
+pub(crate) async fn unless_cancelled<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        () = cancel.cancelled() => Err(interrupted()),
+        outcome = work => outcome,
+    }
+}
+
+/// The error of a run that somebody ended.
+pub(crate) fn interrupted() -> anyhow::Error {
+    Failure::new(Kind::Interrupted, "interrupted", "run the same command again: it goes on where this one stopped")
+}

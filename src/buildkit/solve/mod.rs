@@ -1,0 +1,15 @@
+//! Having BuildKit build: one request, the graph of what it answers, and opening every result of it.
+
+mod blame;
+mod frontend;
+mod graph;
+mod materialize;
+mod progress;
+mod request;
+
+pub(crate) use blame::{blames_surroundings, is_lost};
+pub(crate) use frontend::{Question, ask};
+pub(crate) use graph::{Graph, Node, Operation, frontend_image};
+pub(crate) use materialize::{Order, Patience, Request, materialize, unless_cancelled};
+pub(crate) use progress::{Account, Accounts, Ledger};
+pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};

@@ -1,0 +1,375 @@
+//! What the status streams of a run's builds said, put together: which steps hit, which ran, what was
+//! fetched and unpacked, and whether anything still moves.
+//!
+//! A vertex is told many times, by every build that has it. BuildKit infers CACHED for everything above a hit; it tells
+//! a vertex again, without its inputs, while its lazy result is fetched; and it tells of one that it could not look for
+//! by its content as started and failed at once. So: a step ran when it was started, not cached, with its inputs told,
+//! and did not fail at once; it is a hit when it did not run and was ever told cached.
+//! Source: `solver/jobs.go`, `util/progress/controller`.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bollard_buildkit_proto::google::protobuf::Timestamp;
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    StatusRequest, StatusResponse, Vertex, VertexStatus, control_client::ControlClient,
+};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use crate::event::{Event, Events};
+
+/// Lines of a step's log that are kept for the report.
+const LOG_TAIL_LINES: usize = 20;
+/// A step that was only looked for is over in less.
+const LOOK_SECONDS: f64 = 0.002;
+/// Longer lines are cut.
+const LOG_LINE_BYTES: usize = 2_000;
+
+/// What became of a vertex.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Account {
+    /// As BuildKit shows it.
+    pub(crate) name: String,
+    /// It was executed.
+    pub(crate) ran: bool,
+    /// Some build found it in a cache, or inferred that it must be.
+    pub(crate) cached: bool,
+    /// Its execution was begun, whatever came of it.
+    pub(crate) tried: bool,
+    /// How long its execution took.
+    pub(crate) seconds: f64,
+    /// Its error, unless that is only that somebody cancelled.
+    pub(crate) error: Option<String>,
+    /// The last lines it wrote.
+    pub(crate) log: VecDeque<String>,
+    running: Option<Instant>,
+    announced: bool,
+    told: bool,
+    starts: HashSet<(i64, i32)>,
+}
+
+/// One blob's way here.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Transferred {
+    /// Compressed bytes, as far as told.
+    pub(crate) bytes: u64,
+    /// When it started and ended, by the builder's clock, in seconds.
+    pub(crate) started: f64,
+    /// See `started`; 0 while it is on its way.
+    pub(crate) ended: f64,
+}
+
+impl Transferred {
+    /// Whether it came over the network, as opposed to being there already: that is told as started and ended at once.
+    pub(crate) fn was_fetched(&self) -> bool {
+        self.bytes > 0 && self.ended != self.started
+    }
+}
+
+/// Everything the status streams said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Accounts {
+    /// By vertex digest.
+    pub(crate) vertices: HashMap<String, Account>,
+    /// Blobs that were fetched, by digest.
+    pub(crate) blobs: HashMap<String, Transferred>,
+    /// Layers that were unpacked: blob digest, and whether it is done.
+    pub(crate) extractions: HashMap<String, bool>,
+    /// Cache imports that failed: the donor and BuildKit's words.
+    pub(crate) failed_imports: Vec<(String, String)>,
+    /// Warnings of the frontend.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Accounts {
+    /// Adds what was heard in an earlier round of the same run: what ran then is found now, and ran all the same.
+    pub(crate) fn after(mut self, earlier: Accounts) -> Accounts {
+        for (digest, before) in earlier.vertices {
+            let account = self.vertices.entry(digest).or_default();
+            if before.ran || account.name.is_empty() {
+                *account = before;
+            }
+        }
+        self.blobs.extend(earlier.blobs);
+        self.extractions.extend(earlier.extractions);
+        self
+    }
+}
+
+/// What cannot wait until a build ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// A donor could not be imported: BuildKit would now execute everything.
+    ImportFailed {
+        /// The donor.
+        donor: String,
+        /// BuildKit's words.
+        error: String,
+    },
+    /// A step was started.
+    StepStarted {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Listens to status streams. Clones share what was heard.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    inner: Arc<Mutex<Inner>>,
+    events: Events,
+    alarm: watch::Sender<Option<Alarm>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    accounts: Accounts,
+    moved: Instant,
+    /// Vertices whose execution does work.
+    work: HashSet<String>,
+    forbid_work: bool,
+}
+
+impl Ledger {
+    /// A ledger that nothing was told yet. With `forbid_work`, a step that starts raises [`Alarm::StepStarted`].
+    pub(crate) fn new(events: Events, forbid_work: bool) -> Ledger {
+        let inner = Inner { accounts: Accounts::default(), moved: Instant::now(), work: HashSet::new(), forbid_work };
+        Ledger { inner: Arc::new(Mutex::new(inner)), events, alarm: watch::Sender::new(None) }
+    }
+
+    /// Names the vertices whose execution is work (running, copying), as opposed to fetching.
+    pub(crate) fn expect_work(&self, digests: HashSet<String>) {
+        self.lock().work = digests;
+    }
+
+    /// What was heard so far.
+    pub(crate) fn accounts(&self) -> Accounts {
+        self.lock().accounts.clone()
+    }
+
+    /// Resolves when an alarm was raised; stays raised until [`Ledger::calm`].
+    pub(crate) async fn alarmed(&self) -> Alarm {
+        let mut receiver = self.alarm.subscribe();
+        loop {
+            if let Some(alarm) = receiver.borrow_and_update().clone() {
+                return alarm;
+            }
+            if receiver.changed().await.is_err() {
+                // We hold the sender ourselves, so it is never gone.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Forgets the alarm, before another attempt.
+    pub(crate) fn calm(&self) {
+        self.alarm.send_replace(None);
+        let mut inner = self.lock();
+        inner.moved = Instant::now();
+        // What an abandoned build had under way does not run any more.
+        for account in inner.accounts.vertices.values_mut() {
+            account.running = None;
+        }
+        inner.accounts.extractions.retain(|_, done| *done);
+    }
+
+    /// How long nothing has moved; zero while a step runs or a layer is unpacked, which may take any time.
+    pub(crate) fn idle(&self) -> Duration {
+        let inner = self.lock();
+        let busy = inner.accounts.vertices.values().any(|account| account.running.is_some())
+            || inner.accounts.extractions.values().any(|done| !done);
+        if busy { Duration::ZERO } else { inner.moved.elapsed() }
+    }
+
+    /// Tells of steps that have been running for `steady`, and raises the alarm when they must not.
+    pub(crate) fn raise_for_running(&self, steady: Duration) {
+        let mut inner = self.lock();
+        let Inner { accounts, work, forbid_work, .. } = &mut *inner;
+        for (digest, account) in &mut accounts.vertices {
+            let steady = account.running.is_some_and(|since| since.elapsed() >= steady);
+            if !steady || account.announced || account.name.starts_with("[internal]") {
+                continue;
+            }
+            account.announced = true;
+            self.events.emit(Event::StepRunning { digest: digest.clone(), name: account.name.clone() });
+            if *forbid_work && work.contains(digest) {
+                self.raise(Alarm::StepStarted { name: account.name.clone() });
+            }
+        }
+    }
+
+    /// Says that something moved that no status stream tells.
+    pub(crate) fn touch(&self) {
+        self.lock().moved = Instant::now();
+    }
+
+    /// Reads one build's status stream to its end.
+    pub(crate) async fn follow(self, mut control: ControlClient<Channel>, reference: String) {
+        let Ok(response) = control.status(StatusRequest { r#ref: reference }).await else { return };
+        let mut stream = response.into_inner();
+        // A stream that breaks off says no more; the build's own call tells what happened.
+        while let Ok(Some(message)) = stream.message().await {
+            self.hear(message);
+        }
+    }
+
+    fn hear(&self, message: StatusResponse) {
+        let mut inner = self.lock();
+        for vertex in message.vertexes {
+            self.hear_vertex(&mut inner, vertex);
+        }
+        for status in message.statuses {
+            self.hear_status(&mut inner, status);
+        }
+        for log in message.logs {
+            inner.moved = Instant::now();
+            let account = inner.accounts.vertices.entry(log.vertex.clone()).or_default();
+            for line in String::from_utf8_lossy(&log.msg).lines() {
+                let line: String = line.chars().take(LOG_LINE_BYTES).collect();
+                if account.log.len() == LOG_TAIL_LINES {
+                    account.log.pop_front();
+                }
+                account.log.push_back(line.clone());
+                self.events.emit(Event::StepLog { digest: log.vertex.clone(), line });
+            }
+        }
+        for warning in message.warnings {
+            let text = String::from_utf8_lossy(&warning.short).into_owned();
+            if !inner.accounts.warnings.contains(&text) {
+                inner.accounts.warnings.push(text.clone());
+                self.events.warn(text);
+            }
+        }
+    }
+
+    fn hear_vertex(&self, inner: &mut Inner, vertex: Vertex) {
+        let is_work = inner.work.contains(&vertex.digest);
+        let (work_alone, forbidden) = (is_work && vertex.inputs.is_empty(), is_work && inner.forbid_work);
+        let account = inner.accounts.vertices.entry(vertex.digest.clone()).or_default();
+        if account.name.is_empty() {
+            account.name.clone_from(&vertex.name);
+        }
+        let failed = !vertex.error.is_empty() && !vertex.error.contains("context canceled");
+        if failed {
+            account.error = Some(vertex.error.clone());
+        }
+        let step = !vertex.name.starts_with("[internal]");
+        let mut alarm = None;
+        if vertex.cached {
+            account.cached = true;
+            if step && !account.ran && !account.told && vertex.completed.is_some() {
+                account.told = true;
+                self.events.emit(Event::StepHit { digest: vertex.digest.clone(), name: vertex.name.clone() });
+            }
+        } else if let Some(started) = &vertex.started {
+            let new_start = account.starts.insert((started.seconds, started.nanos));
+            // A vertex with inputs is started only to execute it; one without is started to ask for its
+            // cache key first, which says nothing: work without inputs ran when it was started again.
+            let again = work_alone && account.starts.len() > 1 && !account.cached;
+            let executes = !vertex.inputs.is_empty() || again;
+            if executes && new_start {
+                account.running = Some(Instant::now());
+                account.tried = true;
+            }
+            if let (true, Some(completed)) = (executes && account.running.is_some(), &vertex.completed) {
+                account.running = None;
+                let took = seconds(completed) - seconds(started);
+                // BuildKit tells of a step that could not be looked for by its content, or need not any more, as
+                // one that failed at once.
+                let only_looked = !vertex.error.is_empty() && took < LOOK_SECONDS;
+                if !only_looked {
+                    account.ran = true;
+                    account.seconds = took;
+                    if step {
+                        self.events.emit(Event::StepRan {
+                            digest: vertex.digest.clone(),
+                            name: vertex.name.clone(),
+                            seconds: account.seconds,
+                            error: vertex.error.clone(),
+                        });
+                    }
+                    if forbidden {
+                        alarm = Some(Alarm::StepStarted { name: vertex.name.clone() });
+                    }
+                }
+            }
+        }
+        inner.moved = Instant::now();
+        if let (true, Some(donor)) = (failed, vertex.name.strip_prefix("importing cache manifest from ")) {
+            let (donor, error) = (donor.to_owned(), vertex.error);
+            if !inner.accounts.failed_imports.iter().any(|(known, _)| *known == donor) {
+                inner.accounts.failed_imports.push((donor.clone(), error.clone()));
+                self.events.emit(Event::ImportFailed { donor: donor.clone(), error: error.clone() });
+            }
+            alarm = Some(Alarm::ImportFailed { donor, error });
+        }
+        if let Some(alarm) = alarm {
+            self.raise(alarm);
+        }
+    }
+
+    /// The first alarm stays.
+    fn raise(&self, alarm: Alarm) {
+        self.alarm.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                *current = Some(alarm);
+            }
+            first
+        });
+    }
+
+    fn hear_status(&self, inner: &mut Inner, status: VertexStatus) {
+        let number = |value: i64| u64::try_from(value).unwrap_or(0);
+        if let Some(blob) = status.id.strip_prefix("extracting ") {
+            inner.moved = Instant::now();
+            let done = status.completed.is_some();
+            let known = inner.accounts.extractions.insert(blob.to_owned(), done);
+            let blob = blob.to_owned();
+            match (known, done) {
+                (None, false) => self.events.emit(Event::ExtractionStarted { blob }),
+                (None | Some(false), true) => self.events.emit(Event::ExtractionEnded { blob }),
+                _ => {}
+            }
+        } else if status.id.starts_with("sha256:") {
+            let blob = inner.accounts.blobs.entry(status.id.clone()).or_default();
+            let (bytes, total) = (number(status.current), number(status.total));
+            if blob.started == 0.0 {
+                blob.started = status.started.as_ref().or(status.timestamp.as_ref()).map(seconds).unwrap_or_default();
+            }
+            let advanced = bytes > blob.bytes;
+            blob.bytes = blob.bytes.max(bytes);
+            let arrived = blob.ended == 0.0 && status.completed.is_some();
+            if let (true, Some(completed)) = (arrived, &status.completed) {
+                blob.ended = seconds(completed);
+            }
+            let bytes = blob.bytes;
+            if advanced || arrived {
+                inner.moved = Instant::now();
+                self.events.emit(if arrived {
+                    Event::BlobArrived { blob: status.id, bytes }
+                } else {
+                    Event::BlobAdvanced { blob: status.id, bytes, total }
+                });
+            }
+        } else if let Some(name) = status.id.strip_prefix("transferring ") {
+            inner.moved = Instant::now();
+            if status.completed.is_some() {
+                let name = name.trim_end_matches(':').to_owned();
+                self.events.emit(Event::ContextSent { name, bytes: number(status.current) });
+            }
+        } else {
+            inner.moved = Instant::now();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn seconds(time: &Timestamp) -> f64 {
+    time.seconds as f64 + f64::from(time.nanos) / 1e9
+}

@@ -1,0 +1,218 @@
+//! One gateway build: a `Control.Solve` that stays open while results are asked for and opened.
+//!
+//! BuildKit holds every result of the build until it ends, and opens one result of a build at a time
+//! (since v0.27.0): whoever wants results in parallel starts several builds. Source: `control/gateway`
+//! and `frontend/gateway` of BuildKit.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use anyhow::{Context, bail};
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{self as control, frontend};
+use bollard_buildkit_proto::pb;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::progress::Ledger;
+use crate::buildkit::session::SessionId;
+
+/// Messages of BuildKit may be this large; tonic's own limit is a quarter of it.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// What every build of a run has in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    /// The builder.
+    pub(crate) channel: Channel,
+    /// `network.host` and the like, granted to every build.
+    pub(crate) entitlements: Vec<String>,
+    /// What listens to the builds' status streams.
+    pub(crate) ledger: Ledger,
+}
+
+/// A gateway build that is running. Dropping it cancels it, downloads included.
+#[derive(Debug)]
+pub(crate) struct Build {
+    bridge: LlbBridgeClient<Channel>,
+    id: AsciiMetadataValue,
+    outer: watch::Receiver<Option<Result<(), Status>>>,
+    status: JoinHandle<()>,
+    abort: [AbortHandle; 2],
+}
+
+/// One result of a frontend: a reference to open and how it is made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Solved {
+    /// Its definition; absent when the result is `scratch`.
+    pub(crate) definition: Option<pb::Definition>,
+}
+
+impl Build {
+    /// Starts a build and waits until it takes requests. `session` serves contexts, credentials and secrets.
+    pub(crate) async fn start(setting: &Setting, session: &str) -> anyhow::Result<Build> {
+        let reference = SessionId::random().to_string();
+        let id = AsciiMetadataValue::try_from(reference.as_str()).context("making a build id")?;
+        let control = ControlClient::new(setting.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let request = control::SolveRequest {
+            r#ref: reference.clone(),
+            session: session.to_owned(),
+            entitlements: setting.entitlements.clone(),
+            // Keeps build args out of BuildKit's build history.
+            internal: true,
+            ..Default::default()
+        };
+        let mut solver = control.clone();
+        let (sender, outer) = watch::channel(None);
+        let solve = tokio::spawn(async move {
+            let ended = solver.solve(request).await.map(drop);
+            sender.send_replace(Some(ended));
+        });
+        let status = tokio::spawn(setting.ledger.clone().follow(control, reference));
+        let bridge = LlbBridgeClient::new(setting.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let abort = [solve.abort_handle(), status.abort_handle()];
+        let build = Build { bridge, id, outer, status, abort };
+        let request = build.request(frontend::PingRequest {});
+        let mut bridge = build.bridge.clone();
+        build.alive(async move { bridge.ping(request).await }).await.context("starting a build")?;
+        Ok(build)
+    }
+
+    /// Solves with a frontend (`dockerfile.v0`) and gives its results, one per platform.
+    ///
+    /// # Errors
+    /// When the frontend refuses: a missing Dockerfile, a syntax error, an unknown target.
+    pub(crate) async fn frontend(
+        &self,
+        frontend: &str,
+        options: HashMap<String, String>,
+        inputs: HashMap<String, pb::Definition>,
+    ) -> anyhow::Result<(Vec<Solved>, HashMap<String, Vec<u8>>)> {
+        let request = frontend::SolveRequest {
+            frontend: frontend.to_owned(),
+            frontend_opt: options,
+            frontend_inputs: inputs,
+            allow_result_return: true,
+            allow_result_array_ref: true,
+            ..Default::default()
+        };
+        let result = self.solve(request).await?;
+        let metadata = result.metadata;
+        let solved = |reference: frontend::Ref| Solved { definition: reference.def.filter(|def| !def.def.is_empty()) };
+        let results = match result.result {
+            Some(frontend::result::Result::Ref(reference)) => vec![solved(reference)],
+            Some(frontend::result::Result::Refs(map)) => {
+                let mut refs: Vec<_> = map.refs.into_iter().collect();
+                refs.sort_by(|a, b| a.0.cmp(&b.0));
+                refs.into_iter().map(|(_, reference)| solved(reference)).collect()
+            }
+            None => Vec::new(),
+            Some(_) => bail!("the builder answers without definitions; it is too old"),
+        };
+        Ok((results, metadata))
+    }
+
+    /// Finds the result of a definition in the builder's cache or the `imports`, or makes it. Layers that are found
+    /// stay where they are; the result is held until the build ends.
+    pub(crate) async fn find(&self, definition: pb::Definition, imports: &[Import]) -> anyhow::Result<()> {
+        let cache_imports = imports
+            .iter()
+            .map(|import| frontend::CacheOptionsEntry { r#type: "registry".into(), attrs: import.attributes() })
+            .collect();
+        let request = frontend::SolveRequest {
+            definition: Some(definition),
+            allow_result_return: true,
+            allow_result_array_ref: true,
+            evaluate: true,
+            cache_imports,
+            ..Default::default()
+        };
+        self.solve(request).await.map(drop)
+    }
+
+    /// Asks for the result of a definition and opens it, which fetches and unpacks its whole chain.
+    pub(crate) async fn open(&self, definition: pb::Definition) -> anyhow::Result<()> {
+        let request = frontend::SolveRequest {
+            definition: Some(definition),
+            allow_result_return: true,
+            allow_result_array_ref: true,
+            ..Default::default()
+        };
+        let result = self.solve(request).await?.result;
+        let Some(frontend::result::Result::Ref(reference)) = result else { return Ok(()) };
+        if reference.id.is_empty() {
+            return Ok(());
+        }
+        // BuildKit mounts the result before it looks at the path: the mount is what fetches and unpacks.
+        let request =
+            self.request(frontend::StatFileRequest { r#ref: reference.id, path: "/".into(), ..Default::default() });
+        let mut bridge = self.bridge.clone();
+        self.alive(async move { bridge.stat_file(request).await }).await.map(drop)
+    }
+
+    /// Ends the build well and waits for the last of its status.
+    pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
+        let request =
+            self.request(frontend::ReturnRequest { result: Some(frontend::Result::default()), ..Default::default() });
+        self.bridge.r#return(request).await.context("ending a build")?;
+        let ended = self.outer.wait_for(Option::is_some).await.context("waiting for a build to end")?.clone();
+        ended.transpose().context("ending a build")?;
+        (&mut self.status).await.context("reading the last of a build's status")
+    }
+
+    async fn solve(&self, request: frontend::SolveRequest) -> anyhow::Result<frontend::Result> {
+        let request = self.request(request);
+        let mut bridge = self.bridge.clone();
+        let response = self.alive(async move { bridge.solve(request).await }).await?;
+        Ok(response.into_inner().result.unwrap_or_default())
+    }
+
+    /// A call on the bridge, which fails when the build itself does: the bridge alone may wait for ever.
+    async fn alive<T>(&self, call: impl Future<Output = Result<T, Status>>) -> anyhow::Result<T> {
+        let mut outer = self.outer.clone();
+        tokio::select! {
+            answer = call => Ok(answer?),
+            ended = outer.wait_for(Option::is_some) => match ended.ok().and_then(|ended| ended.clone()) {
+                Some(Err(status)) => Err(status.into()),
+                _ => bail!("the build ended early"),
+            },
+        }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("buildkit-controlapi-buildid", self.id.clone());
+        request
+    }
+}
+
+impl Drop for Build {
+    fn drop(&mut self) {
+        self.abort.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// A registry cache that BuildKit may import from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Import {
+    /// Its canonical reference.
+    pub(crate) reference: String,
+    /// Further attributes, such as `registry.insecure`.
+    pub(crate) extra: Vec<(String, String)>,
+}
+
+impl Import {
+    fn attributes(&self) -> HashMap<String, String> {
+        let mut attributes: HashMap<String, String> = self.extra.iter().cloned().collect();
+        attributes.insert("ref".into(), self.reference.clone());
+        attributes
+    }
+}

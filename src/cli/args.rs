@@ -1,0 +1,295 @@
+//! What was typed: the command line as clap sees it, from which help, completions and the man page come too.
+//!
+//! Values stay text here, because a variable or a settings file may give the same setting; `settings` finds out
+//! what was meant. Every long flag has the variable `CACHEWARM_` + its name, and its name is its key in the file:
+//! nobody keeps that list by hand, and [`command`] writes it into the help.
+
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+
+use super::settings;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "cachewarm", version, about, max_term_width = 110)]
+#[command(after_help = "\
+Settings: a flag wins over its CACHEWARM_* variable, that over cachewarm.toml (keys are the flags' names), that over \
+the default. A list comes whole from the strongest place that gives it; in variables, entries are separated by commas \
+or, when they hold commas themselves, by line breaks.\n\n\
+Exit codes: 0 warm; 2 usage or settings; 3 builder, registry, git or disk; 4 the build failed; 5 not warm; \
+130 interrupted.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a state root warm from registry caches, and prove it.
+    Warm(Box<WarmArgs>),
+    /// Write shell completions to standard output.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the man page to standard output.
+    Man {
+        /// The command the page is about; cachewarm itself when absent.
+        command: Option<String>,
+    },
+}
+
+/// Flags of every command.
+#[derive(Debug, Default, Args)]
+pub(crate) struct GlobalArgs {
+    /// Settings file [default: ./cachewarm.toml if it is there].
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<String>,
+    /// Say more about what is done; twice or three times for more still. CACHEWARM_LOG takes a filter instead.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// No progress, only warnings and errors; the same as --progress quiet.
+    #[arg(short, long, global = true, num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", value_parser = ["true", "false"], hide_possible_values = true)]
+    #[arg(value_name = "BOOL")]
+    pub(crate) quiet: Option<String>,
+}
+
+/// The flags of `warm`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct WarmArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+    #[command(flatten)]
+    pub(crate) donor: DonorArgs,
+    #[command(flatten)]
+    pub(crate) builder: BuilderArgs,
+    #[command(flatten)]
+    pub(crate) behavior: BehaviorArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Where the source comes from.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Source")]
+pub(crate) struct SourceArgs {
+    /// Git repository to clone, https or ssh. A token for https comes from CACHEWARM_GIT_TOKEN or git's helpers.
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) repo: Option<String>,
+    /// Branch, tag or commit of --repo; the remote's HEAD when absent.
+    #[arg(long, value_name = "REV")]
+    pub(crate) rev: Option<String>,
+    /// Check out the submodules of --repo as well.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
+    pub(crate) submodules: Option<String>,
+    /// Build context: a directory, or with --repo a directory of the checkout.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) context: Option<String>,
+}
+
+/// What is built, in docker's spelling.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Build")]
+pub(crate) struct BuildArgs {
+    /// Dockerfile, relative to the current directory, or with --repo to the checkout; Dockerfile in the context when
+    /// absent.
+    #[arg(short, long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<String>,
+    /// Stage to build, the last one when absent; repeat it for several builds of the same source.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Vec<String>,
+    /// Build argument; K alone takes its value from the environment. Repeatable.
+    #[arg(long, value_name = "K[=V]")]
+    pub(crate) build_arg: Vec<String>,
+    /// Platform, such as linux/arm64; the builder's own when absent. Repeatable.
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Vec<String>,
+    /// Further build context: a directory, docker-image://REF or a URL. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) build_context: Vec<String>,
+    /// Build secret: id=ID,src=FILE or id=ID,env=VARIABLE. Repeatable.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) secret: Vec<String>,
+    /// SSH agent for the build; SSH_AUTH_SOCK unless a socket is named. Repeatable.
+    #[arg(long, value_name = "default|ID[=SOCKET]")]
+    pub(crate) ssh: Vec<String>,
+    /// Entry for /etc/hosts of the steps. Repeatable.
+    #[arg(long, value_name = "HOST:ADDRESS")]
+    pub(crate) add_host: Vec<String>,
+    /// Network of the steps.
+    #[arg(long, value_name = "MODE", value_parser = ["default", "none", "host"])]
+    pub(crate) network: Option<String>,
+    /// Size of /dev/shm in the steps, such as 64m.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) shm_size: Option<String>,
+    /// Resource limit of the steps, such as nofile=1024:2048. Repeatable.
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimit: Vec<String>,
+    /// Label of the image. Repeatable.
+    #[arg(long, value_name = "K[=V]")]
+    pub(crate) label: Vec<String>,
+    /// Use no cache at all: every step runs.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
+    pub(crate) no_cache: Option<String>,
+    /// Stage whose steps always run. Repeatable.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Entitlement the build needs: network.host, security.insecure or device. Repeatable.
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub(crate) allow: Vec<String>,
+    /// Builds as `docker buildx bake --print` wrote them; of the flags above only --no-cache and --allow go with it.
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
+    pub(crate) bake: Option<String>,
+    /// Target or group of --bake; its default group when absent. Repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bake_target: Vec<String>,
+}
+
+/// The caches, and who we are to them.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Donors")]
+pub(crate) struct DonorArgs {
+    /// Registry cache to import from: REF or type=registry,ref=REF; {rev} in it becomes the commit. In order,
+    /// repeatable; replaces those of --bake.
+    #[arg(long, value_name = "REF")]
+    pub(crate) cache_from: Vec<String>,
+    /// An unusable donor is only a warning as long as another one works.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
+    pub(crate) donor_optional: Option<String>,
+    /// AWS profile for ECR; the default provider chain when absent.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) aws_profile: Option<String>,
+    /// AWS region for ECR; the one in the registry's name when absent.
+    #[arg(long, value_name = "REGION")]
+    pub(crate) aws_region: Option<String>,
+}
+
+/// The builder.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Builder")]
+pub(crate) struct BuilderArgs {
+    /// Builder: auto, unix:///PATH, spawn or spawn:/PATH/TO/buildkitd. auto takes BUILDKIT_HOST, then
+    /// /run/buildkit/buildkitd.sock, then spawn.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) builder: Option<String>,
+    /// State root; what the builder says when absent, else /var/lib/buildkit.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) root: Option<String>,
+    /// buildkitd.toml for a daemon we start; its registry hosts count for donors too.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) buildkitd_config: Option<String>,
+}
+
+/// What to do when.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Behavior")]
+pub(crate) struct BehaviorArgs {
+    /// What a step does that no cache has: run it, or fail without running any.
+    #[arg(long, value_name = "WHAT", value_parser = ["run", "fail"])]
+    pub(crate) on_miss: Option<String>,
+    /// Least share of steps, 0 to 1, that a cache must have.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) min_hit_rate: Option<String>,
+    /// No progress for this long cancels and retries: 60s, 5m.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) stall_timeout: Option<String>,
+    /// Have BuildKit build again on a shadow root, without donors; only with --builder spawn unless given.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = ["true", "false"], hide_possible_values = true, overrides_with = "no_prove")]
+    pub(crate) prove: Option<String>,
+    /// The same as --prove=false.
+    #[arg(long, overrides_with = "prove")]
+    pub(crate) no_prove: bool,
+    /// Where the manifest of the run goes; `none` writes none.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) manifest: Option<String>,
+}
+
+/// What people and machines see.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// How progress is shown on standard error; auto is tty on a terminal, else plain.
+    #[arg(long, value_name = "MODE", value_parser = ["auto", "tty", "plain", "json", "quiet"])]
+    pub(crate) progress: Option<String>,
+    /// Report as text or json, on standard output unless FILE is given. An old FILE is removed when the run begins and
+    /// written when it ends with a verdict. Repeatable.
+    #[arg(long, value_name = "FORMAT[=FILE]")]
+    pub(crate) report: Vec<String>,
+}
+
+/// The command with each flag's variable and default in its help.
+pub(crate) fn command() -> clap::Command {
+    let sourced = |arg: clap::Arg| {
+        let Some(name) = arg.get_long().filter(|name| *name != "no-prove").map(str::to_owned) else { return arg };
+        let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        if let Some(default) = settings::default_of(&name) {
+            help.push_str(&format!(" [default: {default}]"));
+        }
+        help.push_str(&format!(" [env: {}]", settings::variable_of(&name)));
+        arg.help(help)
+    };
+    Cli::command().mut_args(sourced).mut_subcommand("warm", |warm| warm.mut_args(sourced))
+}
+
+/// The names of all settings: the long flags that a file may hold as keys.
+pub(crate) fn setting_names() -> Vec<String> {
+    let command = Cli::command();
+    let warm = command.find_subcommand("warm").into_iter().flat_map(clap::Command::get_arguments);
+    let names = command.get_arguments().chain(warm).filter_map(|arg| arg.get_long().map(str::to_owned));
+    names.filter(|name| !["config", "no-prove"].contains(&name.as_str())).collect()
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// clap's own, which prints itself; asking for help or the version is one of them.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(arguments)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_says_what_it_does_and_which_variable_sets_it() {
+        let command = command();
+        let warm = command.find_subcommand("warm").expect("there is a warm command");
+        for name in setting_names() {
+            let mut all = command.get_arguments().chain(warm.get_arguments());
+            let flag = all.find(|arg| arg.get_long() == Some(&name)).expect("the flag exists");
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let variable = format!("[env: CACHEWARM_{}]", name.to_uppercase().replace('-', "_"));
+            assert!(help.ends_with(&variable) && help.len() > variable.len() + 10, "--{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn a_switch_may_be_turned_off_where_it_was_typed_last() {
+        let prove = |typed: &[&str]| {
+            let line = ["cachewarm", "warm"].iter().chain(typed).map(OsString::from);
+            let Command::Warm(args) = parse(line).expect("it is a valid line").command else { panic!("not warm") };
+            (args.behavior.prove, args.behavior.no_prove)
+        };
+        assert_eq!(prove(&["--prove"]), (Some("true".into()), false));
+        assert_eq!(prove(&["--prove=false"]), (Some("false".into()), false));
+        assert_eq!(prove(&["--prove", "--no-prove"]), (None, true));
+        assert_eq!(prove(&["--no-prove", "--prove"]), (Some("true".into()), false));
+    }
+}

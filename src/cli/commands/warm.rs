@@ -1,0 +1,130 @@
+//! `cachewarm warm`: from settings to a job, from its report to the exit code.
+
+use crate::cli::args::{GlobalArgs, WarmArgs};
+use crate::cli::progress::{Mode, Screen};
+use crate::cli::settings::{Environment, Format, Settings};
+use crate::cli::{logging, output, running, targets};
+use crate::failure::Kind;
+use crate::report::words::clean;
+use crate::report::{Report, Verdict};
+use crate::targets::SecretOrigin;
+use crate::warm::{self, Job};
+
+/// Runs it and writes the reports. Gives the exit code.
+///
+/// Reports are written whenever the run ends with a verdict, also a bad one; a run that fails before that has none,
+/// and leaves no report file behind, not even that of an earlier run.
+pub(crate) fn warm(global: GlobalArgs, typed: WarmArgs) -> u8 {
+    let environment = Environment::of_this_process();
+    let settings = match Settings::resolve(global, typed, &environment) {
+        Ok(settings) => settings,
+        Err(error) => return output::error(&Screen::stderr(false), &error),
+    };
+    let screen = Screen::stderr(settings.output.progress == Mode::Json);
+    match run(settings, &environment, &screen) {
+        Ok(exit) => exit,
+        Err(error) => output::error(&screen, &error),
+    }
+}
+
+fn run(settings: Settings, environment: &Environment, screen: &Screen) -> anyhow::Result<u8> {
+    logging::start(screen, settings.output.verbosity, settings.output.log_filter.as_ref())?;
+    let (progress, reports) = (settings.output.progress, settings.output.reports.clone());
+    let (job, warnings) = job_from(settings, environment)?;
+    output::clear_the_way(&reports)?;
+    let report = running::run(screen, progress, |cancel, events| {
+        warnings.into_iter().for_each(|warning| events.warn(warning));
+        warm::warm(job, cancel, events)
+    })?;
+    output::reports(&report, &reports)?;
+    if !reports.iter().any(|to| to.format == Format::Text && to.file.is_none()) {
+        say_verdict(screen, &report);
+    }
+    Ok(exit_code(report.verdict))
+}
+
+/// Only a verdict of warm is a success: what nobody looked at on disk may be cold.
+fn exit_code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Warm => 0,
+        Verdict::NotWarm | Verdict::NotVerified => Kind::NotWarm.exit_code(),
+    }
+}
+
+/// One line for a person who does not see the text report.
+fn say_verdict(screen: &Screen, report: &Report) {
+    let verdict = match report.verdict {
+        Verdict::Warm => return,
+        Verdict::NotWarm => "not warm",
+        Verdict::NotVerified => "not verified on disk",
+    };
+    let why = report.reasons.first().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
+    screen.log(&format!("{verdict}{why}"));
+}
+
+/// The job, and what a person should know about it.
+fn job_from(settings: Settings, environment: &Environment) -> anyhow::Result<(Job, Vec<String>)> {
+    let (source, context) = targets::source_from(&settings.source, &settings.build)?;
+    let (targets, warnings) = targets::targets_from(&settings.build, &source, context, environment)?;
+    let variables = targets.iter().flat_map(|target| &target.secrets).filter_map(|secret| match &secret.from {
+        SecretOrigin::Env(name) => Some(name.clone()),
+        SecretOrigin::File(_) => None,
+    });
+    let secret_environment = environment.secrets(variables)?;
+    let job = Job {
+        source,
+        targets,
+        donor_optional: settings.donor_optional,
+        credentials: settings.credentials,
+        secret_environment,
+        ssh_auth_sock: settings.ssh_auth_sock,
+        builder: settings.builder,
+        buildkit_host: settings.buildkit_host,
+        root: settings.root,
+        buildkitd_config: settings.buildkitd_config,
+        on_miss: settings.on_miss,
+        min_hit_rate: settings.min_hit_rate,
+        stall_timeout: settings.stall_timeout,
+        prove: settings.prove,
+        manifest: settings.manifest,
+    };
+    Ok((job, warnings))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::args::{self, Command};
+
+    #[test]
+    fn a_job_carries_the_values_of_build_secrets_that_come_from_variables() {
+        let line = ["cachewarm", "warm", "--secret", "id=npm,env=NPM_TOKEN", "--ssh", "default"].map(OsString::from);
+        let cli = args::parse(line).expect("the line is valid");
+        let Command::Warm(typed) = cli.command else { panic!("not warm") };
+        let environment = Environment::holding(&[("NPM_TOKEN", "hush"), ("SSH_AUTH_SOCK", "/run/agent")]);
+        let settings = Settings::resolve(cli.global, *typed, &environment).expect("the settings are sound");
+        let (job, warnings) = job_from(settings, &environment).expect("the job is sound");
+        assert_eq!(job.secret_environment.get("NPM_TOKEN").map(|secret| secret.reveal()), Some("hush"));
+        assert_eq!(job.ssh_auth_sock, Some("/run/agent".into()));
+        assert!(!format!("{job:?}").contains("hush") && warnings.is_empty());
+    }
+
+    #[test]
+    fn only_what_is_warm_is_a_success() {
+        assert_eq!([Verdict::Warm, Verdict::NotWarm, Verdict::NotVerified].map(exit_code), [0, 5, 5]);
+    }
+
+    #[test]
+    fn whoever_sees_no_text_report_is_told_the_first_reason() {
+        let (screen, written) = Screen::recording();
+        let mut report = crate::report::sample::warm();
+        say_verdict(&screen, &report);
+        assert_eq!(written.text(), "");
+        report.verdict = Verdict::NotWarm;
+        report.reasons = vec!["2 layers are lazy".to_owned(), "and more".to_owned()];
+        say_verdict(&screen, &report);
+        assert_eq!(written.text(), "not warm: 2 layers are lazy\n");
+    }
+}

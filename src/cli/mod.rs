@@ -1,0 +1,53 @@
+//! argv, environment, terminal, exit code: the only part that knows a person is there.
+//!
+//! `args` holds what was typed, `settings` what was meant, `targets` which builds that makes; `commands` has one file
+//! per command; `running` gives a pipeline its runtime, its listener in `progress`, and its signals. Data goes to
+//! standard output, talk to standard error.
+
+mod args;
+mod commands;
+mod logging;
+mod output;
+mod progress;
+mod running;
+mod settings;
+mod targets;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use self::args::Command;
+use self::progress::Screen;
+use crate::buildkit;
+use crate::failure::Kind;
+
+/// Runs the command line and gives the exit code of the process.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let [program, rest @ ..] = arguments.as_slice()
+        && buildkit::is_stand_in(program)
+    {
+        // BuildKit reads why a container did not start from here.
+        return output::error(&Screen::stderr(false), &buildkit::stand_in(program, rest)).into();
+    }
+    let cli = match args::parse(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return said_by_clap(&error),
+    };
+    let outcome = match cli.command {
+        Command::Warm(typed) => return commands::warm(cli.global, *typed).into(),
+        Command::Completions { shell } => commands::completions(shell),
+        Command::Man { command } => commands::man(command.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::error(&Screen::stderr(false), &error).into(),
+    }
+}
+
+/// Help and version are no errors; everything else clap says is about usage.
+fn said_by_clap(error: &clap::Error) -> ExitCode {
+    // It knows which stream to write to; a reader that went away is not our business.
+    let _ = error.print();
+    if error.use_stderr() { Kind::Usage.exit_code().into() } else { ExitCode::SUCCESS }
+}

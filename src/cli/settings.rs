@@ -1,0 +1,318 @@
+//! What was meant: every setting, typed, from the strongest place that gives it.
+//!
+//! **Invariant:** this is the only file of the program that reads the environment. Secrets come from there alone,
+//! never from a flag, which `ps` shows, or a file, which gets committed.
+
+mod file;
+mod sources;
+mod values;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) use sources::{Given, Origin};
+pub(crate) use values::{Format, ReportTo};
+
+use self::file::SettingsFile;
+use self::sources::{Separator, Sources};
+use super::args::{self, BuildArgs, GlobalArgs, SourceArgs, WarmArgs};
+use super::progress::Mode;
+use crate::auth::{KeychainOptions, Secret};
+use crate::buildkit::{ADDRESS_FORMS, Address};
+use crate::failure::{Failure, Kind};
+use crate::warm::OnMiss;
+
+const SETTINGS_FILE: &str = "cachewarm.toml";
+
+/// The defaults, as one would type them. A setting that is not here has none, or its help says what happens.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("builder", "auto"),
+    ("on-miss", "run"),
+    ("min-hit-rate", "0"),
+    ("stall-timeout", "60s"),
+    ("manifest", "/var/lib/cachewarm/manifest.json"),
+    ("progress", "auto"),
+    ("report", "text"),
+];
+
+/// The default of a setting, if it has one.
+pub(crate) fn default_of(name: &str) -> Option<&'static str> {
+    DEFAULTS.into_iter().find(|(setting, _)| *setting == name).map(|(_, value)| value)
+}
+
+/// The variable of a setting: `cache-from` is `CACHEWARM_CACHE_FROM`.
+pub(crate) fn variable_of(name: &str) -> String {
+    format!("CACHEWARM_{}", name.to_uppercase().replace('-', "_"))
+}
+
+/// The environment of the process, asked one variable at a time.
+pub(crate) struct Environment(Box<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<OsString>;
+
+impl Environment {
+    /// The real one.
+    pub(crate) fn of_this_process() -> Environment {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+        Environment(Box::new(|name| std::env::var_os(name)))
+    }
+
+    /// One that holds these variables and no others.
+    #[cfg(test)]
+    pub(crate) fn holding(variables: &[(&str, &str)]) -> Environment {
+        let variables: BTreeMap<String, OsString> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        Environment(Box::new(move |name| variables.get(name).cloned()))
+    }
+
+    /// A variable's text, also when it is empty.
+    ///
+    /// # Errors
+    /// A usage error when it is not UTF-8.
+    pub(crate) fn text(&self, name: &str) -> anyhow::Result<Option<String>> {
+        // A name with these in it cannot be set, and asking the system for one is a panic waiting to happen.
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Ok(None);
+        }
+        (self.0)(name).map(OsString::into_string).transpose().map_err(|_| {
+            Failure::new(
+                Kind::Usage,
+                format!("could not use {name}: it is not UTF-8"),
+                format!("set {name} to plain text"),
+            )
+        })
+    }
+
+    fn filled(&self, name: &str) -> anyhow::Result<Option<String>> {
+        Ok(self.text(name)?.filter(|value| !value.is_empty()))
+    }
+
+    fn directory(&self, name: &str) -> Option<PathBuf> {
+        (self.0)(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
+    fn setting(&self, name: &'static str) -> anyhow::Result<Option<Given<String>>> {
+        let variable = variable_of(name);
+        let value = self.filled(&variable)?;
+        Ok(value.map(|value| Given { value, origin: Origin::Variable(variable) }))
+    }
+
+    /// The values of these variables, for build secrets; one that is not set is absent.
+    ///
+    /// # Errors
+    /// A usage error when one is not UTF-8.
+    pub(crate) fn secrets(&self, names: impl IntoIterator<Item = String>) -> anyhow::Result<BTreeMap<String, Secret>> {
+        let found = names.into_iter().filter_map(|name| match self.text(&name) {
+            Ok(value) => value.map(|value| Ok((name, Secret::new(value)))),
+            Err(error) => Some(Err(error)),
+        });
+        found.collect()
+    }
+}
+
+/// Everything `warm` was told.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) source: SourceSettings,
+    pub(crate) build: BuildSettings,
+    pub(crate) donor_optional: bool,
+    pub(crate) credentials: KeychainOptions,
+    pub(crate) builder: Address,
+    /// `BUILDKIT_HOST`.
+    pub(crate) buildkit_host: Option<String>,
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) buildkitd_config: Option<PathBuf>,
+    pub(crate) on_miss: OnMiss,
+    pub(crate) min_hit_rate: f64,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) prove: Option<bool>,
+    pub(crate) manifest: Option<PathBuf>,
+    /// `SSH_AUTH_SOCK`.
+    pub(crate) ssh_auth_sock: Option<PathBuf>,
+    pub(crate) output: Output,
+}
+
+/// Where the source comes from.
+#[derive(Debug)]
+pub(crate) struct SourceSettings {
+    pub(crate) repo: Option<String>,
+    pub(crate) rev: Option<String>,
+    pub(crate) submodules: bool,
+    pub(crate) context: Option<Given<String>>,
+    /// `CACHEWARM_GIT_TOKEN`.
+    pub(crate) git_token: Option<Secret>,
+}
+
+/// What is built, still in docker's spelling; `cli/targets.rs` reads it.
+#[derive(Debug, Default)]
+pub(crate) struct BuildSettings {
+    pub(crate) file: Option<Given<String>>,
+    pub(crate) target: Option<Given<Vec<String>>>,
+    pub(crate) build_arg: Option<Given<Vec<String>>>,
+    pub(crate) platform: Option<Given<Vec<String>>>,
+    pub(crate) build_context: Option<Given<Vec<String>>>,
+    pub(crate) secret: Option<Given<Vec<String>>>,
+    pub(crate) ssh: Option<Given<Vec<String>>>,
+    pub(crate) add_host: Option<Given<Vec<String>>>,
+    pub(crate) network: Option<Given<String>>,
+    pub(crate) shm_size: Option<Given<String>>,
+    pub(crate) ulimit: Option<Given<Vec<String>>>,
+    pub(crate) label: Option<Given<Vec<String>>>,
+    pub(crate) no_cache: bool,
+    pub(crate) no_cache_filter: Option<Given<Vec<String>>>,
+    pub(crate) allow: Option<Given<Vec<String>>>,
+    pub(crate) bake: Option<Given<String>>,
+    pub(crate) bake_target: Option<Given<Vec<String>>>,
+    pub(crate) cache_from: Option<Given<Vec<String>>>,
+}
+
+/// What people and machines see.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) progress: Mode,
+    pub(crate) reports: Vec<ReportTo>,
+    /// How often `-v` was given.
+    pub(crate) verbosity: u8,
+    /// `CACHEWARM_LOG`.
+    pub(crate) log_filter: Option<Given<String>>,
+}
+
+impl Settings {
+    /// Finds out what was meant.
+    ///
+    /// # Errors
+    /// A usage error that names the place of the value it is about.
+    pub(crate) fn resolve(global: GlobalArgs, typed: WarmArgs, environment: &Environment) -> anyhow::Result<Settings> {
+        let file = settings_file(global.config.clone(), environment)?;
+        let from = Sources { environment, file };
+        let WarmArgs { source, build, donor, builder, behavior, output } = typed;
+
+        let path = |name, typed| -> anyhow::Result<Option<PathBuf>> {
+            let given = from.one(name, typed)?;
+            given.map(|given| Ok(given.read("a path", values::path)?.value)).transpose()
+        };
+        let text = |name, typed| anyhow::Ok(from.one(name, typed)?.map(|given| given.value));
+        let on = |name, typed| anyhow::Ok(from.switch(name, typed)?.is_some_and(|given| given.value));
+
+        let reports = from.many("report", output.report, Separator::Comma)?;
+        let reports = reports.map(|given| reports_from(&given)).transpose()?.unwrap_or_default();
+        let prove = if behavior.no_prove { Some("false".to_owned()) } else { behavior.prove };
+        let docker_config =
+            environment.directory("DOCKER_CONFIG").or_else(|| Some(environment.directory("HOME")?.join(".docker")));
+        Ok(Settings {
+            source: source_from(&from, source, environment)?,
+            donor_optional: on("donor-optional", donor.donor_optional)?,
+            credentials: KeychainOptions {
+                docker_config,
+                aws_profile: text("aws-profile", donor.aws_profile)?,
+                aws_region: text("aws-region", donor.aws_region)?,
+            },
+            build: build_from(&from, build, donor.cache_from)?,
+            builder: from.some("builder", builder.builder)?.read(ADDRESS_FORMS, str::parse)?.value,
+            buildkit_host: environment.filled("BUILDKIT_HOST")?,
+            root: path("root", builder.root)?,
+            buildkitd_config: path("buildkitd-config", builder.buildkitd_config)?,
+            on_miss: from.some("on-miss", behavior.on_miss)?.read("run or fail", values::on_miss)?.value,
+            min_hit_rate: from.some("min-hit-rate", behavior.min_hit_rate)?.read("0.95, say", values::share)?.value,
+            stall_timeout: from
+                .some("stall-timeout", behavior.stall_timeout)?
+                .read("60s, 5m or 1h30m", values::duration)?
+                .value,
+            prove: from.switch("prove", prove)?.map(|given| given.value),
+            manifest: from.some("manifest", behavior.manifest)?.read("a path or `none`", values::path_or_none)?.value,
+            ssh_auth_sock: environment.directory("SSH_AUTH_SOCK"),
+            output: Output {
+                progress: progress_from(&from, output.progress, global.quiet)?,
+                reports,
+                verbosity: verbosity_from(&from, global.verbose)?,
+                log_filter: environment.setting("log")?,
+            },
+        })
+    }
+}
+
+fn settings_file(typed: Option<String>, environment: &Environment) -> anyhow::Result<Option<SettingsFile>> {
+    let typed = typed.map(|value| Given { value, origin: Origin::Flag("config") });
+    let named = typed.map_or_else(|| environment.setting("config"), |given| Ok(Some(given)))?;
+    let path = match named {
+        Some(given) => PathBuf::from(given.value),
+        None if Path::new(SETTINGS_FILE).exists() => PathBuf::from(SETTINGS_FILE),
+        None => return Ok(None),
+    };
+    SettingsFile::load(&path, &args::setting_names()).map(Some)
+}
+
+fn source_from(from: &Sources<'_>, typed: SourceArgs, environment: &Environment) -> anyhow::Result<SourceSettings> {
+    let repo = from.one("repo", typed.repo)?;
+    let rev = from.one("rev", typed.rev)?;
+    let submodules = from.switch("submodules", typed.submodules)?;
+    if repo.is_none() {
+        let submodules = submodules.as_ref().filter(|given| given.value).map(|given| given.refused(NO_REPO, WITH_REPO));
+        if let Some(error) = rev.as_ref().map(|given| given.refused(NO_REPO, WITH_REPO)).or(submodules) {
+            return Err(error);
+        }
+    }
+    Ok(SourceSettings {
+        repo: repo.map(|given| given.value),
+        rev: rev.map(|given| given.value),
+        submodules: submodules.is_some_and(|given| given.value),
+        context: from.one("context", typed.context)?,
+        git_token: environment.filled("CACHEWARM_GIT_TOKEN")?.map(Secret::new),
+    })
+}
+
+const NO_REPO: &str = "there is no repository to look in";
+const WITH_REPO: &str = "add --repo URL; a directory is used as it is";
+
+fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyhow::Result<BuildSettings> {
+    use Separator::{Comma, CommaUnlessAttributes, Line};
+    Ok(BuildSettings {
+        file: from.one("file", typed.file)?,
+        target: from.many("target", typed.target, Comma)?,
+        build_arg: from.many("build-arg", typed.build_arg, Line)?,
+        platform: from.many("platform", typed.platform, Comma)?,
+        build_context: from.many("build-context", typed.build_context, Line)?,
+        secret: from.many("secret", typed.secret, Line)?,
+        ssh: from.many("ssh", typed.ssh, Line)?,
+        add_host: from.many("add-host", typed.add_host, Comma)?,
+        network: from.one("network", typed.network)?,
+        shm_size: from.one("shm-size", typed.shm_size)?,
+        ulimit: from.many("ulimit", typed.ulimit, Comma)?,
+        label: from.many("label", typed.label, Line)?,
+        no_cache: from.switch("no-cache", typed.no_cache)?.is_some_and(|given| given.value),
+        no_cache_filter: from.many("no-cache-filter", typed.no_cache_filter, Comma)?,
+        allow: from.many("allow", typed.allow, Comma)?,
+        bake: from.one("bake", typed.bake)?,
+        bake_target: from.many("bake-target", typed.bake_target, Comma)?,
+        cache_from: from.many("cache-from", donors, CommaUnlessAttributes)?,
+    })
+}
+
+fn reports_from(given: &Given<Vec<String>>) -> anyhow::Result<Vec<ReportTo>> {
+    let reports = given.read_each("text, json, text=FILE or json=FILE", values::report)?;
+    for (number, report) in reports.iter().enumerate() {
+        if reports[..number].iter().any(|earlier| earlier.file == report.file) {
+            return Err(given.refused("two reports go to the same place", "give all but one a FILE of its own"));
+        }
+    }
+    Ok(reports)
+}
+
+/// `--quiet` counts unless `--progress` was given in a stronger place.
+fn progress_from(from: &Sources<'_>, typed: Option<String>, quiet: Option<String>) -> anyhow::Result<Mode> {
+    let progress = from.some("progress", typed)?.read("auto, tty, plain, json or quiet", str::parse::<Mode>)?;
+    let quiet = from.switch("quiet", quiet)?.filter(|quiet| quiet.value && quiet.origin <= progress.origin);
+    Ok(if quiet.is_some() { Mode::Quiet } else { progress.value })
+}
+
+fn verbosity_from(from: &Sources<'_>, typed: u8) -> anyhow::Result<u8> {
+    let typed = (typed > 0).then(|| typed.to_string());
+    let given = from.one("verbose", typed)?;
+    given.map_or(Ok(0), |given| Ok(given.read("0, 1, 2 or 3", str::parse::<u8>)?.value))
+}
+
+#[cfg(test)]
+#[path = "settings/tests.rs"]
+mod tests;

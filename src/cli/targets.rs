@@ -1,0 +1,324 @@
+//! From what was typed to what is built: the one place where docker's spellings become [`Target`]s.
+//!
+//! Relative paths mean what they would in a shell that stands where the build is started: in the checkout with
+//! `--repo`, else in the current directory. Only what never lies in a checkout (secrets, agents' sockets, the bake
+//! file) is always relative to the current directory.
+
+use std::path::{Path, PathBuf};
+
+use super::settings::{BuildSettings, Environment, Given, SourceSettings};
+use crate::failure::{Explain, Failure, Kind};
+use crate::source::SourceSpec;
+use crate::targets::{Context, Dockerfile, NamedContext, SecretOrigin, Target, bake_targets, flags};
+
+/// Where the source comes from, and the context of builds that are given by flags.
+///
+/// # Errors
+/// A usage error when the context is no directory's path, or has no meaning beside a bake file.
+pub(super) fn source_from(source: &SourceSettings, build: &BuildSettings) -> anyhow::Result<(SourceSpec, Context)> {
+    if let Some(context) = &source.context {
+        if flags::is_remote(&context.value) {
+            return Err(context.refused("it is a URL", "clone it with --repo URL"));
+        }
+        if build.bake.is_some() && source.repo.is_some() {
+            let hint = "leave it out; the paths of the bake file lead from the root of the repository";
+            return Err(context.refused("the bake file names the contexts", hint));
+        }
+    }
+    let typed = PathBuf::from(source.context.as_ref().map_or(".", |context| context.value.as_str()));
+    Ok(match &source.repo {
+        Some(url) => {
+            let (rev, submodules, token) = (source.rev.clone(), source.submodules, source.git_token.clone());
+            (SourceSpec::Repository { url: url.clone(), rev, submodules, token }, Context::Local(typed))
+        }
+        None => {
+            let directory = absolute(&typed)?;
+            (SourceSpec::Directory(directory.clone()), Context::Local(directory))
+        }
+    })
+}
+
+/// The builds, and what a person should know about them.
+///
+/// A target comes after the targets it takes contexts from.
+///
+/// # Errors
+/// A usage error when a value cannot be read, when flags contradict each other, or when the bake file is at fault.
+pub(super) fn targets_from(
+    build: &BuildSettings,
+    source: &SourceSpec,
+    context: Context,
+    environment: &Environment,
+) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
+    let (mut targets, warnings) = match &build.bake {
+        Some(file) => targets_of_bake(file, build, environment)?,
+        None => (targets_of_flags(build, source, context, environment)?, Vec::new()),
+    };
+    override_everywhere(&mut targets, build)?;
+    for target in &mut targets {
+        root_in_the_current_directory(target)?;
+    }
+    Ok((targets, warnings))
+}
+
+fn targets_of_flags(
+    build: &BuildSettings,
+    source: &SourceSpec,
+    context: Context,
+    environment: &Environment,
+) -> anyhow::Result<Vec<Target>> {
+    if let Some(names) = &build.bake_target {
+        return Err(names.refused("there is no bake file", "add --bake FILE.json, or name a stage with --target"));
+    }
+    let is_variable = |name: &str| environment.text(name).ok().flatten().is_some();
+    let value_of = |name: &str| environment.text(name).ok().flatten();
+
+    let mut common = Target::new("default", context);
+    common.dockerfile = Dockerfile::Path(build.file.as_ref().map(|file| PathBuf::from(&file.value)));
+    let arguments =
+        each(&build.build_arg, "K=V, or K to take it from the environment", |text| flags::build_arg(text, value_of))?;
+    common.build_args = arguments.into_iter().flatten().collect();
+    common.labels = each(&build.label, "K=V", flags::label)?.into_iter().collect();
+    common.platforms = each(&build.platform, "OS/ARCH[/VARIANT]", flags::platforms)?.concat();
+    let contexts = "NAME=DIR, NAME=docker-image://REF or NAME=URL";
+    for (name, mut named) in each(&build.build_context, contexts, flags::build_context)? {
+        // Like the context itself, and unlike docker's -f, it never lies in another directory than the shell's.
+        if let (NamedContext::Local(path), SourceSpec::Directory(_)) = (&mut named, source) {
+            *path = absolute(path)?;
+        }
+        common.named_contexts.insert(name, named);
+    }
+    common.secrets =
+        each(&build.secret, "id=ID,src=FILE or id=ID,env=VARIABLE", |text| flags::secret(text, is_variable))?;
+    common.ssh = each(&build.ssh, "default, ID or ID=SOCKET", flags::ssh)?;
+    common.network = one(&build.network, "default, none or host", flags::network)?.flatten();
+    common.shm_size = one(&build.shm_size, "a size such as 64m", flags::shm_size)?;
+    common.ulimits = each(&build.ulimit, "NAME=SOFT or NAME=SOFT:HARD", flags::ulimit)?;
+    common.extra_hosts = each(&build.add_host, "HOST:ADDRESS", flags::add_host)?.concat();
+    common.no_cache_stages = build.no_cache_filter.as_ref().map(|given| given.value.clone()).unwrap_or_default();
+
+    let mut stages: Vec<&String> = Vec::new();
+    for stage in build.target.iter().flat_map(|given| &given.value) {
+        if !stage.is_empty() && !stages.contains(&stage) {
+            stages.push(stage);
+        }
+    }
+    if stages.is_empty() {
+        return Ok(vec![common]);
+    }
+    let named = |stage: &String| Target { name: stage.clone(), stage: Some(stage.clone()), ..common.clone() };
+    Ok(stages.into_iter().map(named).collect())
+}
+
+fn targets_of_bake(
+    file: &Given<String>,
+    build: &BuildSettings,
+    environment: &Environment,
+) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
+    if let Some(error) = fixed_by_bake(build) {
+        return Err(error);
+    }
+    let json = std::fs::read(&file.value).explain(
+        Kind::Usage,
+        format!("could not read the bake file {} ({})", file.value, file.origin),
+        "write it with `docker buildx bake --print > FILE.json`",
+    )?;
+    let names = build.bake_target.as_ref().map_or(&[][..], |names| &names.value);
+    bake_targets(&json, names, &|name| environment.text(name).ok().flatten().is_some())
+}
+
+/// Makes the paths absolute that never lie in a checkout.
+fn root_in_the_current_directory(target: &mut Target) -> anyhow::Result<()> {
+    for secret in &mut target.secrets {
+        if let SecretOrigin::File(path) = &mut secret.from {
+            *path = absolute(path)?;
+        }
+    }
+    for socket in target.ssh.iter_mut().filter_map(|agent| agent.socket.as_mut()) {
+        *socket = absolute(socket)?;
+    }
+    Ok(())
+}
+
+/// What the command line may say about builds whatever they were read from.
+fn override_everywhere(targets: &mut [Target], build: &BuildSettings) -> anyhow::Result<()> {
+    let donors = each(&build.cache_from, "REF or type=registry,ref=REF", flags::cache_from)?.concat();
+    let entitlements = build.allow.iter().flat_map(|given| &given.value);
+    for target in targets {
+        if !donors.is_empty() {
+            target.donors.clone_from(&donors);
+        }
+        target.no_cache |= build.no_cache;
+        for entitlement in entitlements.clone() {
+            if !target.entitlements.contains(entitlement) {
+                target.entitlements.push(entitlement.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first build setting that a bake file already fixes, as an error.
+fn fixed_by_bake(build: &BuildSettings) -> Option<anyhow::Error> {
+    let one = [&build.file, &build.network, &build.shm_size].into_iter().flatten().map(|given| &given.origin);
+    let lists = [
+        &build.target,
+        &build.build_arg,
+        &build.platform,
+        &build.build_context,
+        &build.secret,
+        &build.ssh,
+        &build.add_host,
+        &build.ulimit,
+        &build.label,
+        &build.no_cache_filter,
+    ];
+    let origin = one.chain(lists.into_iter().flatten().map(|given| &given.origin)).min()?;
+    Some(Failure::new(
+        Kind::Usage,
+        format!("could not use {origin}: the bake file says what is built"),
+        "change the bake file, or leave --bake out and give the whole build by flags",
+    ))
+}
+
+fn one<T>(
+    given: &Option<Given<String>>,
+    expected: &str,
+    read: impl Fn(&str) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    given.as_ref().map(|given| Ok(given.read(expected, read)?.value)).transpose()
+}
+
+fn each<T>(
+    given: &Option<Given<Vec<String>>>,
+    expected: &str,
+    read: impl Fn(&str) -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<T>> {
+    given.as_ref().map_or(Ok(Vec::new()), |given| given.read_each(expected, read))
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).explain(
+        Kind::Usage,
+        format!("could not find the path {}", path.display()),
+        "run the command in a directory that exists",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::settings::Origin;
+
+    fn given<T>(value: T) -> Option<Given<T>> {
+        Some(Given { value, origin: Origin::Flag("sample") })
+    }
+
+    fn source(repo: Option<&str>, context: Option<&str>) -> SourceSettings {
+        let context = context.and_then(|context| given(context.to_owned()));
+        SourceSettings { repo: repo.map(str::to_owned), rev: None, submodules: false, context, git_token: None }
+    }
+
+    fn targets(build: &BuildSettings, repo: Option<&str>) -> anyhow::Result<Vec<Target>> {
+        let (spec, context) = source_from(&source(repo, None), build).expect("the source is sound");
+        Ok(targets_from(build, &spec, context, &Environment::holding(&[("FROM_ENVIRONMENT", "value")]))?.0)
+    }
+
+    #[test]
+    fn paths_stay_below_a_checkout_and_are_absolute_without_one() {
+        let plain = BuildSettings::default();
+        let (_, context) = source_from(&source(Some("https://example.com/r"), Some("sub")), &plain).expect("sound");
+        assert_eq!(context, Context::Local("sub".into()));
+        let (spec, context) = source_from(&source(None, Some("/srv/app")), &plain).expect("sound");
+        assert_eq!((spec, context), (SourceSpec::Directory("/srv/app".into()), Context::Local("/srv/app".into())));
+
+        let build = BuildSettings {
+            build_context: given(vec!["base=base".to_owned()]),
+            secret: given(vec!["id=token,src=token.txt".to_owned()]),
+            ..BuildSettings::default()
+        };
+        let resolved = |repo| {
+            let target = targets(&build, repo).expect("sound").remove(0);
+            let NamedContext::Local(context) = target.named_contexts["base"].clone() else { panic!("it is a path") };
+            let SecretOrigin::File(secret) = target.secrets[0].from.clone() else { panic!("it is a path") };
+            (context.is_absolute(), secret.is_absolute())
+        };
+        assert_eq!(resolved(Some("https://example.com/r")), (false, true));
+        assert_eq!(resolved(None), (true, true));
+    }
+
+    #[test]
+    fn several_stages_are_several_targets_of_the_same_build() {
+        let build = BuildSettings {
+            target: given(vec!["app".to_owned(), "docs".to_owned(), "app".to_owned()]),
+            build_arg: given(vec!["K=V".to_owned(), "FROM_ENVIRONMENT".to_owned(), "ABSENT".to_owned()]),
+            ..BuildSettings::default()
+        };
+        let targets = targets(&build, None).expect("sound");
+        assert_eq!(targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(), ["app", "docs"]);
+        for target in targets {
+            let arguments: Vec<_> = target.build_args.into_iter().collect();
+            let expected = [("FROM_ENVIRONMENT", "value"), ("K", "V")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+            assert_eq!(arguments, expected);
+        }
+    }
+
+    #[test]
+    fn a_bake_file_and_flags_that_say_the_same_thing_twice_are_refused() {
+        let build = BuildSettings {
+            bake: given("bake.json".to_owned()),
+            label: Some(Given {
+                value: vec!["a=b".to_owned()],
+                origin: Origin::Variable("CACHEWARM_LABEL".to_owned()),
+            }),
+            ..BuildSettings::default()
+        };
+        let error = targets(&build, None).expect_err("refused");
+        insta::assert_snapshot!(format!("{error:#}"), @"could not use CACHEWARM_LABEL: the bake file says what is built");
+    }
+
+    #[test]
+    fn what_the_command_line_may_override_is_overridden_in_every_target_of_a_bake_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("bake.json");
+        let json = r#"{"group": {"default": {"targets": ["app", "docs"]}}, "target": {
+            "app": {"context": ".", "cache-from": [{"type": "registry", "ref": "r.example/old"}]},
+            "docs": {"context": "docs", "secret": [{"id": "token", "src": "token.txt"}]}}}"#;
+        std::fs::write(&file, json).expect("it is written");
+        let build = BuildSettings {
+            bake: given(file.display().to_string()),
+            cache_from: given(vec!["r.example/new".to_owned()]),
+            allow: given(vec!["network.host".to_owned()]),
+            no_cache: true,
+            ..BuildSettings::default()
+        };
+        let targets = targets(&build, Some("https://example.com/r")).expect("sound");
+        assert_eq!(targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(), ["app", "docs"]);
+        for target in &targets {
+            assert_eq!(
+                target.donors.iter().map(|donor| donor.reference.as_str()).collect::<Vec<_>>(),
+                ["r.example/new"]
+            );
+            assert!(target.no_cache && target.entitlements.contains(&"network.host".to_owned()), "{target:?}");
+        }
+        let SecretOrigin::File(secret) = &targets[1].secrets[0].from else { panic!("it is a path") };
+        assert!(secret.is_absolute());
+    }
+
+    #[test]
+    fn a_value_that_docker_refuses_is_refused_with_its_place() {
+        let build = BuildSettings { ulimit: given(vec!["nofiles=1".to_owned()]), ..BuildSettings::default() };
+        insta::assert_snapshot!(targets(&build, None).expect_err("refused"), @"could not use --sample: invalid ulimit type: nofiles");
+    }
+
+    #[test]
+    fn a_bake_target_needs_a_bake_file_and_a_context_is_no_url() {
+        let build = BuildSettings { bake_target: given(vec!["app".to_owned()]), ..BuildSettings::default() };
+        insta::assert_snapshot!(targets(&build, None).expect_err("refused"), @"could not use --sample: there is no bake file");
+        let error = source_from(&source(None, Some("https://example.com/r")), &build).expect_err("refused");
+        insta::assert_snapshot!(error, @"could not use --sample: it is a URL");
+        let build = BuildSettings { bake: given("bake.json".to_owned()), ..BuildSettings::default() };
+        let error = source_from(&source(Some("https://example.com/r"), Some("sub")), &build).expect_err("refused");
+        insta::assert_snapshot!(error, @"could not use --sample: the bake file names the contexts");
+    }
+}

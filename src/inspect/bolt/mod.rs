@@ -1,0 +1,137 @@
+//! Reads bbolt databases, the file format of everything BuildKit remembers.
+//!
+//! [`live`] takes a consistent image of a file that a daemon may be writing to, [`meta`] finds the newest
+//! committed transaction in it, and [`walk`] goes through every page of that transaction once.
+//!
+//! **Invariant:** a [`Database`] has walked cleanly: each page was reached once, all keys are in order, nothing
+//! points outside. So reading it cannot fail, whatever the bytes were. No lock is ever taken: BuildKit takes its
+//! own without a timeout, and a daemon that finds it held hangs at its start.
+//!
+//! Writing is deliberately absent.
+
+mod error;
+mod live;
+mod meta;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub(crate) use error::BoltError;
+pub(crate) use live::Image;
+
+use std::path::Path;
+
+use walk::{Entry, Node};
+
+/// A database whose every reachable page was read and found sound.
+#[derive(Debug)]
+pub(crate) struct Database {
+    bytes: Vec<u8>,
+    /// Every bucket of the file; the first is the root.
+    buckets: Vec<Node>,
+}
+
+impl Database {
+    /// Reads the newest committed transaction of a database file, also while a daemon writes to it.
+    pub(crate) fn open(path: &Path) -> Result<Database, BoltError> {
+        live::read(path).map(|image| image.database)
+    }
+
+    /// Reads a database from its bytes; what lies behind the last page in use may be missing.
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Database, BoltError> {
+        let meta = meta::newest(&bytes)?;
+        let buckets = walk::walk(&bytes, &meta)?;
+        Ok(Database { bytes, buckets })
+    }
+
+    /// The number of a file's newest transaction, without reading more than its beginning.
+    pub(crate) fn newest_transaction(path: &Path) -> Result<u64, BoltError> {
+        live::newest_transaction(path)
+    }
+
+    /// The bucket that holds all others.
+    pub(crate) fn root(&self) -> Bucket<'_> {
+        Bucket { database: self, number: 0 }
+    }
+}
+
+/// A bucket: keys in byte order, each with a value or a bucket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket<'d> {
+    database: &'d Database,
+    number: usize,
+}
+
+/// What stands behind a key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Item<'d> {
+    /// Bytes.
+    Value(&'d [u8]),
+    /// Another bucket.
+    Bucket(Bucket<'d>),
+}
+
+impl<'d> Bucket<'d> {
+    fn node(self) -> &'d [walk::Item] {
+        self.database.buckets.get(self.number).map_or(&[], |node| node.items.as_slice())
+    }
+
+    fn bytes(self, range: walk::Range) -> &'d [u8] {
+        range.of(&self.database.bytes).unwrap_or_default()
+    }
+
+    fn item(self, entry: Entry) -> Item<'d> {
+        match entry {
+            Entry::Value(range) => Item::Value(self.bytes(range)),
+            Entry::Bucket(number) => Item::Bucket(Bucket { database: self.database, number: number as usize }),
+        }
+    }
+
+    fn find(self, key: &[u8]) -> Option<Item<'d>> {
+        let items = self.node();
+        let at = items.binary_search_by(|item| self.bytes(item.key).cmp(key)).ok()?;
+        items.get(at).map(|item| self.item(item.entry))
+    }
+
+    /// The value of a key.
+    pub(crate) fn get(self, key: &[u8]) -> Option<&'d [u8]> {
+        match self.find(key)? {
+            Item::Value(value) => Some(value),
+            Item::Bucket(_) => None,
+        }
+    }
+
+    /// The bucket of that name.
+    pub(crate) fn bucket(self, name: &[u8]) -> Option<Bucket<'d>> {
+        match self.find(name)? {
+            Item::Value(_) => None,
+            Item::Bucket(bucket) => Some(bucket),
+        }
+    }
+
+    /// The bucket at the end of a path of names.
+    pub(crate) fn path<const N: usize>(self, names: [&str; N]) -> Option<Bucket<'d>> {
+        names.into_iter().try_fold(self, |bucket, name| bucket.bucket(name.as_bytes()))
+    }
+
+    /// Everything in the bucket, in the order of the keys.
+    pub(crate) fn items(self) -> impl Iterator<Item = (&'d [u8], Item<'d>)> {
+        self.node().iter().map(move |item| (self.bytes(item.key), self.item(item.entry)))
+    }
+
+    /// The values of the bucket, in the order of the keys.
+    pub(crate) fn values(self) -> impl Iterator<Item = (&'d [u8], &'d [u8])> {
+        self.items().filter_map(|(key, item)| match item {
+            Item::Value(value) => Some((key, value)),
+            Item::Bucket(_) => None,
+        })
+    }
+
+    /// The buckets in the bucket, in the order of their names.
+    pub(crate) fn buckets(self) -> impl Iterator<Item = (&'d [u8], Bucket<'d>)> {
+        self.items().filter_map(|(key, item)| match item {
+            Item::Value(_) => None,
+            Item::Bucket(bucket) => Some((key, bucket)),
+        })
+    }
+}

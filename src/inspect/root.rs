@@ -1,0 +1,108 @@
+//! The state root as a whole: its workers.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Unreadable;
+use super::bolt::Database;
+use super::snapshots::snapshot_store;
+use super::worker::{Worker, database};
+
+/// A state root as it lies on disk.
+#[derive(Debug)]
+pub(crate) struct StateRoot {
+    /// Its OCI workers, one for each snapshotter that was ever used.
+    pub(crate) workers: Vec<Worker>,
+    /// Whether nothing was committed while it was read. If not, a daemon is at work, and what looks broken or dangling
+    /// may only have moved on between two files.
+    pub(crate) steady: bool,
+}
+
+impl StateRoot {
+    /// The worker of that id.
+    pub(crate) fn worker_with_id(&self, id: &str) -> Option<&Worker> {
+        self.workers.iter().find(|worker| worker.id.as_deref() == Some(id))
+    }
+}
+
+/// How often a root is read in the hope of a pause between two commits.
+const READS: usize = 3;
+
+/// Reads a state root; again, a few times, when a daemon commits to it meanwhile.
+pub(crate) fn read(root: &Path) -> Result<StateRoot, Unreadable> {
+    let directories = worker_directories(root)?;
+    let mut read = 0;
+    loop {
+        read += 1;
+        let before = transactions(root, &directories);
+        let state = read_once(root, &directories)?;
+        let steady = transactions(root, &directories) == before;
+        if steady || read == READS {
+            return Ok(StateRoot { steady, ..state });
+        }
+    }
+}
+
+/// The newest transaction of each database; absent where there is none to be read.
+fn transactions(root: &Path, workers: &[(String, PathBuf)]) -> Vec<Option<u64>> {
+    let of_worker = |(snapshotter, directory): &(String, PathBuf)| {
+        let store = snapshot_store(directory, snapshotter);
+        [directory.join("metadata_v2.db"), directory.join("containerdmeta.db"), store.join("metadata.db")]
+    };
+    let paths = std::iter::once(root.join("cache.db")).chain(workers.iter().flat_map(of_worker));
+    paths.map(|path| Database::newest_transaction(&path).ok()).collect()
+}
+
+fn read_once(root: &Path, directories: &[(String, PathBuf)]) -> Result<StateRoot, Unreadable> {
+    // It says nothing of layers, but when it cannot be read no build finds any of them.
+    drop(database(&root.join("cache.db"))?);
+    let workers = directories.iter().map(|(snapshotter, directory)| Worker::read(directory, snapshotter));
+    Ok(StateRoot { workers: workers.collect::<Result<_, _>>()?, steady: false })
+}
+
+/// The OCI workers of a state root: snapshotter and directory, in the order of their names. Anything that is not the
+/// root of a buildkitd with an OCI worker is refused by name.
+pub(crate) fn worker_directories(root: &Path) -> Result<Vec<(String, PathBuf)>, Unreadable> {
+    let mut workers = Vec::new();
+    let mut has_containerd_worker = false;
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            return Err(Unreadable::NotARoot(root.to_owned()));
+        }
+        Err(error) => return Err(Unreadable::io(root, error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| Unreadable::io(root, error))?;
+        let name = entry.file_name();
+        let path = entry.path();
+        if !path.is_dir() {
+            continue;
+        }
+        if let Some(snapshotter) = name.to_str().and_then(|name| name.strip_prefix("runc-")) {
+            workers.push((snapshotter.to_owned(), path));
+        } else if is_prefix(&name, "containerd-") {
+            has_containerd_worker = true;
+        }
+    }
+    if !workers.is_empty() {
+        workers.sort();
+        return Ok(workers);
+    }
+    let has = |path: &str| root.join(path).exists();
+    if has_containerd_worker {
+        return Err(Unreadable::ContainerdWorker(root.to_owned()));
+    }
+    // dockerd's data directory, or the `buildkit` in it.
+    let data_of_dockerd = has("buildkit") && (has("image") || has("containers") || has("engine-id"));
+    if data_of_dockerd || has("containerdmeta.db") || has("snapshots.db") {
+        return Err(Unreadable::Dockerd(root.to_owned()));
+    }
+    // A daemon makes its databases before its worker.
+    if has("cache.db") { Ok(workers) } else { Err(Unreadable::NotARoot(root.to_owned())) }
+}
+
+fn is_prefix(name: &OsStr, prefix: &str) -> bool {
+    name.as_encoded_bytes().starts_with(prefix.as_bytes())
+}

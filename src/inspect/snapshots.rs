@@ -1,0 +1,140 @@
+//! The snapshots of a worker: from the name BuildKit uses, over the key in the snapshotter, to the directory.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::bolt::{Bucket, Database};
+
+/// containerd's label for a snapshot whose files come over the network when they are read.
+const REMOTE: &[u8] = b"containerd.io/snapshot/remote";
+
+/// What may be done with a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SnapshotKind {
+    /// A read-only mount of another one.
+    View,
+    /// Can be written to.
+    Active,
+    /// Never changes any more.
+    Committed,
+}
+
+/// A snapshot in the snapshotter's own database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// Its directory's name below [`snapshot_store`].
+    pub(crate) number: u64,
+    /// What may be done with it.
+    pub(crate) kind: SnapshotKind,
+    /// Whether the directory with its files is there.
+    pub(crate) on_disk: bool,
+    /// Whether its files come over the network.
+    pub(crate) remote: bool,
+    /// Bytes of its files, noted when it was committed; 0 before.
+    pub(crate) bytes: u64,
+}
+
+/// Where a snapshotter keeps `metadata.db` and the directory `snapshots`.
+pub(crate) fn snapshot_store(worker: &Path, snapshotter: &str) -> PathBuf {
+    match snapshotter {
+        "stargz" => worker.join("snapshots").join("snapshotter"),
+        _ => worker.join("snapshots"),
+    }
+}
+
+/// Where the files of a snapshot lie in its directory.
+pub(crate) fn files_directory(directory: &Path, snapshotter: &str) -> PathBuf {
+    match snapshotter {
+        "overlayfs" | "fuse-overlayfs" | "stargz" => directory.join("fs"),
+        _ => directory.to_owned(),
+    }
+}
+
+/// The snapshots of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    /// By the key in the snapshotter.
+    rows: HashMap<String, Snapshot>,
+    /// From BuildKit's name to the key in the snapshotter.
+    keys: HashMap<String, String>,
+}
+
+impl Snapshots {
+    /// Adds the names; `namespace` is `v1/buildkit` of `containerdmeta.db`. A remote one is marked in either database.
+    pub(super) fn read(namespace: Option<Bucket<'_>>, own: Option<&Database>, store: &Path, name: &str) -> Snapshots {
+        let mut rows = HashMap::new();
+        for (key, row) in own.and_then(|own| own.root().path(["v1", "snapshots"])).into_iter().flat_map(Bucket::buckets)
+        {
+            if let Some(snapshot) = snapshot(row, store, name) {
+                rows.insert(text(key), snapshot);
+            }
+        }
+        let mut keys = HashMap::new();
+        let names = namespace.and_then(|namespace| namespace.path(["snapshots", name]));
+        for (name, entry) in names.into_iter().flat_map(Bucket::buckets) {
+            let Some(key) = entry.get(b"name").map(text) else { continue };
+            if is_remote(entry)
+                && let Some(row) = rows.get_mut(&key)
+            {
+                row.remote = true;
+            }
+            keys.insert(text(name), key);
+        }
+        Snapshots { rows, keys }
+    }
+
+    /// The snapshot of that name, if the snapshotter has it.
+    pub(super) fn named(&self, name: &str) -> Option<&Snapshot> {
+        self.rows.get(self.keys.get(name)?)
+    }
+
+    /// All snapshots of the snapshotter, also those no name leads to.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Snapshot> {
+        self.rows.values()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn is_remote(entry: Bucket<'_>) -> bool {
+    entry.bucket(b"labels").is_some_and(|labels| labels.get(REMOTE).is_some())
+}
+
+fn snapshot(row: Bucket<'_>, store: &Path, snapshotter: &str) -> Option<Snapshot> {
+    let number = unsigned_varint(row.get(b"id")?)?;
+    let kind = match row.get(b"kind")? {
+        [1] => SnapshotKind::View,
+        [2] => SnapshotKind::Active,
+        [3] => SnapshotKind::Committed,
+        _ => return None,
+    };
+    let files = files_directory(&store.join("snapshots").join(number.to_string()), snapshotter);
+    let bytes = row.get(b"size").and_then(signed_varint).and_then(|size| u64::try_from(size).ok());
+    Some(Snapshot { number, kind, on_disk: files.is_dir(), remote: is_remote(row), bytes: bytes.unwrap_or_default() })
+}
+
+/// Go's `binary.Uvarint`.
+pub(super) fn unsigned_varint(bytes: &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for (at, byte) in bytes.iter().enumerate() {
+        let part = u64::from(byte & 0x7F);
+        let shift = u32::try_from(at * 7).ok()?;
+        let shifted = part.checked_shl(shift)?;
+        if shifted >> shift != part {
+            return None;
+        }
+        value |= shifted;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Go's `binary.Varint`: zig-zag.
+pub(super) fn signed_varint(bytes: &[u8]) -> Option<i64> {
+    let value = unsigned_varint(bytes)?;
+    Some(i64::from_ne_bytes((value >> 1).to_ne_bytes()) ^ -i64::from_ne_bytes((value & 1).to_ne_bytes()))
+}

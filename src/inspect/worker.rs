@@ -1,0 +1,235 @@
+//! A worker: its records with what was found behind each, and the ways to find one.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use super::Unreadable;
+use super::blobs::{Blob, Blobs};
+use super::bolt::{BoltError, Database};
+use super::classify::{Backing, Class, Facts, class, survivals};
+use super::records::{Record, RecordType};
+use super::snapshots::{Snapshot, SnapshotKind, Snapshots, snapshot_store};
+
+/// What one snapshotter of buildkitd's OCI worker keeps.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its id, which results name; absent when the file `workerid` is lost.
+    pub(crate) id: Option<String>,
+    /// All records by id.
+    pub(crate) records: HashMap<String, Record>,
+    snapshots: Snapshots,
+    by_chain_id: HashMap<String, Vec<String>>,
+}
+
+/// A record with all its ancestors.
+#[derive(Debug)]
+pub(crate) struct Chain<'w> {
+    /// The record and its ancestors, each once, nearest first.
+    pub(crate) records: Vec<&'w Record>,
+    /// Ancestors that do not exist.
+    pub(crate) missing: Vec<&'w str>,
+}
+
+impl Worker {
+    /// Reads a worker's databases, in the order in which they point to each other: beside a running daemon what a
+    /// record needs was there before the record was.
+    pub(crate) fn read(directory: &Path, snapshotter: &str) -> Result<Worker, Unreadable> {
+        let store = snapshot_store(directory, snapshotter);
+        let metadata = database(&directory.join("metadata_v2.db"))?;
+        let containerd = database(&directory.join("containerdmeta.db"))?;
+        let own = database(&store.join("metadata.db"))?;
+        let namespace = containerd.as_ref().and_then(|containerd| containerd.root().path(["v1", "buildkit"]));
+        let snapshots = Snapshots::read(namespace, own.as_ref(), &store, snapshotter);
+        let blobs = namespace.map(|namespace| Blobs::read(namespace, directory.join("content"))).unwrap_or_default();
+        let main = metadata.as_ref().and_then(|metadata| metadata.root().path(["_main"]));
+        let records = main.into_iter().flat_map(|main| main.buckets()).map(|(id, fields)| {
+            let id = String::from_utf8_lossy(id).into_owned();
+            (id.clone(), Record::read(&id, fields))
+        });
+        let mut worker = Worker {
+            id: worker_id(&directory.join("workerid"))?,
+            records: records.collect(),
+            snapshots,
+            by_chain_id: HashMap::new(),
+        };
+        worker.classify(&blobs);
+        worker.decide_survival();
+        worker.index();
+        Ok(worker)
+    }
+
+    fn classify(&mut self, blobs: &Blobs) {
+        // A record that is not finalised has its data in its mutable record's snapshot, and is for what that one is for.
+        let twins: HashMap<String, (String, RecordType)> = self
+            .records
+            .values()
+            .filter_map(|record| self.records.get(record.equal_mutable.as_ref()?))
+            .map(|mutable| (mutable.id.clone(), (mutable.snapshot.clone(), mutable.record_type.clone())))
+            .collect();
+        for record in self.records.values_mut() {
+            let backing = |name: &str| backing(self.snapshots.named(name));
+            let own = self.snapshots.named(&record.snapshot);
+            let twin = record.equal_mutable.as_ref().map(|id| twins.get(id));
+            let blob = record.blob.as_deref().map_or(Blob::Absent, |digest| blobs.state(digest));
+            record.class = class(&Facts {
+                deleted: record.deleted,
+                committed: record.committed,
+                composed: record.composed,
+                blob_only: record.blob_only,
+                blob,
+                backing: backing(&record.snapshot),
+                equal_mutable: twin.map(|twin| twin.map_or(Backing::Absent, |(name, _)| backing(name))),
+            });
+            if let (RecordType::Regular, Some(Some((_, record_type)))) = (&record.record_type, twin) {
+                record.record_type = record_type.clone();
+            }
+            let holder = match record.class {
+                Class::LocalUnfinalised => twin.flatten().and_then(|(name, _)| self.snapshots.named(name)),
+                _ => own,
+            };
+            record.compressed_bytes_on_disk = if let Blob::Present(bytes) = blob { bytes } else { 0 };
+            record.snapshot_number = holder.map(|snapshot| snapshot.number);
+            record.unpacked_bytes_on_disk = match holder {
+                Some(snapshot) if !snapshot.on_disk || snapshot.remote => 0,
+                Some(snapshot) if snapshot.kind == SnapshotKind::Committed => snapshot.bytes,
+                // Nobody noted the size of a writable snapshot but BuildKit, when it was asked for disk usage.
+                Some(_) => record.counted_bytes.unwrap_or_default().saturating_sub(record.compressed_bytes_on_disk),
+                None => 0,
+            };
+        }
+    }
+
+    fn decide_survival(&mut self) {
+        let known: HashMap<&str, (Class, &[String])> = self
+            .records
+            .values()
+            .map(|record| (record.id.as_str(), (record.class, record.parents.as_slice())))
+            .collect();
+        let decided: HashMap<String, _> =
+            survivals(&known).into_iter().map(|(id, survival)| (id.to_owned(), survival)).collect();
+        for (id, survival) in decided {
+            if let Some(record) = self.records.get_mut(&id) {
+                record.survival = survival;
+            }
+        }
+    }
+
+    fn index(&mut self) {
+        for record in self.records.values() {
+            if let Some(chain_id) = &record.chain_id {
+                self.by_chain_id.entry(chain_id.clone()).or_default().push(record.id.clone());
+            }
+        }
+    }
+
+    /// The records with this content, in any compression; a chain id is OCI's, over the diff ids of all layers.
+    pub(crate) fn records_by_chain_id<'w>(&'w self, id: &str) -> impl Iterator<Item = &'w Record> + use<'w> {
+        self.by_chain_id.get(id).into_iter().flatten().filter_map(|id| self.records.get(id))
+    }
+
+    /// A record with all its ancestors; only `missing` has something when there is no such record.
+    pub(crate) fn chain<'w>(&'w self, id: &'w str) -> Chain<'w> {
+        let mut chain = Chain { records: Vec::new(), missing: Vec::new() };
+        let (mut seen, mut next) = (HashSet::from([id]), std::collections::VecDeque::from([id]));
+        while let Some(id) = next.pop_front() {
+            match self.records.get(id) {
+                None => chain.missing.push(id),
+                Some(record) => {
+                    chain.records.push(record);
+                    next.extend(record.parents.iter().map(String::as_str).filter(|parent| seen.insert(parent)));
+                }
+            }
+        }
+        chain
+    }
+
+    /// All snapshots of the snapshotter, also those without a record.
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        self.snapshots.all()
+    }
+}
+
+/// Layers counted by what lies behind them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// All that were counted.
+    pub(crate) total: usize,
+    /// Extracted, and kept by a restart.
+    pub(crate) extracted: usize,
+    /// Extracted, or a merge or diff, or a blob, and dropped by a restart with an ancestor.
+    pub(crate) doomed: usize,
+    /// Merges and diffs that were not put together yet, and are kept by a restart.
+    pub(crate) unmaterialised: usize,
+    /// Only the compressed blob is there.
+    pub(crate) blob_only: usize,
+    /// Nothing is there.
+    pub(crate) lazy: usize,
+    /// Looks extracted, and is dropped by a restart.
+    pub(crate) phantom: usize,
+    /// Broken, or to be deleted.
+    pub(crate) broken: usize,
+    /// Bytes of their blobs on disk, each blob once.
+    pub(crate) bytes_compressed: u64,
+    /// Bytes of their unpacked files on disk, each snapshot once.
+    pub(crate) bytes_unpacked: u64,
+}
+
+impl Tally {
+    /// Counts records of one worker, each once; those that are not layers are left out.
+    pub(crate) fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Tally {
+        let mut tally = Tally::default();
+        let (mut ids, mut blobs, mut snapshots) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for record in records {
+            if !record.is_layer() || !ids.insert(&record.id) {
+                continue;
+            }
+            tally.total += 1;
+            let kept = record.survival.survives();
+            *match record.class {
+                Class::Extracted | Class::LocalUnfinalised if kept => &mut tally.extracted,
+                Class::Unmaterialised if kept => &mut tally.unmaterialised,
+                Class::BlobOnly if kept => &mut tally.blob_only,
+                Class::Extracted | Class::LocalUnfinalised | Class::Unmaterialised | Class::BlobOnly => {
+                    &mut tally.doomed
+                }
+                Class::Lazy => &mut tally.lazy,
+                Class::Phantom => &mut tally.phantom,
+                Class::Broken | Class::Deleted | Class::Mutable => &mut tally.broken,
+            } += 1;
+            if record.blob.as_ref().is_some_and(|blob| blobs.insert(blob)) {
+                tally.bytes_compressed += record.compressed_bytes_on_disk;
+            }
+            if record.snapshot_number.is_some_and(|number| snapshots.insert(number)) {
+                tally.bytes_unpacked += record.unpacked_bytes_on_disk;
+            }
+        }
+        tally
+    }
+}
+
+fn backing(snapshot: Option<&Snapshot>) -> Backing {
+    match snapshot {
+        Some(Snapshot { on_disk: true, kind: SnapshotKind::Committed, remote: true, .. }) => Backing::Remote,
+        Some(Snapshot { on_disk: true, kind: SnapshotKind::Committed, .. }) => Backing::Committed,
+        Some(Snapshot { on_disk: true, .. }) => Backing::Writable,
+        _ => Backing::Absent,
+    }
+}
+
+/// Opens a database of the root; one that was never made is absent, not an error.
+pub(super) fn database(path: &Path) -> Result<Option<Database>, Unreadable> {
+    match Database::open(path) {
+        Ok(database) => Ok(Some(database)),
+        Err(BoltError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(BoltError::Io(error)) => Err(Unreadable::io(path, error)),
+        Err(error) => Err(Unreadable::Database(path.to_owned(), error)),
+    }
+}
+
+fn worker_id(path: &Path) -> Result<Option<String>, Unreadable> {
+    match std::fs::read_to_string(path) {
+        Ok(id) => Ok(Some(id)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Unreadable::io(path, error)),
+    }
+}

@@ -1,0 +1,45 @@
+//! cachewarm makes a BuildKit state root warm from a registry cache, and proves it.
+//!
+//! The order of the groups below is the order of dependency, and very nearly the way of the data:
+//! from a build specification to a verdict. A module uses only groups above its own, never a module
+//! of its own group; `tests/behavior/layers.rs` holds that.
+
+// What an error owes its reader, when to try again, and what a step tells its listeners.
+mod event;
+mod failure;
+mod retry;
+
+// Who we are.
+mod auth;
+
+// What to build, and the exact commit of it.
+mod targets;
+
+mod source;
+
+// Donors: registry caches and their manifests.
+mod registry;
+
+// A running builder, and what we have it do.
+mod buildkit;
+
+// What lies on disk, and a throw-away copy of it to ask questions of.
+mod inspect;
+
+mod shadow;
+
+// Is it warm? And what a warm run promised.
+mod verify;
+
+mod manifest;
+
+// Say so.
+mod report;
+
+// The pipeline on one page.
+mod warm;
+
+// argv, environment, terminal, exit code.
+mod cli;
+
+pub use cli::run;

@@ -1,0 +1,265 @@
+//! One request to one endpoint: logged in, retried, bounded, verified.
+//!
+//! **Invariant:** credentials go to the endpoint that asked for them and to its token server only, and to the latter
+//! never over a weaker connection than the endpoint's own. Each request meets at most one challenge, and renews an
+//! expired login at most once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Method, Response, Url};
+
+use super::challenge;
+use super::client::digest_of;
+use super::error::{Fault, RegistryError};
+use super::hosts::{Endpoint, Scheme};
+use super::token::{self, Login};
+use super::transport::Transport;
+use crate::auth::Keychain;
+use crate::retry::{self, Policy};
+
+/// How much of an error's body is read, in bytes.
+const ERROR_BODY_LIMIT: u64 = 64 * 1024;
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) repository: &'a str,
+    /// `manifests/…` or `blobs/…`.
+    pub(super) object: String,
+    pub(super) headers: Vec<(HeaderName, &'static str)>,
+    pub(super) want: Want<'a>,
+}
+
+/// Which part of the answer is of interest.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Want<'a> {
+    /// Only that it is there.
+    Presence,
+    /// All of it, at most `limit` bytes, hashing to `digest` if one is given.
+    Body { limit: u64, digest: Option<&'a str> },
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Who answered.
+    pub(super) host: String,
+    /// `Docker-Content-Digest`.
+    pub(super) digest: Option<String>,
+    /// `Content-Length`.
+    pub(super) length: Option<u64>,
+    /// The body; empty for [`Want::Presence`].
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What all requests share: connections, and logins by (endpoint, repository).
+#[derive(Debug)]
+pub(super) struct Exchange {
+    keychain: Keychain,
+    policy: Policy,
+    transport: Transport,
+    logins: Mutex<HashMap<(String, String), Login>>,
+}
+
+impl Exchange {
+    pub(super) fn new(keychain: Keychain, policy: Policy) -> Exchange {
+        Exchange { keychain, policy, transport: Transport::default(), logins: Mutex::default() }
+    }
+
+    /// Asks until there is an answer that will not change.
+    pub(super) async fn ask(&self, endpoint: &Endpoint, request: &Request<'_>) -> Result<Answer, RegistryError> {
+        retry::retrying(self.policy, RegistryError::retry, |_| self.once(endpoint, request)).await
+    }
+
+    async fn once(&self, endpoint: &Endpoint, request: &Request<'_>) -> Result<Answer, RegistryError> {
+        match endpoint.scheme {
+            Scheme::Http => self.in_scheme("http", endpoint, request).await,
+            Scheme::Https => self.in_scheme("https", endpoint, request).await,
+            Scheme::Either => match self.in_scheme("https", endpoint, request).await {
+                Err(RegistryError { fault: Fault::Unreachable { .. }, .. }) => {
+                    self.in_scheme("http", endpoint, request).await
+                }
+                outcome => outcome,
+            },
+        }
+    }
+
+    async fn in_scheme(
+        &self,
+        scheme: &str,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+    ) -> Result<Answer, RegistryError> {
+        let host = &endpoint.host;
+        let url = url(scheme, endpoint, request)?;
+        let (mut challenged, mut renewed) = (false, false);
+        loop {
+            let login = self.remembered(endpoint, request.repository);
+            let response = self.send(endpoint, request, &request.method, &url, login.as_ref()).await?;
+            let status = response.status().as_u16();
+            if status == 401 && !challenged {
+                challenged = true;
+                let headers = response.headers().get_all(WWW_AUTHENTICATE);
+                let challenge = challenge::best(headers.iter().filter_map(|value| value.to_str().ok()));
+                if let Some(challenge) = challenge {
+                    let credentials = self.keychain.credentials(host).await;
+                    let credentials =
+                        credentials.map_err(|error| RegistryError::new(host, Fault::Credentials(error)))?;
+                    let met = token::meet(&self.transport, endpoint, &url, request.repository, &challenge, credentials);
+                    if let Some(login) = met.await? {
+                        self.remember(endpoint, request.repository, Some(login));
+                        continue;
+                    }
+                }
+            }
+            let error = match self.read(endpoint, request, &url, response, login.as_ref()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            // What was refused need not be shown again.
+            if let Fault::Denied { expired, .. } = error.fault {
+                self.remember(endpoint, request.repository, None);
+                if expired && !renewed && self.keychain.forget(host) {
+                    (renewed, challenged) = (true, false);
+                    continue;
+                }
+            }
+            return Err(error);
+        }
+    }
+
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        method: &Method,
+        url: &Url,
+        login: Option<&Login>,
+    ) -> Result<Response, RegistryError> {
+        let host = &endpoint.host;
+        let client =
+            self.transport.client(endpoint, host).map_err(|error| RegistryError::new(host, Fault::Setup(error)))?;
+        let mut sending = client.request(method.clone(), url.clone());
+        for (name, value) in &request.headers {
+            sending = sending.header(name, *value);
+        }
+        if let Some(login) = login {
+            sending = sending.header(AUTHORIZATION, login.header.clone());
+        }
+        if matches!(request.want, Want::Presence) && method == Method::GET {
+            sending = sending.header(RANGE, HeaderValue::from_static("bytes=0-0"));
+        }
+        sending.send().await.map_err(|error| RegistryError::of_network(host, error))
+    }
+
+    async fn read(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        url: &Url,
+        response: Response,
+        login: Option<&Login>,
+    ) -> Result<Answer, RegistryError> {
+        let host = &endpoint.host;
+        let anonymous = login.is_none_or(|login| login.anonymous);
+        if response.status().is_success() {
+            return answer(host, response, request.want).await;
+        }
+        let status = response.status().as_u16();
+        let redirected = response.url().origin() != url.origin();
+        if request.method == Method::HEAD && (status == 403 || redirected && matches!(status, 400 | 405)) {
+            // The answer to HEAD has no body to say why, and a presigned address may be good for GET only.
+            let second = self.send(endpoint, request, &Method::GET, url, login).await?;
+            if second.status().is_success() {
+                return answer(host, second, request.want).await;
+            }
+            return Err(refusal(host, second, anonymous).await);
+        }
+        Err(refusal(host, response, anonymous).await)
+    }
+
+    fn remembered(&self, endpoint: &Endpoint, repository: &str) -> Option<Login> {
+        let logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        let login = logins.get(&(endpoint.host.clone(), repository.to_owned()))?;
+        login.good_until.is_none_or(|until| Instant::now() < until).then(|| login.clone())
+    }
+
+    fn remember(&self, endpoint: &Endpoint, repository: &str, login: Option<Login>) {
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (endpoint.host.clone(), repository.to_owned());
+        match login {
+            Some(login) => logins.insert(key, login),
+            None => logins.remove(&key),
+        };
+    }
+}
+
+fn url(scheme: &str, endpoint: &Endpoint, request: &Request<'_>) -> Result<Url, RegistryError> {
+    let text = format!("{scheme}://{}{}/{}/{}", endpoint.host, endpoint.path, request.repository, request.object);
+    let mut url = Url::parse(&text).map_err(|error| {
+        RegistryError::new(&endpoint.host, Fault::Setup(anyhow::anyhow!("{text} is not an address: {error}")))
+    })?;
+    if let Some(origin) = &endpoint.mirror_of {
+        url.query_pairs_mut().append_pair("ns", origin);
+    }
+    Ok(url)
+}
+
+async fn answer(host: &str, response: Response, want: Want<'_>) -> Result<Answer, RegistryError> {
+    let text = |name: HeaderName| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).map(|value| value.trim().to_owned())
+    };
+    let digest = text(HeaderName::from_static("docker-content-digest"));
+    // The length of one byte of a blob is not the blob's.
+    let partial = response.status().as_u16() == 206;
+    let length = text(CONTENT_LENGTH).and_then(|text| text.parse().ok()).filter(|_| !partial);
+    let bytes = match want {
+        Want::Presence => Vec::new(),
+        Want::Body { limit, digest } => {
+            let bytes = body(host, response, limit).await?;
+            if let Some(digest) = digest.filter(|digest| digest.starts_with("sha256:"))
+                && digest_of(&bytes) != digest
+            {
+                let what = format!("asked for {digest}, got {} bytes of {}", bytes.len(), digest_of(&bytes));
+                return Err(RegistryError::new(host, Fault::Corrupt { what }));
+            }
+            bytes
+        }
+    };
+    Ok(Answer { host: host.to_owned(), digest, length, bytes })
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn body(host: &str, mut response: Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
+    let too_large = |size| RegistryError::new(host, Fault::TooLarge { size, limit });
+    if let Some(size) = response.content_length().filter(|size| *size > limit) {
+        return Err(too_large(size));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| RegistryError::of_network(host, error))? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > limit {
+            return Err(too_large(bytes.len() as u64));
+        }
+    }
+    Ok(bytes)
+}
+
+/// Reads why an answer is not what was asked for.
+pub(super) async fn refusal(host: &str, mut response: Response, anonymous: bool) -> RegistryError {
+    let status = response.status().as_u16();
+    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let mut bytes = Vec::new();
+    // As much as comes; the status alone says enough if nothing does.
+    while let Ok(Some(chunk)) = response.chunk().await {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > ERROR_BODY_LIMIT {
+            break;
+        }
+    }
+    RegistryError::of_status(host, status, after.map(Duration::from_secs), &bytes, anonymous)
+}

@@ -1,0 +1,27 @@
+//! Donors: registry caches, their manifests, and whether they can be used at all.
+//!
+//! A [`mod@reference`] names one, [`RegistryHosts`] says how its host is reached, [`Client`] asks, and [`probe()`]
+//! judges: a [`Probe`] has the donor's layers, or the [`problem`] that keeps BuildKit from importing it.
+//!
+//! **Invariant:** reads only, and downloads no layer.
+
+mod cacheconfig;
+mod challenge;
+mod client;
+mod error;
+mod exchange;
+mod hosts;
+mod layer;
+mod manifest;
+mod probe;
+mod problem;
+mod reference;
+mod token;
+mod transport;
+
+#[cfg(test)]
+mod fake;
+
+pub(crate) use client::Client;
+pub(crate) use hosts::RegistryHosts;
+pub(crate) use probe::{Probe, probe};

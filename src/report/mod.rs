@@ -1,0 +1,254 @@
+//! Say so: the report of a run, as data; and how it is written.
+//!
+//! Field names are a contract (`schema: 1`): add, never rename.
+
+mod json;
+#[cfg(test)]
+pub(crate) mod sample;
+mod text;
+pub(crate) mod words;
+
+pub(crate) use json::json;
+pub(crate) use text::text;
+
+use serde::Serialize;
+
+/// The contract's version.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// Is it warm?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    /// Every step's result is extracted, survives a restart, and needs no registry.
+    Warm,
+    /// Something is missing; the reasons say what.
+    NotWarm,
+    /// Nothing is known to be missing, and the state root could not be read.
+    NotVerified,
+}
+
+/// What a command found and did.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    /// Always [`SCHEMA`].
+    pub(crate) schema: u32,
+    /// The command: `warm`.
+    pub(crate) command: String,
+    /// cachewarm's version.
+    pub(crate) version: String,
+    /// Is it warm?
+    pub(crate) verdict: Verdict,
+    /// Why, most important first; empty when warm.
+    pub(crate) reasons: Vec<String>,
+    /// What a person should know all the same.
+    pub(crate) notes: Vec<String>,
+    /// What was built from.
+    pub(crate) source: Source,
+    /// What it was built with.
+    pub(crate) builder: Builder,
+    /// The caches it was imported from.
+    pub(crate) donors: Vec<Donor>,
+    /// Image names that every build resolves at a registry, also a fully cached one.
+    pub(crate) resolved_by_every_build: Vec<String>,
+    /// Per target.
+    pub(crate) targets: Vec<TargetSummary>,
+    /// Per step, in the order of their first mention.
+    pub(crate) steps: Vec<Step>,
+    /// What lies on disk; absent when the state root could not be read.
+    pub(crate) layers: Option<Layers>,
+    /// The layers of `# syntax=` frontends, which run as containers in every build; absent like `layers`.
+    pub(crate) frontends: Option<Layers>,
+    /// What went over the network.
+    pub(crate) transfer: Transfer,
+    /// Whether BuildKit itself confirmed it on a shadow root; absent when it was not asked.
+    pub(crate) proof: Option<Proof>,
+    /// How long each phase took.
+    pub(crate) phases: Vec<Phase>,
+    /// Hits among the steps, 0 to 1; 1 when there is no step.
+    pub(crate) hit_rate: f64,
+}
+
+/// What was built from.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Source {
+    /// The repository without credentials, or the directory.
+    pub(crate) location: String,
+    /// The revision asked for.
+    pub(crate) rev: Option<String>,
+    /// The full commit id, when it is known.
+    pub(crate) commit: Option<String>,
+}
+
+/// What it was built with.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Builder {
+    /// `unix` or `spawn`.
+    pub(crate) kind: String,
+    /// Its address.
+    pub(crate) address: String,
+    /// What BuildKit says of itself.
+    pub(crate) buildkit_version: String,
+    /// The state root that was read, or would have been.
+    pub(crate) state_root: Option<String>,
+}
+
+/// A cache a build imports from.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Donor {
+    /// Its canonical reference.
+    #[serde(rename = "ref")]
+    pub(crate) reference: String,
+    /// The digest of its manifest.
+    pub(crate) digest: Option<String>,
+    /// Whether BuildKit can import it.
+    pub(crate) usable: bool,
+    /// How many layers it has.
+    pub(crate) layers: usize,
+    /// Their compressed bytes.
+    pub(crate) bytes: u64,
+    /// What is wrong with it.
+    pub(crate) problem: Option<String>,
+}
+
+/// One target.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct TargetSummary {
+    /// Its name.
+    pub(crate) name: String,
+    /// The stage it builds.
+    pub(crate) stage: Option<String>,
+    /// Steps in its graph.
+    pub(crate) steps: usize,
+    /// Steps whose result a cache had.
+    pub(crate) hits: usize,
+    /// Steps that were executed.
+    pub(crate) ran: usize,
+    /// Per stage, in the order of their first mention.
+    pub(crate) stages: Vec<StageSummary>,
+}
+
+/// One stage of a target.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct StageSummary {
+    /// Its name as BuildKit shows it.
+    pub(crate) name: String,
+    /// Steps.
+    pub(crate) steps: usize,
+    /// Steps whose result a cache had.
+    pub(crate) hits: usize,
+    /// Steps that were executed.
+    pub(crate) ran: usize,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StepState {
+    /// A cache had its result.
+    Hit,
+    /// It was executed.
+    Ran,
+    /// No cache had its result, and it was not executed.
+    Miss,
+    /// Nobody asked, or it lies below a miss.
+    Unknown,
+}
+
+/// One step.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Step {
+    /// The LLB vertex digest.
+    pub(crate) digest: String,
+    /// As BuildKit shows it: `[build 2/4] RUN make`.
+    pub(crate) name: String,
+    /// The stage, when the name tells.
+    pub(crate) stage: Option<String>,
+    /// The targets whose graph has it.
+    pub(crate) targets: Vec<String>,
+    /// What became of it.
+    pub(crate) state: StepState,
+    /// Why it is not a hit.
+    pub(crate) reason: Option<Reason>,
+}
+
+/// Why a step is not a hit.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Reason {
+    /// A word for machines.
+    pub(crate) kind: String,
+    /// One sentence.
+    pub(crate) what: String,
+    /// More of it: the log tail of a step that failed, say.
+    pub(crate) detail: Option<String>,
+    /// What to do.
+    pub(crate) remedy: Option<String>,
+}
+
+/// What lies on disk behind everything that was solved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Layers {
+    /// Layers (cache records) in the chains of all solved results.
+    pub(crate) total: usize,
+    /// Extracted, and survive a restart.
+    pub(crate) extracted: usize,
+    /// Only the compressed blob is there.
+    pub(crate) blob_only: usize,
+    /// Nothing is there.
+    pub(crate) lazy: usize,
+    /// Looks extracted, and BuildKit drops it at its next start.
+    pub(crate) phantom: usize,
+    /// The databases promise what is not on disk.
+    pub(crate) broken: usize,
+    /// There, and a restart drops it with a layer below it that is not.
+    pub(crate) doomed: usize,
+    /// Merges and diffs that BuildKit has not put together, which takes no network.
+    pub(crate) unmaterialised: usize,
+    /// Bytes of the compressed blobs on disk.
+    pub(crate) bytes_compressed: u64,
+    /// Bytes of the unpacked layers on disk.
+    pub(crate) bytes_unpacked: u64,
+}
+
+/// What went over the network.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Transfer {
+    /// Bytes of blobs that were fetched, compressed.
+    pub(crate) bytes: u64,
+    /// Blobs that were fetched.
+    pub(crate) blobs: usize,
+    /// Layers that were unpacked.
+    pub(crate) extracted: usize,
+    /// From the first byte asked for to the last blob's end.
+    pub(crate) seconds: f64,
+    /// Median time a blob took, in seconds.
+    pub(crate) p50: f64,
+    /// 95th percentile.
+    pub(crate) p95: f64,
+    /// 99th percentile.
+    pub(crate) p99: f64,
+}
+
+/// BuildKit built again on a shadow root, without donors.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Proof {
+    /// Results it was asked for.
+    pub(crate) results: usize,
+    /// Blobs it wanted to fetch.
+    pub(crate) fetched: Vec<String>,
+    /// Layers it had to unpack.
+    pub(crate) extracted: Vec<String>,
+    /// Steps it had to run.
+    pub(crate) ran: Vec<String>,
+    /// Whatever else went wrong.
+    pub(crate) errors: Vec<String>,
+}
+
+/// How long a phase took.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Phase {
+    /// Its name.
+    pub(crate) name: String,
+    /// Wall time.
+    pub(crate) seconds: f64,
+}

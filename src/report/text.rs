@@ -1,0 +1,231 @@
+//! The report for people: calm, aligned, needing no color; the verdict and its reasons come last, where a log ends.
+//!
+//! Everything that came from elsewhere (names, logs, errors) is cleaned of terminal commands on its way out.
+
+use super::words::{bytes, clean, count, seconds, short_digest};
+use super::{Donor, Layers, Proof, Report, Source, Step, StepState, TargetSummary, Transfer, Verdict};
+
+/// Width of the first column.
+const LABEL: usize = 11;
+/// Entries of a list that are written out; the JSON report has them all.
+const LONGEST_LIST: usize = 30;
+
+/// The report as lines of text.
+pub(crate) fn text(report: &Report) -> String {
+    let mut page = Page::default();
+    page.section("source", [source(&report.source)]);
+    page.section("builder", [builder(report)]);
+    page.section("donors", report.donors.iter().map(donor));
+    page.gap();
+    page.block(targets(&report.targets));
+    page.gap();
+    page.section("ran", some_steps(&report.steps, StepState::Ran));
+    page.section("missed", some_steps(&report.steps, StepState::Miss));
+    page.section("unknown", some_steps(&report.steps, StepState::Unknown));
+    page.gap();
+    page.section("hit rate", [format!("{:.0} %", (report.hit_rate * 100.0).floor())]);
+    page.section("layers", layers(report.layers.as_ref()));
+    page.section("transfer", transfer(&report.transfer));
+    page.section("proof", report.proof.iter().flat_map(proof));
+    page.section("resolves", resolved(&report.resolved_by_every_build));
+    page.section("time", [time(report)]);
+    page.section("notes", report.notes.iter().cloned());
+    page.gap();
+    let verdict = match report.verdict {
+        Verdict::Warm => "warm",
+        Verdict::NotWarm => "not warm",
+        Verdict::NotVerified => "not verified on disk",
+    };
+    let reasons = shortened(report.reasons.iter().map(|reason| vec![format!("- {reason}")]));
+    page.section("verdict", [verdict.to_owned()].into_iter().chain(reasons));
+    page.text
+}
+
+/// Lines with a label before the first of them.
+#[derive(Default)]
+struct Page {
+    text: String,
+    gap_wanted: bool,
+}
+
+impl Page {
+    fn section(&mut self, label: &str, lines: impl IntoIterator<Item = String>) {
+        let mut label = label;
+        for line in lines {
+            for part in line.lines() {
+                self.block([format!("{label:LABEL$}{}", clean(part))]);
+                label = "";
+            }
+        }
+    }
+
+    fn block(&mut self, lines: impl IntoIterator<Item = String>) {
+        for line in lines {
+            if self.gap_wanted && !self.text.is_empty() {
+                self.text.push('\n');
+            }
+            self.gap_wanted = false;
+            self.text.push_str(line.trim_end());
+            self.text.push('\n');
+        }
+    }
+
+    fn gap(&mut self) {
+        self.gap_wanted = true;
+    }
+}
+
+fn source(source: &Source) -> String {
+    let commit = source.commit.as_ref().map(|commit| commit.chars().take(12).collect::<String>());
+    match (&source.rev, commit) {
+        (Some(rev), Some(commit)) if !rev.starts_with(&commit) => format!("{}, {rev} at {commit}", source.location),
+        (_, Some(commit)) => format!("{} at {commit}", source.location),
+        (Some(rev), None) => format!("{}, {rev}", source.location),
+        (None, None) => source.location.clone(),
+    }
+}
+
+fn builder(report: &Report) -> String {
+    let builder = &report.builder;
+    let version = Some(&builder.buildkit_version).filter(|version| !version.is_empty());
+    let mut parts = vec![format!("{} {}", builder.kind, builder.address).trim().to_owned()];
+    parts.extend(version.map(|version| format!("BuildKit {version}")));
+    parts.extend(builder.state_root.as_ref().map(|root| format!("state root {root}")));
+    parts.join(", ")
+}
+
+fn donor(donor: &Donor) -> String {
+    if !donor.usable {
+        let problem = donor.problem.as_deref().unwrap_or("for no known reason");
+        return format!("{}: not usable: {problem}", donor.reference);
+    }
+    let mut parts = vec![count(donor.layers, "layer"), bytes(donor.bytes)];
+    parts.extend(donor.digest.as_deref().map(short_digest));
+    parts.extend(donor.problem.clone());
+    format!("{}: {}", donor.reference, parts.join(", "))
+}
+
+/// One row per target and stage, their numbers below each other.
+fn targets(targets: &[TargetSummary]) -> Vec<String> {
+    let rows: Vec<(String, usize, usize, usize)> = targets
+        .iter()
+        .flat_map(|target| {
+            let stage = target.stage.as_ref().filter(|stage| **stage != target.name);
+            let name = stage.map_or(target.name.clone(), |stage| format!("{} ({stage})", target.name));
+            let own = (name, target.steps, target.hits, target.ran);
+            let stages = target.stages.iter().map(|s| (format!("  {}", s.name), s.steps, s.hits, s.ran));
+            [own].into_iter().chain(stages).collect::<Vec<_>>()
+        })
+        .map(|(name, steps, hits, ran)| (clean(&name), steps, hits, ran))
+        .collect();
+    let width = rows.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
+    let digits = rows.iter().map(|(_, steps, ..)| steps.to_string().len()).max().unwrap_or(0);
+    let row = |(name, steps, hits, ran): (String, usize, usize, usize)| {
+        let noun = if steps == 1 { "step " } else { "steps" };
+        let mut row = format!("{name:width$}  {steps:digits$} {noun}  {hits:digits$} hit");
+        if ran > 0 {
+            row.push_str(&format!("  {ran:digits$} ran"));
+        }
+        let rest = steps.saturating_sub(hits + ran);
+        if rest > 0 {
+            row.push_str(&format!("  {rest:digits$} not built"));
+        }
+        row
+    };
+    rows.into_iter().map(row).collect()
+}
+
+fn some_steps(steps: &[Step], state: StepState) -> Vec<String> {
+    let described = steps.iter().filter(|step| step.state == state).map(|step| {
+        let mut lines = vec![step.name.clone()];
+        if let Some(reason) = &step.reason {
+            lines.push(format!("  {}", reason.what));
+            lines.extend(reason.detail.iter().flat_map(|detail| detail.lines()).map(|line| format!("    {line}")));
+            lines.extend(reason.remedy.iter().map(|remedy| format!("  to do: {remedy}")));
+        }
+        lines
+    });
+    shortened(described)
+}
+
+fn layers(layers: Option<&Layers>) -> Vec<String> {
+    let Some(layers) = layers else { return vec!["not read from disk".to_owned()] };
+    let mut lines = vec![format!(
+        "{} of {} extracted; on disk {} compressed, {} unpacked",
+        layers.extracted,
+        layers.total,
+        bytes(layers.bytes_compressed),
+        bytes(layers.bytes_unpacked)
+    )];
+    let amiss = [
+        (layers.blob_only, "blob only: fetched, not unpacked"),
+        (layers.lazy, "lazy: not even fetched"),
+        (layers.phantom, "phantom: looks unpacked, and the next start of BuildKit drops it"),
+        (layers.broken, "broken: the databases promise what is not on disk"),
+    ];
+    lines.extend(amiss.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")));
+    lines
+}
+
+fn transfer(transfer: &Transfer) -> Vec<String> {
+    let unpacked = format!("{} unpacked", count(transfer.extracted, "layer"));
+    if transfer.blobs == 0 {
+        return vec![format!("nothing fetched, {unpacked}")];
+    }
+    let (blobs, total) = (count(transfer.blobs, "blob"), bytes(transfer.bytes));
+    let mut lines = vec![if transfer.seconds > 0.0 {
+        let rate = bytes((transfer.bytes as f64 / transfer.seconds) as u64);
+        format!("{blobs}, {total} in {} ({rate}/s), {unpacked}", seconds(transfer.seconds))
+    } else {
+        format!("{blobs}, {total}, {unpacked}")
+    }];
+    if transfer.p50 > 0.0 {
+        let [p50, p95, p99] = [transfer.p50, transfer.p95, transfer.p99].map(seconds);
+        lines.push(format!("time per blob: half within {p50}, 95 % within {p95}, 99 % within {p99}"));
+    }
+    lines
+}
+
+fn proof(proof: &Proof) -> Vec<String> {
+    let asked = format!("BuildKit built {} again without donors", count(proof.results, "result"));
+    let lists =
+        [("fetched", &proof.fetched), ("unpacked", &proof.extracted), ("ran", &proof.ran), ("failed", &proof.errors)];
+    if lists.iter().all(|(_, list)| list.is_empty()) {
+        return vec![format!("{asked}: nothing fetched, unpacked or run")];
+    }
+    let found =
+        lists.into_iter().flat_map(|(verb, list)| list.iter().map(move |what| vec![format!("  {verb} {what}")]));
+    [format!("{asked}; it")].into_iter().chain(shortened(found)).collect()
+}
+
+fn resolved(names: &[String]) -> Vec<String> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let names = shortened(names.iter().map(|name| vec![format!("  {name}")]));
+    ["every build, also a fully cached one, still asks a registry for".to_owned()].into_iter().chain(names).collect()
+}
+
+fn time(report: &Report) -> String {
+    let each: Vec<String> =
+        report.phases.iter().map(|phase| format!("{} {}", phase.name, seconds(phase.seconds))).collect();
+    if each.is_empty() {
+        return "not measured".to_owned();
+    }
+    let all = report.phases.iter().map(|phase| phase.seconds).sum();
+    format!("{}; {} in all", each.join(", "), seconds(all))
+}
+
+fn shortened(entries: impl Iterator<Item = Vec<String>>) -> Vec<String> {
+    let entries: Vec<Vec<String>> = entries.collect();
+    let more = entries.len().saturating_sub(LONGEST_LIST);
+    let mut lines: Vec<String> = entries.into_iter().take(LONGEST_LIST).flatten().collect();
+    if more > 0 {
+        lines.push(format!("and {more} more, all in the JSON report"));
+    }
+    lines
+}
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;

@@ -1,0 +1,27 @@
+//! What a person should know about resolved targets before anything is built.
+
+use crate::targets::{Dockerfile, Target, scan};
+
+/// Warnings about Dockerfiles: lines that take `.git` from the context, and build args that nothing takes.
+///
+/// A Dockerfile that cannot be read gives none; the build itself will say what is wrong with it.
+pub(crate) fn advice(targets: &[Target]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for target in targets {
+        let Dockerfile::Path(Some(path)) = &target.dockerfile else { continue };
+        let Ok(text) = std::fs::read(path) else { continue };
+        let scan = scan(&String::from_utf8_lossy(&text));
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        for git_use in &scan.git_uses {
+            warnings.push(format!(
+                "target {}: {name} line {} takes .git from the context, which differs in every clone, so it never hits: {}",
+                target.name, git_use.line, git_use.text
+            ));
+        }
+        for argument in scan.unconsumed(target.build_args.keys().map(String::as_str)) {
+            warnings.push(format!("target {}: no ARG of {name} takes the build arg {argument}", target.name));
+        }
+    }
+    // Several targets often share a Dockerfile, but each warning names its target, so all of them stay.
+    warnings
+}

@@ -1,0 +1,158 @@
+//! Which credentials a repository is shown, in which order, each once.
+//!
+//! libgit2 asks again and again while it is refused, so the order is a list that ends. Credentials from the URL and the
+//! token go to the origin they were given for and to no other, whatever a redirect or a submodule says.
+
+use std::cell::RefCell;
+
+use git2::{Config, Cred, CredentialType, ErrorClass, ErrorCode};
+
+use super::address::{Address, origin};
+use crate::auth::Secret;
+
+/// The user name that goes with a token: the one GitHub documents, and others do not look at.
+const TOKEN_USER: &str = "x-access-token";
+
+/// What we may show to whom.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Keys {
+    origin: Option<String>,
+    user: Option<Secret>,
+    password: Option<Secret>,
+    token: Option<Secret>,
+}
+
+/// What was tried during one connection.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    attempts: Vec<Attempt>,
+    /// Those that had something to show; the server refused it if it asked again.
+    pub(super) shown: Vec<Attempt>,
+}
+
+/// One thing to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// User and password of the URL.
+    Url,
+    /// `CACHEWARM_GIT_TOKEN`.
+    Token,
+    /// git's credential helpers.
+    Helper,
+    /// The user of the URL as a token of its own.
+    UserAlone,
+    /// The ssh agent.
+    Agent,
+}
+
+impl Attempt {
+    /// What a message calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Attempt::Url => "the URL's user and password",
+            Attempt::Token => "the git token",
+            Attempt::Helper => "git's credential helper",
+            Attempt::UserAlone => "the URL's user",
+            Attempt::Agent => "the ssh agent",
+        }
+    }
+}
+
+impl Keys {
+    /// The keys of the repository at this address.
+    pub(super) fn new(address: &Address, token: Option<&Secret>) -> Keys {
+        Keys {
+            origin: address.origin(),
+            user: address.user.clone(),
+            password: address.password.clone(),
+            token: token.filter(|token| !token.is_empty()).cloned(),
+        }
+    }
+
+    /// What is left to try at `url`.
+    pub(super) fn next(&self, url: &str, allowed: CredentialType, tried: &[Attempt]) -> Option<Attempt> {
+        let ours = self.origin.is_some() && origin(url) == self.origin;
+        let open = |attempt: &Attempt| match attempt {
+            Attempt::Agent => allowed.contains(CredentialType::SSH_KEY),
+            _ if !allowed.contains(CredentialType::USER_PASS_PLAINTEXT) => false,
+            Attempt::Url => ours && self.user.is_some() && self.password.is_some(),
+            Attempt::Token => ours && self.token.is_some() && url.to_lowercase().starts_with("http"),
+            Attempt::Helper => true,
+            Attempt::UserAlone => ours && self.user.is_some() && self.password.is_none(),
+        };
+        let order = [Attempt::Url, Attempt::Token, Attempt::Helper, Attempt::UserAlone, Attempt::Agent];
+        order.into_iter().find(|attempt| !tried.contains(attempt) && open(attempt))
+    }
+
+    /// libgit2's question, answered.
+    pub(super) fn answer(
+        &self,
+        url: &str,
+        user: Option<&str>,
+        allowed: CredentialType,
+        tried: &RefCell<Tried>,
+    ) -> Result<Cred, git2::Error> {
+        let user = user.unwrap_or("git");
+        if allowed.contains(CredentialType::USERNAME) {
+            return Cred::username(user);
+        }
+        loop {
+            let next = self.next(url, allowed, &tried.borrow().attempts);
+            let attempt = next.ok_or_else(|| {
+                git2::Error::new(ErrorCode::Auth, ErrorClass::Callback, "no (further) credentials to try")
+            })?;
+            let plain = |user: &str, password: &Secret| Cred::userpass_plaintext(user, password.reveal());
+            let own = self.user.as_ref().map(Secret::reveal);
+            let credentials = match attempt {
+                Attempt::Url => plain(own.unwrap_or_default(), self.password.as_ref().unwrap_or(&Secret::default())),
+                Attempt::Token => plain(TOKEN_USER, self.token.as_ref().unwrap_or(&Secret::default())),
+                Attempt::Helper => Config::open_default().and_then(|config| {
+                    let ours = origin(url) == self.origin && self.password.is_none();
+                    Cred::credential_helper(&config, url, own.filter(|_| ours))
+                }),
+                Attempt::UserAlone => plain(own.unwrap_or_default(), &Secret::default()),
+                Attempt::Agent => Cred::ssh_key_from_agent(user),
+            };
+            tried.borrow_mut().attempts.push(attempt);
+            if let Ok(credentials) = credentials {
+                tried.borrow_mut().shown.push(attempt);
+                return Ok(credentials);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(keys: &Keys, url: &str, allowed: CredentialType) -> Vec<Attempt> {
+        let mut tried = Vec::new();
+        while let Some(attempt) = keys.next(url, allowed, &tried) {
+            tried.push(attempt);
+        }
+        tried
+    }
+
+    const PLAIN: CredentialType = CredentialType::USER_PASS_PLAINTEXT;
+
+    #[test]
+    fn each_way_is_tried_once_the_url_first_the_helper_last() {
+        let token = Secret::new("t");
+        let keys = Keys::new(&Address::new("https://u:p@h/a"), Some(&token));
+        assert_eq!(order(&keys, "https://h/a", PLAIN), [Attempt::Url, Attempt::Token, Attempt::Helper]);
+        let keys = Keys::new(&Address::new("https://ghp_x@h/a"), None);
+        assert_eq!(order(&keys, "https://h/a", PLAIN), [Attempt::Helper, Attempt::UserAlone]);
+        let keys = Keys::new(&Address::new("git@h:a"), Some(&token));
+        assert_eq!(order(&keys, "ssh://git@h/a", CredentialType::SSH_KEY), [Attempt::Agent]);
+    }
+
+    #[test]
+    fn nobody_else_is_shown_what_was_meant_for_one_origin() {
+        let token = Secret::new("t");
+        let keys = Keys::new(&Address::new("https://u:p@h/a"), Some(&token));
+        for other in ["https://evil/a", "http://h/a", "https://h:8443/a"] {
+            assert_eq!(order(&keys, other, PLAIN), [Attempt::Helper], "{other}");
+        }
+    }
+}

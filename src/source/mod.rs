@@ -1,0 +1,133 @@
+//! The exact commit, on disk, with the modes git recorded.
+//!
+//! [`obtain`] clones a repository (`git`) or takes a directory (`local`); the [`Checkout`] it gives resolves the paths of
+//! targets, and its [`Modes`] say what BuildKit should see of a file's mode. [`advice()`] looks for what will never hit.
+
+mod advice;
+mod checkout;
+mod git;
+mod local;
+mod modes;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use self::checkout::Origin;
+use crate::auth::Secret;
+use crate::event::Events;
+use crate::failure::{Explain, Failure, Kind};
+
+pub(crate) use self::advice::advice;
+pub(crate) use self::checkout::Checkout;
+pub(crate) use self::modes::Modes;
+
+/// A clone in which nothing arrived for this long is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where the source comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum SourceSpec {
+    /// `--repo URL [--rev REV] [--submodules]`: cloned by us.
+    Repository {
+        /// The URL as given; may hold userinfo, so it is never printed as it is.
+        url: String,
+        /// Branch, tag, full or short SHA; the remote's HEAD when absent.
+        rev: Option<String>,
+        /// Whether submodules are checked out, recursively.
+        submodules: bool,
+        /// `CACHEWARM_GIT_TOKEN`: tried before credential helpers on https.
+        token: Option<Secret>,
+    },
+    /// `--context DIR`, or the current directory: used where it is, never written to.
+    Directory(PathBuf),
+}
+
+/// Brings the source to disk. Dropping the future stops a clone at its next opportunity.
+///
+/// # Errors
+/// Explained: see `git` and `local`.
+pub(crate) async fn obtain(spec: &SourceSpec, events: &Events) -> anyhow::Result<Checkout> {
+    match spec {
+        SourceSpec::Repository { url, rev, submodules, token } => {
+            let clone = CloneJob {
+                url: url.clone(),
+                rev: rev.clone(),
+                submodules: *submodules,
+                token: token.clone(),
+                patience: PATIENCE,
+            };
+            clone.run(events).await
+        }
+        SourceSpec::Directory(path) => {
+            let (path, events) = (path.clone(), events.clone());
+            tokio::task::spawn_blocking(move || local::directory(&path, &events)).await?
+        }
+    }
+}
+
+struct CloneJob {
+    url: String,
+    rev: Option<String>,
+    submodules: bool,
+    token: Option<Secret>,
+    patience: Duration,
+}
+
+/// Stops a clone whose caller went away.
+struct StopOnDrop(Arc<git::Watch>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl CloneJob {
+    async fn run(self, events: &Events) -> anyhow::Result<Checkout> {
+        let CloneJob { url, rev, submodules, token, patience } = self;
+        let location = git::shown(&url);
+        let directory = tempfile::Builder::new().prefix("cachewarm-").tempdir();
+        let what = "could not make a temporary directory for the clone";
+        let directory = directory.explain(Kind::Environment, what, "set TMPDIR to a directory with room for it")?;
+        let root = std::fs::canonicalize(directory.path()).context("the temporary directory of the clone")?;
+        events.note(format!("cloning {location} at {}", rev.as_deref().unwrap_or("HEAD")));
+
+        let watch = Arc::new(git::Watch::default());
+        let stop = StopOnDrop(Arc::clone(&watch));
+        let (seen_by_task, path, wanted) = (Arc::clone(&watch), root.clone(), rev.clone());
+        let mut task = tokio::task::spawn_blocking(move || {
+            git::clone(&url, wanted.as_deref(), submodules, token.as_ref(), &path, &seen_by_task)
+        });
+        let cloned = loop {
+            let moves = watch.moves();
+            match tokio::time::timeout(patience, &mut task).await {
+                Ok(finished) => break finished??,
+                Err(_) if watch.moves() != moves => {}
+                Err(_) => {
+                    let what = format!("{location} sent nothing for {} seconds", patience.as_secs());
+                    return Err(Failure::new(
+                        Kind::Environment,
+                        what,
+                        "check the address and the network, and try again",
+                    ));
+                }
+            }
+        };
+        drop(stop);
+        let history = if cloned.shallow { "without its history" } else { "with its history" };
+        events.note(format!("checked out {} {history}", cloned.commit));
+
+        let mut checkout = Checkout::new(root.clone(), Origin::Repository, location, rev);
+        checkout.commit = Some(cloned.commit);
+        checkout.dirty = Some(false);
+        checkout.modes = Modes::recorded(root, cloned.recorded);
+        checkout.clone = Some(directory);
+        Ok(checkout)
+    }
+}
+
+#[cfg(test)]
+mod tests;

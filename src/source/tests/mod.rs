@@ -1,0 +1,7 @@
+//! The source against real git: repositories made by git, served by its own http backend.
+
+mod cloning;
+mod modes;
+mod paths;
+mod serving;
+mod world;

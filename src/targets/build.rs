@@ -1,0 +1,141 @@
+//! One build as CI would ask for it, whatever it was read from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What one `docker buildx build` would be given. Everything that can change a cache key is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Its name: the bake target's, else the stage's, else `default`.
+    pub(crate) name: String,
+    /// The build context.
+    pub(crate) context: Context,
+    /// The Dockerfile.
+    pub(crate) dockerfile: Dockerfile,
+    /// The stage to build (`--target`); the last one when absent.
+    pub(crate) stage: Option<String>,
+    /// `--build-arg`.
+    pub(crate) build_args: BTreeMap<String, String>,
+    /// `--label`.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// `--platform`; the builder's own when empty.
+    pub(crate) platforms: Vec<String>,
+    /// `--build-context NAME=…`.
+    pub(crate) named_contexts: BTreeMap<String, NamedContext>,
+    /// `--cache-from`, in order.
+    pub(crate) donors: Vec<Donor>,
+    /// `--secret`.
+    pub(crate) secrets: Vec<SecretSource>,
+    /// `--ssh`.
+    pub(crate) ssh: Vec<SshAgent>,
+    /// `--network`: `default`, `none` or `host`.
+    pub(crate) network: Option<String>,
+    /// `--shm-size`, in bytes.
+    pub(crate) shm_size: Option<u64>,
+    /// `--ulimit`, each as docker writes it: `nofile=1024:2048`.
+    pub(crate) ulimits: Vec<String>,
+    /// `--add-host`: (host, address).
+    pub(crate) extra_hosts: Vec<(String, String)>,
+    /// `--no-cache`: every step always runs.
+    pub(crate) no_cache: bool,
+    /// `--no-cache-filter`: the stages that always run.
+    pub(crate) no_cache_stages: Vec<String>,
+    /// `--allow`: `network.host`, `security.insecure`, `device`.
+    pub(crate) entitlements: Vec<String>,
+}
+
+impl Target {
+    /// A target with only a name and a context; everything else as `docker build` defaults it.
+    pub(crate) fn new(name: impl Into<String>, context: Context) -> Target {
+        Target {
+            name: name.into(),
+            context,
+            dockerfile: Dockerfile::Path(None),
+            stage: None,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            platforms: Vec::new(),
+            named_contexts: BTreeMap::new(),
+            donors: Vec::new(),
+            secrets: Vec::new(),
+            ssh: Vec::new(),
+            network: None,
+            shm_size: None,
+            ulimits: Vec::new(),
+            extra_hosts: Vec::new(),
+            no_cache: false,
+            no_cache_stages: Vec::new(),
+            entitlements: Vec::new(),
+        }
+    }
+}
+
+/// Where a build context comes from. A relative path is meant below the checkout, or below the
+/// current directory when there is none; `source` makes it absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Context {
+    /// A directory we send.
+    Local(PathBuf),
+    /// A git or http(s) URL that the builder fetches itself.
+    Remote(String),
+}
+
+/// Where the Dockerfile comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Dockerfile {
+    /// A path as `-f` takes it; `Dockerfile` in the context when absent.
+    Path(Option<PathBuf>),
+    /// A path below the context, as bake writes it.
+    InContext(PathBuf),
+    /// Its text (bake's `dockerfile-inline`).
+    Inline(String),
+}
+
+/// One `--build-context NAME=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NamedContext {
+    /// A directory we send.
+    Local(PathBuf),
+    /// `docker-image://REF`, kept without the scheme.
+    Image(String),
+    /// A git or http(s) URL that the builder fetches itself.
+    Remote(String),
+    /// `target:NAME`: the result of another target of the same run.
+    Target(String),
+}
+
+/// A registry cache a build imports from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Donor {
+    /// The reference as it was given; may hold `{rev}`.
+    pub(crate) reference: String,
+    /// Further attributes of `type=registry,…`, such as `registry.insecure`.
+    pub(crate) attributes: BTreeMap<String, String>,
+}
+
+/// One `--secret`: what the id stands for. Read only when a step asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SecretSource {
+    /// The id steps ask for.
+    pub(crate) id: String,
+    /// Where its bytes are.
+    pub(crate) from: SecretOrigin,
+}
+
+/// Where a build secret's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SecretOrigin {
+    /// A file.
+    File(PathBuf),
+    /// A variable of our environment.
+    Env(String),
+}
+
+/// One `--ssh ID[=SOCKET]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SshAgent {
+    /// The id steps ask for, `default` unless named.
+    pub(crate) id: String,
+    /// The agent's socket; `SSH_AUTH_SOCK` when absent.
+    pub(crate) socket: Option<PathBuf>,
+}

@@ -1,0 +1,201 @@
+//! A tolerant look at a Dockerfile's text, for what a person should be warned about before the build.
+//!
+//! BuildKit alone says what a Dockerfile means; this reads just enough of its grammar (frontend/dockerfile/parser) to
+//! find whole instructions: continuation lines, comments between them, heredocs, the escape directive, any case.
+//! It never fails: what it does not understand it passes over.
+
+use std::collections::BTreeSet;
+
+use super::dockerfile_words::{heredocs, words};
+
+/// What a Dockerfile says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct DockerfileScan {
+    /// The image of its `# syntax=` line.
+    pub(crate) syntax: Option<String>,
+    /// Instructions that copy or mount `.git` from the context, which is never the same in two clones.
+    pub(crate) git_uses: Vec<GitUse>,
+    /// The names of all ARGs, of any stage and before the first one.
+    pub(crate) args: BTreeSet<String>,
+}
+
+/// An instruction that takes `.git` from the context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GitUse {
+    /// The line it begins on, from 1.
+    pub(crate) line: usize,
+    /// The instruction, with its continuation lines joined.
+    pub(crate) text: String,
+}
+
+/// Build args that mean something without any ARG (dockerfile reference, "Predefined ARGs"); in either case of letters.
+const PREDEFINED: [&str; 7] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH", "TARGETSTAGE"];
+
+/// What platform args begin with.
+const PLATFORM_ARGS: [&str; 5] = ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT"];
+
+/// Looks through a Dockerfile.
+pub(crate) fn scan(text: &str) -> DockerfileScan {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let directives = Directives::of(text);
+    let mut scan = DockerfileScan { syntax: directives.syntax, ..DockerfileScan::default() };
+    for instruction in instructions(text, directives.escape) {
+        scan.take(&instruction);
+    }
+    scan
+}
+
+impl DockerfileScan {
+    /// Those of the build args that no ARG takes and that mean nothing by themselves.
+    ///
+    /// Empty when a frontend of another kind reads the file: its rules are its own.
+    pub(crate) fn unconsumed<'a>(&self, build_args: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+        let foreign = self.syntax.as_deref().is_some_and(|image| {
+            !image.rsplit('/').next().is_some_and(|name| name.to_lowercase().starts_with("dockerfile"))
+        });
+        let unconsumed = |name: &&str| !foreign && !self.args.contains(*name) && !is_predefined(name);
+        build_args.into_iter().filter(unconsumed).collect()
+    }
+
+    fn take(&mut self, instruction: &Instruction) {
+        let mut words = words(&instruction.text, instruction.escape);
+        if words.first().is_some_and(|word| word.eq_ignore_ascii_case("ONBUILD")) {
+            words.remove(0);
+        }
+        let Some((name, rest)) = words.split_first() else { return };
+        let uses_git = match name.to_uppercase().as_str() {
+            "ARG" => {
+                let names = rest.iter().map(|word| word.split('=').next().unwrap_or(word));
+                self.args.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
+                false
+            }
+            "COPY" | "ADD" => copies_git(rest),
+            "RUN" => rest.iter().map_while(|word| word.strip_prefix("--")).any(mounts_git),
+            _ => false,
+        };
+        if uses_git {
+            let text = instruction.text.split_whitespace().collect::<Vec<&str>>().join(" ");
+            self.git_uses.push(GitUse { line: instruction.line, text });
+        }
+    }
+}
+
+fn is_predefined(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    let platform = ["TARGET", "BUILD"].iter().filter_map(|prefix| name.strip_prefix(prefix));
+    PREDEFINED.contains(&upper.as_str())
+        || name.starts_with("BUILDKIT_")
+        || platform.into_iter().any(|rest| PLATFORM_ARGS.contains(&rest))
+}
+
+/// COPY's and ADD's sources, unless they come from another stage or image.
+fn copies_git(words: &[String]) -> bool {
+    let flags = words.iter().take_while(|word| word.starts_with("--")).count();
+    let (flags, operands) = words.split_at(flags);
+    if flags.iter().any(|flag| flag.starts_with("--from=")) {
+        return false;
+    }
+    let list: Option<Vec<String>> = operands.first().filter(|word| word.starts_with('[')).and_then(|_| {
+        // The words keep no quotes, so the JSON form is read back from what is between the brackets.
+        let joined = operands.join(" ");
+        let inner = joined.strip_prefix('[')?.strip_suffix(']')?.to_owned();
+        Some(inner.split(',').map(|item| item.trim().to_owned()).collect())
+    });
+    let operands = list.as_deref().unwrap_or(operands);
+    let sources = operands.split_last().map_or(&[][..], |(_, sources)| sources);
+    sources.iter().any(|source| names_git(source))
+}
+
+/// One flag of RUN, without its dashes.
+fn mounts_git(flag: &str) -> bool {
+    let Some(mount) = flag.strip_prefix("mount=") else { return false };
+    let mut takes = false;
+    for field in mount.split(',') {
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
+        match key.to_lowercase().as_str() {
+            "type" if !value.eq_ignore_ascii_case("bind") => return false,
+            "from" => return false,
+            "source" | "src" | "target" | "dst" | "destination" => takes |= names_git(value),
+            _ => {}
+        }
+    }
+    takes
+}
+
+/// Whether a path of the context goes through `.git`, by name or by a pattern such as `.git*`.
+fn names_git(path: &str) -> bool {
+    !path.contains("://") && path.split('/').any(|part| matches!(part, ".git" | ".git*" | ".gi*" | ".g*"))
+}
+
+/// The lines before the first instruction that direct the parser.
+struct Directives {
+    syntax: Option<String>,
+    escape: char,
+}
+
+impl Directives {
+    fn of(text: &str) -> Directives {
+        let mut directives = Directives { syntax: None, escape: '\\' };
+        for line in text.lines().skip_while(|line| line.starts_with("#!")) {
+            let Some((key, value)) = line.trim_start().strip_prefix('#').and_then(|line| line.split_once('=')) else {
+                break;
+            };
+            let value = value.trim();
+            match key.trim().to_lowercase().as_str() {
+                "syntax" => directives.syntax = value.split(' ').next().filter(|it| !it.is_empty()).map(str::to_owned),
+                "escape" if value == "`" => directives.escape = '`',
+                "escape" | "check" => {}
+                _ => break,
+            }
+        }
+        directives
+    }
+}
+
+struct Instruction {
+    line: usize,
+    text: String,
+    escape: char,
+}
+
+/// Whole instructions: continuation lines joined, comments and empty lines between them dropped, heredocs skipped.
+fn instructions(text: &str, escape: char) -> Vec<Instruction> {
+    let mut found = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut text = String::new();
+        let mut part = line;
+        while let Some(continued) = continued(part, escape) {
+            text.push_str(continued);
+            let mut following = lines.by_ref().map(|(_, line)| line);
+            let next = following.find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+            part = next.unwrap_or("");
+        }
+        text.push_str(part);
+        for heredoc in heredocs(&text, escape) {
+            let ends = |line: &str| {
+                let line = if heredoc.strips_tabs { line.trim_start_matches('\t') } else { line };
+                line == heredoc.name
+            };
+            // An open heredoc reaches to the end of the file.
+            lines.by_ref().find(|(_, line)| ends(line));
+        }
+        found.push(Instruction { line: number + 1, text, escape });
+    }
+    found
+}
+
+/// The line without its continuation character, when it ends with one that is not itself escaped.
+fn continued(line: &str, escape: char) -> Option<&str> {
+    let line = line.trim_end_matches([' ', '\t']).strip_suffix(escape)?;
+    (!line.ends_with(escape)).then_some(line)
+}
+
+#[cfg(test)]
+#[path = "dockerfile_tests.rs"]
+mod tests;

@@ -1,0 +1,7 @@
+//! Is it warm? Read from disk, and asked of BuildKit itself on a shadow root.
+
+mod on_disk;
+mod prove;
+
+pub(crate) use on_disk::{OnDisk, on_disk};
+pub(crate) use prove::{Claim, Doubts, prove};

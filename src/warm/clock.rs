@@ -1,0 +1,37 @@
+//! How long each phase of a run takes.
+
+use std::future::Future;
+use std::time::Instant;
+
+use crate::event::{Event, Events};
+use crate::report::Phase;
+
+/// Times phases and tells listeners of them.
+#[derive(Debug)]
+pub(super) struct Clock {
+    events: Events,
+    phases: Vec<Phase>,
+}
+
+impl Clock {
+    /// A clock that has timed nothing.
+    pub(super) fn new(events: Events) -> Clock {
+        Clock { events, phases: Vec::new() }
+    }
+
+    /// Times one phase.
+    pub(super) async fn time<T>(&mut self, phase: &'static str, work: impl Future<Output = T>) -> T {
+        self.events.emit(Event::PhaseStarted { phase });
+        let started = Instant::now();
+        let outcome = work.await;
+        let took = started.elapsed();
+        self.events.phase_ended(phase, took);
+        self.phases.push(Phase { name: phase.to_owned(), seconds: took.as_secs_f64() });
+        outcome
+    }
+
+    /// The phases, in the order they ended.
+    pub(super) fn into_phases(self) -> Vec<Phase> {
+        self.phases
+    }
+}

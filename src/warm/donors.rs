@@ -1,0 +1,84 @@
+//! The donors of a run, looked at before anything is solved: BuildKit would go on without one, and run everything.
+
+use std::collections::HashMap;
+
+use anyhow::Context;
+
+use super::Job;
+use super::plan::Plan;
+use crate::auth::Keychain;
+use crate::event::Events;
+use crate::failure::{Explain, Kind};
+use crate::registry::{self, Client, Probe, RegistryHosts};
+use crate::report;
+use crate::targets::Donor;
+
+/// Donors that were looked at, in the order in which targets name them.
+pub(super) struct Donors {
+    probes: Vec<Probe>,
+    by_given_name: HashMap<String, usize>,
+}
+
+impl Donors {
+    /// The canonical reference of a donor that BuildKit can import.
+    pub(super) fn usable(&self, given: &str) -> Option<String> {
+        let probe = &self.probes[*self.by_given_name.get(given)?];
+        probe.usable().then(|| probe.reference.clone())
+    }
+
+    /// The rows of the report.
+    pub(super) fn into_rows(self) -> Vec<report::Donor> {
+        let row = |probe: Probe| report::Donor {
+            usable: probe.usable(),
+            layers: probe.layers().len(),
+            bytes: probe.bytes(),
+            problem: probe.problem.as_ref().map(|problem| problem.what.clone()),
+            reference: probe.reference,
+            digest: probe.digest,
+        };
+        self.probes.into_iter().map(row).collect()
+    }
+}
+
+/// Looks at every donor of every target.
+///
+/// # Errors
+/// Explained: a donor that cannot be used, unless donors are optional and another one works.
+pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &Events) -> anyhow::Result<Donors> {
+    let hosts = match &job.buildkitd_config {
+        None => RegistryHosts::default(),
+        Some(path) => {
+            let hint = "name a readable buildkitd.toml with --buildkitd-config";
+            let what = format!("could not use the buildkitd configuration {}", path.display());
+            let text = std::fs::read_to_string(path).explain(Kind::Usage, what.as_str(), hint)?;
+            RegistryHosts::from_toml(&text).explain(Kind::Usage, what, hint)?
+        }
+    };
+    let client = Client::new(hosts, keychain.clone());
+    let mut wanted: Vec<&Donor> = Vec::new();
+    for donor in plan.targets.iter().flat_map(|target| &target.donors) {
+        if !wanted.iter().any(|known| known.reference == donor.reference) {
+            wanted.push(donor);
+        }
+    }
+    let looks = wanted.iter().map(|donor| {
+        let insecure = donor.attributes.get("registry.insecure").is_some_and(|value| value == "true");
+        registry::probe(&client, &donor.reference, insecure)
+    });
+    let probes = futures::future::join_all(looks).await;
+    for probe in &probes {
+        match &probe.problem {
+            None => events.note(format!("donor {}: {} layers", probe.reference, probe.layers().len())),
+            Some(problem) if job.donor_optional => {
+                events.warn(format!("passed over the donor {}: {}", probe.reference, problem.what));
+            }
+            Some(problem) => return Err(problem.failure(&probe.reference)),
+        }
+    }
+    if let (Some(first), false) = (probes.first(), probes.iter().any(Probe::usable)) {
+        let problem = first.problem.as_ref().context("a donor is neither usable nor has a problem")?;
+        return Err(problem.failure(&first.reference));
+    }
+    let by_given_name = wanted.iter().enumerate().map(|(index, donor)| (donor.reference.clone(), index)).collect();
+    Ok(Donors { probes, by_given_name })
+}

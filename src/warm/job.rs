@@ -1,0 +1,54 @@
+//! Everything a warm run needs to know.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::auth::{KeychainOptions, Secret};
+use crate::buildkit::Address;
+use crate::source::SourceSpec;
+use crate::targets::Target;
+
+/// Everything a warm run needs to know; nothing in it was read from the environment below `cli`.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    /// Where the source comes from.
+    pub(crate) source: SourceSpec,
+    /// The builds, in the order they were asked for; a target comes after the targets it takes contexts from.
+    pub(crate) targets: Vec<Target>,
+    /// An unusable donor is only a warning as long as another one works.
+    pub(crate) donor_optional: bool,
+    /// Who logs in where.
+    pub(crate) credentials: KeychainOptions,
+    /// The values of the variables that `--secret id=…,env=VARIABLE` names; one that is not set is absent.
+    pub(crate) secret_environment: BTreeMap<String, Secret>,
+    /// `SSH_AUTH_SOCK`: the agent behind `--ssh` without a socket of its own, and behind git over ssh.
+    pub(crate) ssh_auth_sock: Option<PathBuf>,
+    /// The builder.
+    pub(crate) builder: Address,
+    /// What `auto` tries first (`BUILDKIT_HOST`).
+    pub(crate) buildkit_host: Option<String>,
+    /// The state root; what the builder says, else `/var/lib/buildkit`, when absent.
+    pub(crate) root: Option<PathBuf>,
+    /// Given to a daemon we start, and tells the donor probe about registry hosts.
+    pub(crate) buildkitd_config: Option<PathBuf>,
+    /// What to do with a step no cache has.
+    pub(crate) on_miss: OnMiss,
+    /// The least share of steps (0 to 1) that must be hits.
+    pub(crate) min_hit_rate: f64,
+    /// No progress for this long cancels and retries the solve.
+    pub(crate) stall_timeout: Duration,
+    /// Whether BuildKit itself builds again on a shadow root; when absent, only in `spawn`.
+    pub(crate) prove: Option<bool>,
+    /// Where the manifest of the run goes, if anywhere.
+    pub(crate) manifest: Option<PathBuf>,
+}
+
+/// What to do with a step no cache has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnMiss {
+    /// It runs; its result is warm.
+    Run,
+    /// No step ever runs; the run ends not warm.
+    Fail,
+}

@@ -1,0 +1,88 @@
+//! `cachewarm warm`: every line of [`warm`] is one step of the data flow.
+
+mod clock;
+mod donors;
+mod job;
+mod plan;
+mod solve;
+mod summary;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Keychain;
+use crate::buildkit::{Accounts, Address, Builder, Spawn, Wanted, unless_cancelled};
+use crate::event::Events;
+use crate::report::{Report, Verdict};
+use crate::source;
+use crate::verify::Doubts;
+use clock::Clock;
+use plan::Plan;
+
+pub(crate) use job::{Job, OnMiss};
+
+/// Makes a state root warm and proves it.
+///
+/// # Errors
+/// Whatever kept it from finding out: source, credentials, donors, builder, a step that failed. A root that is not
+/// warm is a report, not an error.
+pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<Report> {
+    let mut clock = Clock::new(events.clone());
+    let keychain = Keychain::new(job.credentials.clone());
+    let checkout = clock.time("source", unless_cancelled(&cancel, source::obtain(&job.source, &events))).await?;
+    let plan = Plan::new(&job, checkout, &keychain, &events)?;
+    let donors =
+        clock.time("donors", unless_cancelled(&cancel, donors::probe(&job, &plan, &keychain, &events))).await?;
+    if job.prove == Some(true) {
+        Spawn::on(PathBuf::new(), spawned_program(&job.builder), None).can_start().await?;
+    }
+    let wanted = wanted(&job, &plan);
+    let mut thorough = false;
+    let mut earlier = Accounts::default();
+    let (builder, solved, found, doubts) = loop {
+        let connected = unless_cancelled(&cancel, Builder::connect(&wanted, &events));
+        let mut builder = clock.time("builder", connected).await?;
+        // Without a proof nobody would notice what was only believed to be there.
+        thorough |= !solve::will_prove(&job, &builder);
+        let solved = solve::solve(&job, &plan, &donors, &mut builder, thorough, &mut clock, &cancel, &events).await;
+        let stopped = clock.time("stop", builder.stop()).await;
+        let mut solved = solved?;
+        solved.accounts = solved.accounts.after(earlier);
+        stopped.context("stopping the builder")?;
+        let found = clock.time("verify", solve::look(&builder, &solved, &events)).await?;
+        let doubts = solve::prove(&job, &plan, &builder, &solved, &found, &mut clock, &cancel).await?;
+        if thorough || doubts.as_ref().is_none_or(Doubts::is_empty) {
+            break (builder, solved, found, doubts);
+        }
+        events.note("the proof found gaps: asking for every step by itself");
+        thorough = true;
+        earlier = solved.accounts;
+    };
+    let opened = solved.opened.iter().map(|record| record.id.clone()).collect();
+    let report = summary::report(&job, &plan, donors, &builder, solved, found, doubts, clock);
+    if let (Verdict::Warm, Some(path)) = (report.verdict, &job.manifest) {
+        summary::promise(&report, opened).write(path)?;
+    }
+    Ok(report)
+}
+
+/// The buildkitd the proof runs on, unless it is the usual one.
+fn spawned_program(address: &Address) -> Option<PathBuf> {
+    match address {
+        Address::Spawn(program) => program.clone(),
+        _ => None,
+    }
+}
+
+fn wanted(job: &Job, plan: &Plan) -> Wanted {
+    Wanted {
+        address: job.builder.clone(),
+        buildkit_host: job.buildkit_host.clone(),
+        root: job.root.clone(),
+        config: job.buildkitd_config.clone(),
+        refuse_steps: job.on_miss == OnMiss::Fail,
+        entitlements: plan.entitlements(),
+    }
+}

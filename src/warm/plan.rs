@@ -1,0 +1,96 @@
+//! What the run will ask of the builder, decided before it is asked: resolved targets, and a session for each.
+
+use std::sync::Arc;
+
+use crate::auth::Keychain;
+use crate::buildkit::{Agents, Import, Local, PermissionRule, Question, Secrets, Services, SessionId, SessionPlan};
+use crate::event::Events;
+use crate::source::{self, Checkout};
+use crate::targets::{self, NamedContext, Target};
+use crate::warm::Job;
+
+/// The decided run.
+pub(super) struct Plan {
+    /// Where the files are; its temporary parts go when the plan goes.
+    pub(super) checkout: Checkout,
+    /// The targets with absolute paths.
+    pub(super) targets: Vec<Target>,
+    /// What serves each of them.
+    pub(super) sessions: Vec<SessionPlan>,
+}
+
+impl Plan {
+    /// Decides.
+    ///
+    /// # Errors
+    /// Explained: paths that do not exist, `{rev}` without a commit.
+    pub(super) fn new(job: &Job, mut checkout: Checkout, keychain: &Keychain, events: &Events) -> anyhow::Result<Plan> {
+        let targets = checkout.resolve(job.targets.clone())?;
+        for advice in source::advice(&targets) {
+            events.warn(advice);
+        }
+        let modes = checkout.modes.clone();
+        let permissions: PermissionRule = Arc::new(move |path, on_disk| modes.permissions(path, on_disk));
+        let session = |target: &Target| session(job, keychain, events, &permissions, target);
+        let sessions = targets.iter().map(session).collect();
+        Ok(Plan { checkout, targets, sessions })
+    }
+
+    /// What to ask the frontend about each target.
+    pub(super) fn questions(&self) -> Vec<Question> {
+        let question = |(target, session): (&Target, &SessionPlan)| Question {
+            target: target.name.clone(),
+            options: targets::attributes(target).into_iter().collect(),
+            inputs: inputs(target),
+            session: session.id.to_string(),
+        };
+        self.targets.iter().zip(&self.sessions).map(question).collect()
+    }
+
+    /// Everything the targets need to be granted.
+    pub(super) fn entitlements(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.targets.iter().flat_map(targets::entitlements).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+fn inputs(target: &Target) -> Vec<(String, String)> {
+    let input = |(context, value): (&String, &NamedContext)| match value {
+        NamedContext::Target(name) => Some((context.clone(), name.clone())),
+        _ => None,
+    };
+    target.named_contexts.iter().filter_map(input).collect()
+}
+
+fn session(
+    job: &Job,
+    keychain: &Keychain,
+    events: &Events,
+    permissions: &PermissionRule,
+    target: &Target,
+) -> SessionPlan {
+    let directories = targets::directories(target);
+    // A later run on the same directory finds BuildKit's copy of it by this key, and sends only what changed.
+    let shared_key = directories.get("context").map(|path| path.display().to_string()).unwrap_or_default();
+    let locals = directories.into_iter().map(|(name, path)| (name, Local::directory(path, permissions.clone())));
+    let services = Services {
+        logins: Arc::new(keychain.clone()),
+        locals: locals.collect(),
+        secrets: Secrets::new(&target.secrets, job.secret_environment.clone()),
+        agents: Agents::new(&target.ssh, job.ssh_auth_sock.clone()),
+        events: events.clone(),
+    };
+    SessionPlan { id: SessionId::random(), shared_key, services }
+}
+
+/// The caches a target may import from, as BuildKit is told.
+pub(super) fn imports(target: &Target, usable: impl Fn(&str) -> Option<String>) -> Vec<Import> {
+    let import = |donor: &targets::Donor| {
+        let reference = usable(&donor.reference)?;
+        let extra = donor.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        Some(Import { reference, extra })
+    };
+    target.donors.iter().filter_map(import).collect()
+}

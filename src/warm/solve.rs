@@ -1,0 +1,283 @@
+//! The middle of a run: having the builder build everything, then looking at what it left on disk.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::donors::Donors;
+use super::plan::{self, Plan};
+use super::{Job, OnMiss};
+use crate::buildkit::{
+    self, Accounts, Builder, Graph, Ledger, Node, Order, Patience, RecordInUse, Request, Session, SessionPlan, Setting,
+    Spawn,
+};
+use crate::event::Events;
+use crate::failure::{Explain, Failure, Kind};
+use crate::targets::Target;
+use crate::verify::{self, Claim, Doubts, OnDisk};
+
+/// How often a fetch that failed is asked for again, BuildKit's own retries aside.
+const ATTEMPTS: u32 = 3;
+const IMAGE_SCHEME: &str = "docker-image://";
+
+/// What the builder was asked for and said.
+pub(super) struct Solved {
+    /// What each target is made of, in the order of the plan.
+    pub(super) graphs: Vec<Graph>,
+    /// What was asked for, by target.
+    pub(super) requests: Vec<Request>,
+    /// The records that were opened.
+    pub(super) opened: Vec<RecordInUse>,
+    /// Why not everything was opened: a step that no cache has, when none may run.
+    pub(super) miss: Option<String>,
+    /// What the status streams said.
+    pub(super) accounts: Accounts,
+}
+
+/// What lies on disk, or why nobody could look.
+pub(super) enum Found {
+    /// The state root was read.
+    OnDisk(Box<OnDisk>),
+    /// It could not be read.
+    Unread(String),
+}
+
+/// Has the builder build everything and open every result; with `thorough`, asks for each of them by itself.
+///
+/// # Errors
+/// Explained: a step or a frontend that failed, a miss when none is allowed, a registry that did not give.
+#[expect(clippy::too_many_arguments, reason = "the middle of a run needs all that came before it")]
+pub(super) async fn solve(
+    job: &Job,
+    plan: &Plan,
+    donors: &Donors,
+    builder: &mut Builder,
+    thorough: bool,
+    clock: &mut Clock,
+    cancel: &CancellationToken,
+    events: &Events,
+) -> anyhow::Result<Solved> {
+    let ledger = Ledger::new(events.clone(), job.on_miss == OnMiss::Fail);
+    let setting =
+        Setting { channel: builder.channel.clone(), entitlements: plan.entitlements(), ledger: ledger.clone() };
+    let mut sessions = Vec::new();
+    for plan in &plan.sessions {
+        sessions.push(plan.open(&builder.channel).await?);
+    }
+    let solved = tokio::select! {
+        solved = open_everything(job, plan, donors, builder, &setting, thorough, clock, cancel, events) => solved,
+        reason = any_ended(&sessions) => Err(anyhow::anyhow!("the builder ended our session: {reason}")),
+    };
+    for session in sessions {
+        session.close().await;
+    }
+    match solved {
+        Ok(solved) => Ok(solved),
+        Err(error) => Err(explained(error, &ledger.accounts(), builder).await),
+    }
+}
+
+/// Resolves when one of the sessions ends by itself: what it serves can then not be had any more.
+async fn any_ended(sessions: &[Session]) -> String {
+    let ended: Vec<_> = sessions.iter().map(|session| Box::pin(session.ended())).collect();
+    futures::future::select_all(ended).await.0
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one caller is right above")]
+async fn open_everything(
+    job: &Job,
+    plan: &Plan,
+    donors: &Donors,
+    builder: &Builder,
+    setting: &Setting,
+    thorough: bool,
+    clock: &mut Clock,
+    cancel: &CancellationToken,
+    events: &Events,
+) -> anyhow::Result<Solved> {
+    let questions = plan.questions();
+    let asked = buildkit::unless_cancelled(cancel, buildkit::ask(setting, &questions));
+    let answers = clock.time("solve", asked).await?;
+    let mut graphs = Vec::new();
+    for answer in &answers {
+        let mut graph = Graph::default();
+        for definition in &answer.definitions {
+            graph.add(definition)?;
+        }
+        graphs.push(graph);
+    }
+    let frontends = frontend_images(&setting.ledger.accounts());
+    setting.ledger.expect_work(work(&graphs));
+    let requests = requests(plan, donors, builder, &graphs, &frontends);
+    let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout };
+    let opening = async {
+        let mut opened = Vec::new();
+        // One after the other: see `materialize` on builds that import at the same time.
+        for request in &requests {
+            let asked = if thorough { request.clone() } else { request.clone().without_middles() };
+            let held = buildkit::materialize(setting, &asked, patience, cancel, events).await?;
+            opened.extend(buildkit::in_use(&builder.channel).await?);
+            held.finish().await?;
+        }
+        anyhow::Ok(opened)
+    };
+    let (opened, miss) = match clock.time("materialize", opening).await {
+        Ok(opened) => (opened, None),
+        // Not an error: what was asked for is the answer to it.
+        Err(error) if is_miss(&error) => (Vec::new(), Some(format!("{error:#}"))),
+        Err(error) => return Err(error),
+    };
+    Ok(Solved { graphs, requests, opened, miss, accounts: setting.ledger.accounts() })
+}
+
+fn is_miss(error: &anyhow::Error) -> bool {
+    Failure::of(error).is_some_and(|failure| failure.kind == Kind::NotWarm)
+}
+
+/// Vertices whose execution runs or writes something.
+fn work(graphs: &[Graph]) -> HashSet<String> {
+    let operations = graphs.iter().flat_map(Graph::operations);
+    operations.filter(|operation| operation.is_work()).map(|operation| operation.digest.clone()).collect()
+}
+
+/// The frontends that ran while the targets were solved: nothing else is fetched then.
+fn frontend_images(accounts: &Accounts) -> Vec<String> {
+    let images = accounts.vertices.values().filter_map(|account| account.name.strip_prefix(IMAGE_SCHEME));
+    let mut images: Vec<String> = images.map(str::to_owned).collect();
+    images.sort();
+    images.dedup();
+    images
+}
+
+fn requests(plan: &Plan, donors: &Donors, builder: &Builder, graphs: &[Graph], frontends: &[String]) -> Vec<Request> {
+    let request = |((target, session), graph): ((&Target, &SessionPlan), &Graph)| {
+        let imports = plan::imports(target, |reference| donors.usable(reference));
+        let order =
+            |node: &Node| Order { name: graph.operation(node).name.clone(), definition: graph.definition(node) };
+        let frontend = |image: &String| Order {
+            name: format!("frontend {image}"),
+            definition: buildkit::frontend_image(image, builder.platform.clone()),
+        };
+        let (tips, images, middles) = graph.results();
+        Request {
+            session: session.id.to_string(),
+            first: graph.effortless().filter(|_| !imports.is_empty()).map(|node| order(&node)),
+            imports,
+            tips: tips.iter().map(order).chain(frontends.iter().map(frontend)).collect(),
+            images: images.iter().map(order).collect(),
+            middles: middles.iter().map(order).collect(),
+        }
+    };
+    plan.targets.iter().zip(&plan.sessions).zip(graphs).map(request).collect()
+}
+
+/// Says whose fault it was that the builder could not do it.
+async fn explained(error: anyhow::Error, accounts: &Accounts, builder: &mut Builder) -> anyhow::Error {
+    if Failure::of(&error).is_some_and(|failure| failure.kind == Kind::Interrupted) {
+        return error;
+    }
+    if buildkit::is_lost(&error) {
+        let last = match builder.last_words().await {
+            Some(log) => format!("; it said last:\n{log}"),
+            None => String::new(),
+        };
+        let what = format!("the builder at {} went away in the middle of the run{last}", builder.address);
+        return Failure::because(
+            error,
+            Kind::Environment,
+            what,
+            "see why it ended, then run the same command again: it goes on where this one stopped",
+        );
+    }
+    let failed = accounts.vertices.values().find(|account| {
+        let blamed = account.error.as_deref().is_some_and(|error| !buildkit::blames_surroundings(error));
+        blamed && !account.name.starts_with("[internal]") && !account.name.starts_with("importing cache manifest")
+    });
+    let (kind, what, hint) = match failed {
+        Some(step) => {
+            let log: Vec<&str> = step.log.iter().map(String::as_str).collect();
+            let log = if log.is_empty() { String::new() } else { format!("; it wrote last:\n{}", log.join("\n")) };
+            let hint = "no cache had it, so it ran: correct it, or find out why the caches do not have it";
+            (Kind::Build, format!("the step `{}` failed{log}", step.name), hint)
+        }
+        None => {
+            let hint =
+                "check the registry and the disk, then run the same command again: it goes on where this one stopped";
+            (Kind::Environment, "could not fetch and unpack everything".to_owned(), hint)
+        }
+    };
+    match Failure::of(&error) {
+        Some(_) => error,
+        None => Failure::because(error, kind, what, hint),
+    }
+}
+
+/// Reads from disk what the run left there.
+///
+/// # Errors
+/// When a root that must be readable, because the daemon was ours, is not.
+pub(super) async fn look(builder: &Builder, solved: &Solved, events: &Events) -> anyhow::Result<Found> {
+    let (root, worker_id, opened) = (builder.root.clone(), builder.worker_id.clone(), solved.opened.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        // BuildKit does not sync what it unpacks: a snapshot of the disk taken now would lack it.
+        let synced = std::fs::File::open(&root).and_then(|root| Ok(rustix::fs::syncfs(&root)?));
+        (synced, verify::on_disk(&root, &worker_id, &opened))
+    });
+    let (synced, looked) = looked.await.context("reading the state root")?;
+    match looked {
+        Ok(found) => {
+            synced.explain(
+                Kind::Environment,
+                format!("could not sync the state root {}", builder.root.display()),
+                "look at the disk and the kernel's log",
+            )?;
+            Ok(Found::OnDisk(Box::new(found)))
+        }
+        Err(unreadable) if builder.kind == "spawn" => {
+            let (what, hint) = (format!("could not read the state root: {unreadable}"), unreadable.remedy());
+            Err(Failure::new(Kind::Environment, what, hint))
+        }
+        Err(unreadable) => {
+            events.warn(format!("not verified on disk: {unreadable}"));
+            Ok(Found::Unread(format!("not verified on disk: {unreadable}; {}", unreadable.remedy())))
+        }
+    }
+}
+
+/// Whether BuildKit itself is to confirm the run.
+pub(super) fn will_prove(job: &Job, builder: &Builder) -> bool {
+    job.prove.unwrap_or(builder.kind == "spawn")
+}
+
+/// Has BuildKit build again on a shadow root, when that is wanted.
+///
+/// # Errors
+/// When it was wanted and could not be done.
+pub(super) async fn prove(
+    job: &Job,
+    plan: &Plan,
+    builder: &Builder,
+    solved: &Solved,
+    found: &Found,
+    clock: &mut Clock,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Option<Doubts>> {
+    let Found::OnDisk(on_disk) = found else { return Ok(None) };
+    if solved.miss.is_some() || !will_prove(job, builder) {
+        return Ok(None);
+    }
+    let claim = Claim {
+        root: &builder.root,
+        daemon: Spawn::on(builder.root.clone(), builder.program.clone(), job.buildkitd_config.clone()),
+        sessions: plan.sessions.clone(),
+        entitlements: plan.entitlements(),
+        requests: solved.requests.iter().cloned().map(Request::without_imports).collect(),
+        work: work(&solved.graphs),
+        layers: on_disk.blobs.iter().cloned().collect(),
+    };
+    let patience = Patience { attempts: 1, stall: job.stall_timeout.max(Duration::from_secs(60)) };
+    clock.time("prove", verify::prove(claim, patience, cancel)).await.map(Some)
+}

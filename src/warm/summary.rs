@@ -1,0 +1,306 @@
+//! From everything a run learned to its report and verdict.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Job;
+use super::clock::Clock;
+use super::donors::Donors;
+use super::plan::Plan;
+use super::solve::{Found, Solved};
+use crate::buildkit::{Account, Accounts, Builder, Graph, Operation, Request};
+use crate::inspect::Tally;
+use crate::manifest::{Manifest, PromisedStep};
+use crate::report::{self, Report, Step, StepState, Verdict};
+use crate::verify::Doubts;
+
+/// The kind of reason of a step that every build runs.
+const ALWAYS_RUNS: &str = "always-runs";
+/// Blobs and results named in a reason, at most; the report's lists have them all.
+const NAMED: usize = 5;
+
+/// The report of a run.
+#[expect(clippy::too_many_arguments, reason = "everything the run learned comes together here")]
+pub(super) fn report(
+    job: &Job,
+    plan: &Plan,
+    donors: Donors,
+    builder: &Builder,
+    solved: Solved,
+    found: Found,
+    doubts: Option<Doubts>,
+    clock: Clock,
+) -> Report {
+    let steps = steps(plan, &solved);
+    let hit_rate = hit_rate(&solved, &steps);
+    let (verdict, reasons) = verdict(job, hit_rate, &solved, &found, doubts.as_ref());
+    let (layers, frontends) = match &found {
+        Found::OnDisk(found) => (Some(layers(&found.layers)), Some(layers(&found.frontends))),
+        Found::Unread(_) => (None, None),
+    };
+    Report {
+        schema: report::SCHEMA,
+        command: "warm".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        verdict,
+        reasons,
+        notes: notes(&steps, plan),
+        source: report::Source {
+            location: plan.checkout.location.clone(),
+            rev: plan.checkout.rev.clone(),
+            commit: plan.checkout.commit.clone(),
+        },
+        builder: report::Builder {
+            kind: builder.kind.into(),
+            address: builder.address.clone(),
+            buildkit_version: builder.version.clone(),
+            state_root: Some(builder.root.display().to_string()),
+        },
+        donors: donors.into_rows(),
+        resolved_by_every_build: resolved_by_every_build(&solved.accounts),
+        targets: plan.targets.iter().map(|target| target_summary(target, &steps)).collect(),
+        transfer: transfer(&solved.accounts),
+        steps,
+        layers,
+        frontends,
+        proof: doubts.map(|doubts| report::Proof {
+            results: solved.requests.iter().map(Request::len).sum(),
+            fetched: doubts.fetched,
+            extracted: doubts.extracted,
+            ran: doubts.ran,
+            errors: doubts.errors,
+        }),
+        phases: clock.into_phases(),
+        hit_rate,
+    }
+}
+
+/// What a warm run promises to those who look at the root later.
+pub(super) fn promise(report: &Report, records: Vec<String>) -> Manifest {
+    let step = |step: &Step| PromisedStep {
+        digest: step.digest.clone(),
+        name: step.name.clone(),
+        targets: step.targets.clone(),
+    };
+    Manifest {
+        buildkit_version: report.builder.buildkit_version.clone(),
+        source: report.source.location.clone(),
+        commit: report.source.commit.clone(),
+        donors: report.donors.iter().map(|donor| (donor.reference.clone(), donor.digest.clone())).collect(),
+        hit_rate: report.hit_rate,
+        steps: report.steps.iter().map(step).collect(),
+        records,
+        ..Manifest::new()
+    }
+}
+
+fn steps(plan: &Plan, solved: &Solved) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for (target, graph) in plan.targets.iter().zip(&solved.graphs) {
+        for operation in graph.operations().iter().filter(|operation| operation.is_step()) {
+            let index = *known.entry(&operation.digest).or_insert_with(|| {
+                steps.push(step(solved, graph, operation));
+                steps.len() - 1
+            });
+            if !steps[index].targets.contains(&target.name) {
+                steps[index].targets.push(target.name.clone());
+            }
+        }
+    }
+    steps
+}
+
+fn step(solved: &Solved, graph: &Graph, operation: &Operation) -> Step {
+    let account = solved.accounts.vertices.get(&operation.digest);
+    let state = match account {
+        _ if operation.always_runs => StepState::Unknown,
+        Some(account) if account.tried && !account.cached && solved.miss.is_some() => StepState::Miss,
+        Some(account) if account.ran => StepState::Ran,
+        Some(account) if account.cached => StepState::Hit,
+        // Nobody got that far.
+        _ if solved.miss.is_some() => StepState::Unknown,
+        // It was opened, so it is there: found with what is built on it, or made or fetched, because nobody had it.
+        _ if is_found_below(solved, graph, operation) => StepState::Hit,
+        _ => StepState::Ran,
+    };
+    Step {
+        digest: operation.digest.clone(),
+        name: operation.name.clone(),
+        stage: operation.stage().map(str::to_owned),
+        targets: Vec::new(),
+        state,
+        reason: reason(operation, state, account),
+    }
+}
+
+/// Whether it was not asked for by itself, and is there because everything that is built on it was found.
+fn is_found_below(solved: &Solved, graph: &Graph, operation: &Operation) -> bool {
+    let ran = |operation: &Operation| {
+        solved.accounts.vertices.get(&operation.digest).is_some_and(|account| account.ran) || operation.always_runs
+    };
+    let mut above = graph.layered_on(&operation.digest).peekable();
+    above.peek().is_some() && !above.any(ran)
+}
+
+fn reason(operation: &Operation, state: StepState, account: Option<&Account>) -> Option<report::Reason> {
+    let (kind, what) = match state {
+        StepState::Hit => return None,
+        StepState::Miss => ("not-in-cache", "no cache has its result, and --on-miss fail forbids to run it"),
+        StepState::Unknown if !operation.always_runs => ("not-reached", "the run ended at a miss before it"),
+        StepState::Unknown => (ALWAYS_RUNS, "every build runs it, or something it is made from, anew"),
+        StepState::Ran if operation.is_work() => ("not-in-cache", "no cache had its result, so it ran"),
+        StepState::Ran => ("fetched", "no cache had it; it was fetched from where it comes from"),
+    };
+    let log = account.map(|account| account.log.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
+    let remedy = (kind == "not-in-cache").then_some(
+        "compare the commit, the build arguments and the platform with those of the build that made the cache",
+    );
+    Some(report::Reason {
+        kind: kind.into(),
+        what: what.into(),
+        detail: log.filter(|log| !log.is_empty()),
+        remedy: remedy.map(str::to_owned),
+    })
+}
+
+/// Hits among the steps that do work: whether an image or a URL had to be asked for again is not a miss.
+fn hit_rate(solved: &Solved, steps: &[Step]) -> f64 {
+    let operations = solved.graphs.iter().flat_map(Graph::operations);
+    let work = operations.filter(|operation| operation.is_step() && operation.is_work());
+    let work: HashSet<&str> = work.map(|operation| operation.digest.as_str()).collect();
+    let counted = steps.iter().filter(|step| step.state != StepState::Unknown && work.contains(step.digest.as_str()));
+    let (mut hits, mut all) = (0_u32, 0_u32);
+    for step in counted {
+        all += 1;
+        hits += u32::from(step.state == StepState::Hit);
+    }
+    if all == 0 { 1.0 } else { f64::from(hits) / f64::from(all) }
+}
+
+fn notes(steps: &[Step], plan: &Plan) -> Vec<String> {
+    let count = |state| steps.iter().filter(|step| step.state == state).count();
+    let always =
+        steps.iter().filter(|step| step.reason.as_ref().is_some_and(|reason| reason.kind == ALWAYS_RUNS)).count();
+    let ran = count(StepState::Ran);
+    let mut notes = Vec::new();
+    if always > 0 {
+        notes.push(format!("{always} steps run in every build (--no-cache) and are not warmed"));
+    }
+    if ran > 0 && plan.targets.iter().any(|target| !target.donors.is_empty()) {
+        notes.push(format!("{ran} steps ran or were fetched although donors were given: see why below"));
+    }
+    notes
+}
+
+fn target_summary(target: &crate::targets::Target, steps: &[Step]) -> report::TargetSummary {
+    let mut summary =
+        report::TargetSummary { name: target.name.clone(), stage: target.stage.clone(), ..Default::default() };
+    for step in steps.iter().filter(|step| step.targets.contains(&target.name)) {
+        let (hit, ran) = (usize::from(step.state == StepState::Hit), usize::from(step.state == StepState::Ran));
+        summary.steps += 1;
+        summary.hits += hit;
+        summary.ran += ran;
+        let name = step.stage.clone().unwrap_or_default();
+        let index = summary.stages.iter().position(|stage| stage.name == name).unwrap_or_else(|| {
+            summary.stages.push(report::StageSummary { name, ..Default::default() });
+            summary.stages.len() - 1
+        });
+        let stage = &mut summary.stages[index];
+        stage.steps += 1;
+        stage.hits += hit;
+        stage.ran += ran;
+    }
+    summary
+}
+
+/// Names that BuildKit resolved: the metadata of base images and of frontends.
+fn resolved_by_every_build(accounts: &Accounts) -> Vec<String> {
+    let name = |account: &Account| {
+        let prefixes = ["[internal] load metadata for ", "resolve image config for docker-image://"];
+        prefixes.iter().find_map(|prefix| account.name.strip_prefix(prefix)).map(str::to_owned)
+    };
+    let mut names: Vec<String> = accounts.vertices.values().filter_map(name).collect();
+    names.retain(|name| !name.contains("@sha256:"));
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn layers(tally: &Tally) -> report::Layers {
+    report::Layers {
+        total: tally.total,
+        extracted: tally.extracted,
+        blob_only: tally.blob_only,
+        lazy: tally.lazy,
+        phantom: tally.phantom,
+        broken: tally.broken,
+        doomed: tally.doomed,
+        unmaterialised: tally.unmaterialised,
+        bytes_compressed: tally.bytes_compressed,
+        bytes_unpacked: tally.bytes_unpacked,
+    }
+}
+
+fn transfer(accounts: &Accounts) -> report::Transfer {
+    let fetched: Vec<_> = accounts.blobs.values().filter(|blob| blob.was_fetched() && blob.ended > 0.0).collect();
+    let mut seconds: Vec<f64> = fetched.iter().map(|blob| blob.ended - blob.started).collect();
+    seconds.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let index = (share * seconds.len() as f64).ceil() as usize;
+        seconds.get(index.saturating_sub(1)).copied().unwrap_or_default()
+    };
+    let first = fetched.iter().map(|blob| blob.started).fold(f64::INFINITY, f64::min);
+    let last = fetched.iter().map(|blob| blob.ended).fold(first, f64::max);
+    report::Transfer {
+        bytes: fetched.iter().map(|blob| blob.bytes).sum(),
+        blobs: fetched.len(),
+        extracted: accounts.extractions.values().filter(|done| **done).count(),
+        seconds: if fetched.is_empty() { 0.0 } else { last - first },
+        p50: at(0.50),
+        p95: at(0.95),
+        p99: at(0.99),
+    }
+}
+
+/// Never warm without having looked; never warm when the disk or BuildKit itself says otherwise.
+fn verdict(
+    job: &Job,
+    hit_rate: f64,
+    solved: &Solved,
+    found: &Found,
+    doubts: Option<&Doubts>,
+) -> (Verdict, Vec<String>) {
+    let mut reasons: Vec<String> = solved.miss.iter().cloned().collect();
+    if let Found::OnDisk(found) = found {
+        reasons.extend(named(&found.problems, "records are not on disk as they should be"));
+        if doubts.is_none() {
+            reasons.extend(named(&found.unproven, "records are only known under another name"));
+        }
+    }
+    if let Some(doubts) = doubts {
+        let said = [("run", &doubts.ran), ("fetch", &doubts.fetched), ("unpack", &doubts.extracted)];
+        for (verb, list) in said.iter().filter(|(_, list)| !list.is_empty()) {
+            let shown = list[..list.len().min(NAMED)].join(", ");
+            reasons.push(format!("a build on a shadow of the state root had to {verb} {}: {shown}", list.len()));
+        }
+        reasons
+            .extend(doubts.errors.iter().map(|error| format!("a build on a shadow of the state root failed: {error}")));
+    }
+    if hit_rate < job.min_hit_rate {
+        let (rate, wanted) = (hit_rate * 100.0, job.min_hit_rate * 100.0);
+        reasons.push(format!("{rate:.1} % of the steps were hits, fewer than the {wanted:.1} % asked for"));
+    }
+    match found {
+        _ if !reasons.is_empty() => (Verdict::NotWarm, reasons),
+        Found::Unread(why) => (Verdict::NotVerified, vec![why.clone()]),
+        Found::OnDisk(_) => (Verdict::Warm, reasons),
+    }
+}
+
+fn named(problems: &[String], what: &str) -> Vec<String> {
+    let mut reasons: Vec<String> = problems.iter().take(NAMED).cloned().collect();
+    if problems.len() > NAMED {
+        reasons.push(format!("{} {what} in all", problems.len()));
+    }
+    reasons
+}

@@ -1,0 +1,98 @@
+//! AWS: tokens that are had without being asked for, and tokens that are not.
+
+use crate::support::ecr::{HOST, PASSWORD};
+use crate::support::judge::changed;
+use crate::support::{Ecr, World, ground};
+
+#[test]
+fn an_ecr_host_is_logged_in_to_through_awss_api() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+
+    world.warm().from([&ecr.donor()]).run().ends_warm();
+
+    assert!(!ecr.api.requests("POST /").is_empty());
+    world.judged(&world.root(), changed("tests/test_kernel.py")).ran_only(&["test 1/2", "test 2/2"]);
+}
+
+#[test]
+fn a_token_is_asked_for_once() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+    ecr.api.always("POST /", Ecr::token(PASSWORD));
+
+    world.warm().from([&ecr.donor()]).run().ends_warm();
+
+    assert_eq!(ecr.api.requests("POST /").len(), 1);
+}
+
+#[test]
+fn a_token_the_registry_does_not_take_stops_everything() {
+    let mut world = World::new();
+    let ecr = Ecr::taking(&mut world, "another-password");
+    world.warm().from([&ecr.donor()]).run().blames(&[HOST, "hint:"]);
+    world.built_nothing();
+}
+
+#[test]
+fn a_token_that_has_expired_stops_everything() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+    ecr.front.always("/v2/", Ecr::expired());
+    world.warm().from([&ecr.donor()]).run().blames(&[HOST, "expired"]);
+    world.built_nothing();
+}
+
+#[test]
+fn a_token_that_expires_midway_never_passes_for_warm() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+    for (layer, _) in ground().registry.layers("team/sample", "cache").iter().take(3) {
+        ecr.front.always(&format!("GET {layer}"), Ecr::expired());
+    }
+
+    world.warm().from([&ecr.donor()]).run().fails();
+
+    assert_eq!(world.steps_run(), Vec::<String>::new(), "a step ran because of a bad token");
+    world.left_nothing_running();
+    ecr.front.behave();
+    world.warm().from([&ecr.donor()]).run().ends_warm();
+}
+
+#[test]
+fn a_role_that_may_not_have_tokens_stops_everything() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+    let message =
+        "User: arn:aws:sts::123456789012:assumed-role/ci/i-0 is not authorized to perform: ecr:GetAuthorizationToken";
+    ecr.api.always("POST /", Ecr::refusal("AccessDeniedException", message));
+    world.warm().from([&ecr.donor()]).run().blames(&[HOST, "ecr:GetAuthorizationToken"]);
+    world.built_nothing();
+}
+
+#[test]
+fn a_throttled_api_is_asked_again() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+    ecr.api.times(2, "POST /", Ecr::refusal("ThrottlingException", "Rate exceeded"));
+    world.warm().from([&ecr.donor()]).run().ends_warm();
+}
+
+#[test]
+fn an_api_that_only_throttles_stops_everything() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+    ecr.api.always("POST /", Ecr::refusal("ThrottlingException", "Rate exceeded"));
+    world.warm().from([&ecr.donor()]).run().blames(&[HOST, "Rate exceeded"]);
+    world.built_nothing();
+}
+
+#[test]
+fn no_aws_credentials_at_all_stop_everything() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+    world.unset("AWS_ACCESS_KEY_ID");
+    world.unset("AWS_SECRET_ACCESS_KEY");
+    world.warm().from([&ecr.donor()]).run().blames(&[HOST, "hint:"]);
+    world.built_nothing();
+}

@@ -1,0 +1,24 @@
+//! What cachewarm does, as a person sees it: one chapter a file, each against the real parts.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+// The main job, and BuildKit's own word for it.
+mod warm;
+
+// What is built from, and where its cache comes from.
+mod donors;
+mod ecr;
+mod source;
+
+// What it is built with.
+mod builders;
+
+// What a person is told, and what nobody is.
+mod errors;
+mod secrets;
+
+// The shape of the source.
+mod layers;

@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# How fast `cachewarm warm` is on a large cache, beside the plain ways and the machine's own limit.
+#
+# A zstd cache of two chains, ten layers of CACHEWARM_BENCH_MB megabytes each (125 unless set), is brought to
+# a fresh file system: by cachewarm with a daemon of its own and through a running one, by a walk that opens
+# every node one after the other, by `docker buildx build --load`, and by the raw limit: every blob fetched,
+# decompressed and untarred at once, and synced. First from loopback, then with every connection held to
+# 40 MB/s after 20 ms, as object stores do.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
+target=${CARGO_TARGET_DIR:-$here/../target}
+if [ $$ != 1 ]; then
+  "$here/setup.sh" >/dev/null
+  (cd "$here/.." && cargo build --quiet --release --bin cachewarm --example throttle)
+  (cd "$here/tools" && CGO_ENABLED=0 go build -o "$cache/walk" ./walk)
+fi
+# shellcheck source=../support/ground.sh
+. "$here/support/ground.sh"
+alone "$0" "$@"
+ip link set lo up
+# shellcheck disable=SC1090,SC1091
+. "$cache/env"
+megabytes=${CACHEWARM_BENCH_MB:-125}
+work=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
+disk=$work/disk
+trap 'umount --lazy "$disk" 2>/dev/null || true; kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+mkdir "$disk" "$work/context"
+export BUILDX_CONFIG=$work/buildx DOCKER_CONFIG=$work/docker
+
+say() { printf '\n== %s\n' "$*"; }
+
+# fresh: an empty file system at $disk. Deleting many files would slow the next way down for a while.
+fresh() {
+  rm -f "$work/image"
+  truncate -s "$((megabytes * 60 + 2000))M" "$work/image"
+  mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$work/image"
+  mount -o loop "$work/image" "$disk"
+  sync
+}
+
+# layer CHAIN NUMBER: what one step of a chain makes: files that do not compress, and some that do.
+layer() {
+  echo "RUN mkdir -p /$1/$2 && for i in 1 2 3 4 5; do head -c $((megabytes * 200000)) /dev/urandom >/$1/$2/\$i; done && seq 1 20000 >/$1/$2/text"
+}
+{
+  echo 'FROM busybox:1.35 AS base'
+  echo 'COPY seed /seed'
+  for chain in left right; do
+    echo "FROM base AS $chain"
+    for number in 1 2 3 4 5; do layer $chain $number; done
+  done
+  echo 'FROM left'
+  echo 'RUN --mount=type=bind,from=right,source=/right,target=/right cp /right/5/text /text'
+} >"$work/context/Dockerfile"
+echo seed >"$work/context/seed"
+
+say "A cache of two chains"
+registry "$work/registry" 127.0.0.1 5000
+printf '[registry."docker.io"]\n  mirrors = ["127.0.0.1:5000"]\n' >"$work/buildkitd.toml"
+fresh
+buildkitd "$work/ci" "$disk/root" "$work/buildkitd.toml"
+"$here/support/images.sh" "$BUILDCTL" "$DOCKERFILE_FRONTEND" "$work/ci/buildkitd.sock" 127.0.0.1:5000
+"$BUILDCTL" --addr "unix://$work/ci/buildkitd.sock" build --progress=plain --frontend dockerfile.v0 \
+  --local context="$work/context" --local dockerfile="$work/context" \
+  --export-cache type=registry,mode=max,compression=zstd,compression-level=1,force-compression=true,ref=127.0.0.1:5000/bench:cache \
+  >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+stop "$pid"
+umount "$disk"
+manifest() {
+  curl -sf -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://127.0.0.1:5000/v2/bench/manifests/cache"
+}
+blobs=$(manifest | python3 -c 'import json, sys; print(*(layer["digest"] for layer in json.load(sys.stdin)["layers"]))')
+manifest | python3 -c 'import json, sys
+sizes = [layer["size"] for layer in json.load(sys.stdin)["layers"]]
+print(f"{len(sizes)} blobs, {sum(sizes) / 1e6:.0f} MB, zstd")'
+
+"$target/release/examples/throttle" 127.0.0.1:5001 127.0.0.1:5000 40 20 &
+ready "the slow registry" answers 127.0.0.1 5001
+
+# Each way takes the registry's address and leaves its peak memory, where that is asked for, in $work/peak.
+raw() {
+  local blob ids=()
+  for blob in $blobs; do
+    mkdir -p "$disk/${blob#sha256:}"
+    curl -sf "http://$1/v2/bench/blobs/$blob" | zstd -dcq | tar -xC "$disk/${blob#sha256:}" &
+    ids+=($!)
+  done
+  wait "${ids[@]}"
+  sync -f "$disk"
+}
+
+with_daemon() {
+  buildkitd "$work/daemon" "$disk/root" "$work/buildkitd.toml"
+  local daemon=$pid
+  local status=0
+  "$@" || status=$?
+  stop "$daemon"
+  sync -f "$disk"
+  return $status
+}
+
+walk() { "$cache/walk" "$work/daemon/buildkitd.sock" "$work/context" "$1/bench:cache"; }
+
+# warm REGISTRY BUILDER: runs cachewarm and keeps its own peak; a builder's memory is not counted.
+warm() {
+  local id
+  "$target/release/cachewarm" warm --quiet --context "$work/context" --cache-from "$1/bench:cache" --on-miss fail \
+    --builder "$2" --root "$disk/root" --buildkitd-config "$work/buildkitd.toml" --manifest none \
+    --report "json=$work/report.json" >"$work/log" 2>&1 &
+  id=$!
+  while grep VmHWM "/proc/$id/status" >"$work/peak.part" 2>/dev/null; do
+    mv "$work/peak.part" "$work/peak"
+    sleep 0.05
+  done
+  wait "$id" || { cat "$work/log"; return 1; }
+  phases=$(python3 -c 'import json, sys
+print("; ".join("{name} {seconds:.1f}".format(**phase) for phase in json.load(open(sys.argv[1]))["phases"]))' "$work/report.json")
+}
+
+running() { with_daemon warm "$1" "unix://$work/daemon/buildkitd.sock"; }
+spawned() { warm "$1" "spawn:$BUILDKITD" && sync -f "$disk"; }
+
+# What `--load` sends, thrown away: Debian's dockerd could not read zstd layers, and its own work is not the point.
+load() {
+  "$BUILDX" create --name bench --driver remote "unix://$work/daemon/buildkitd.sock" >/dev/null
+  "$BUILDX" build --builder bench --progress quiet --cache-from "$1/bench:cache" --output type=docker,dest=- \
+    "$work/context" 2>"$work/log" >/dev/null || { cat "$work/log"; return 1; }
+  "$BUILDX" rm bench >/dev/null 2>&1
+}
+
+# measure NAME COMMAND...: on a fresh file system; seconds to $seconds, and a line of the table.
+measure() {
+  local name=$1 begun
+  shift
+  fresh
+  rm -f "$work/peak"
+  phases=
+  begun=$(date +%s.%N)
+  if ! "$@"; then
+    printf '%-44s failed\n' "$name"
+    failed=1
+  else
+    seconds=$(echo "$(date +%s.%N) $begun" | awk '{ printf "%.1f", $1 - $2 }')
+    printf '%-44s %6s s   %5s × raw   %5s × walk   %s\n' "$name" "$seconds" "$(ratio "$raw")" "$(ratio "$walked")" \
+      "$(awk '{ printf "%.0f MiB at most", $2 / 1024 }' "$work/peak" 2>/dev/null || true)"
+    [ -z "$phases" ] || echo "  $phases"
+  fi
+  umount "$disk"
+}
+
+ratio() { awk -v seconds="$seconds" -v other="$1" 'BEGIN { if (other) printf "%.2f", seconds / other; else print "-" }'; }
+
+failed=0
+for from in 127.0.0.1:5000 127.0.0.1:5001; do
+  if [ $from = 127.0.0.1:5000 ]; then say "From loopback"; else say "From a registry of 40 MB/s a connection, after 20 ms"; fi
+  raw='' walked=''
+  measure "raw: every blob at once" raw $from
+  raw=$seconds
+  measure "walk: every node, one after the other" with_daemon walk $from
+  walked=$seconds
+  measure "cachewarm, a daemon of its own, with proof" spawned $from
+  measure "cachewarm, through a running daemon" running $from
+  measure "buildx --load, which leaves the root cold" with_daemon load $from
+done
+exit $failed

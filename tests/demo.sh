@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# The main job on real input: a sample project whose mode=max cache lies in a registry behind an ECR login
+# is warmed into an empty state root, and BuildKit itself then confirms it with the cache's registry off.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+if [ $$ != 1 ]; then
+  "$here/setup.sh" >/dev/null
+  (cd "$here/.." && cargo build --quiet)
+fi
+# shellcheck source=support/ground.sh
+. "$here/support/ground.sh"
+alone "$0" "$@"
+ip link set lo up
+# shellcheck disable=SC1090,SC1091
+. "${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}/env"
+target=${CARGO_TARGET_DIR:-$here/../target}
+work=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+ecr=123456789012.dkr.ecr.eu-west-1.amazonaws.com
+cache=$ecr/team/sample:cache
+
+say() { printf '\n== %s\n' "$*"; }
+
+certificates() {
+  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=demo authority' \
+    -keyout "$work/ca.key" -out "$work/ca.pem" 2>/dev/null
+  openssl req -newkey rsa:2048 -nodes -subj "/CN=$ecr" -keyout "$work/ecr.key" -out "$work/ecr.csr" 2>/dev/null
+  openssl x509 -req -in "$work/ecr.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -days 2 -out "$work/ecr.pem" \
+    -extfile <(printf 'subjectAltName=DNS:%s\nbasicConstraints=CA:FALSE\n' "$ecr") 2>/dev/null
+}
+
+say "A registry behind AWS's login, and a mirror of docker.io"
+printf '127.0.0.1 localhost %s\n' "$ecr" >"$work/hosts"
+mount --bind "$work/hosts" /etc/hosts
+certificates
+export SSL_CERT_FILE=$work/ca.pem
+unset AWS_CA_BUNDLE AWS_PROFILE
+export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo AWS_ENDPOINT_URL_ECR=http://127.0.0.1:5600
+"$MOTO_SERVER" -H 127.0.0.1 -p 5600 >"$work/moto.log" 2>&1 &
+ready "moto" answers 127.0.0.1 5600
+htpasswd -Bbc "$work/htpasswd" AWS 123456789012-auth-token 2>/dev/null
+registry "$work/ecr" 127.0.0.1 443 "  tls: {certificate: $work/ecr.pem, key: $work/ecr.key}
+auth: {htpasswd: {realm: 'https://$ecr/', path: $work/htpasswd}}"
+ecr_pid=$pid
+registry "$work/mirror" 127.0.0.1 5000
+printf '[registry."docker.io"]\n  mirrors = ["127.0.0.1:5000"]\n' >"$work/buildkitd.toml"
+echo "https://$ecr and 127.0.0.1:5000"
+
+say "CI builds the sample and exports its cache, mode=max"
+commit=$("$here/support/sample.sh" "$work/sample")
+buildkitd "$work/ci" "$work/ci/root" "$work/buildkitd.toml"
+ci_pid=$pid
+"$here/support/images.sh" "$BUILDCTL" "$DOCKERFILE_FRONTEND" "$work/ci/buildkitd.sock" 127.0.0.1:5000
+mkdir "$work/login"
+printf '{"auths": {"%s": {"auth": "%s"}}}' "$ecr" "$(printf AWS:123456789012-auth-token | base64)" >"$work/login/config.json"
+DOCKER_CONFIG=$work/login "$BUILDCTL" --addr "unix://$work/ci/buildkitd.sock" build --progress=plain \
+  --frontend dockerfile.v0 --local context="$work/sample" --local dockerfile="$work/sample" \
+  --export-cache "type=registry,mode=max,ref=$cache" >"$work/export.log" 2>&1 || { cat "$work/export.log"; exit 1; }
+stop "$ci_pid"
+rm -rf "$work/login" "$work/ci"
+echo "commit $commit, cache $cache"
+
+say "cachewarm warm, on an empty state root"
+status=0
+"$target/debug/cachewarm" warm --repo "file://$work/sample" --rev "$commit" --cache-from "$cache" \
+  --builder "spawn:$BUILDKITD" --root "$work/root" --buildkitd-config "$work/buildkitd.toml" \
+  --manifest "$work/manifest.json" --report text --report "json=$work/report.json" || status=$?
+
+say "Proof: the daemon is started again, the cache's registry is off, the mirror's layers are gone"
+stop "$ecr_pid"
+find "$work/mirror/data" -path '*/blobs/sha256/*' -name data -size +100k -delete
+buildkitd "$work/proof" "$work/root" "$work/buildkitd.toml"
+
+failures=0
+# check WHAT COMMAND...: PASS or FAIL, by the command.
+check() {
+  local what=$1
+  shift
+  if "$@"; then echo "PASS  $what"; else echo "FAIL  $what"; failures=$((failures + 1)); fi
+}
+
+# rebuild STAGES FILE: changes the file and builds; afterwards `ran` has the steps that were executed,
+# `moved` what was downloaded or unpacked.
+rebuild() {
+  rm -rf "$work/edited"
+  git clone --quiet "$work/sample" "$work/edited"
+  echo '# changed' >>"$work/edited/$1"
+  "$BUILDCTL" --addr "unix://$work/proof/buildkitd.sock" build --progress=plain --frontend dockerfile.v0 \
+    --local context="$work/edited" --local dockerfile="$work/edited" >"$work/build.log" 2>&1 ||
+    { cat "$work/build.log"; return 1; }
+  ran=$(awk '$2 ~ /^\[[a-z-]+$/ && $2 != "[internal]" { name[$1] = $2 " " $3 } $2 == "CACHED" { delete name[$1] }
+    END { for (id in name) if (name[id] !~ /^\[base 1\//) print name[id] }' "$work/build.log" | sort | xargs)
+  moved=$(grep -E '^#[0-9]+ (sha256:|extracting)' "$work/build.log" || true)
+}
+
+json() { python3 -c "import json; r = json.load(open('$work/report.json')); print($1)" 2>/dev/null; }
+check "cachewarm exits 0 (it exited $status)" [ "$status" = 0 ]
+check "verdict warm" [ "$(json 'r["verdict"]')" = warm ]
+check "11 of 11 layers extracted" [ "$(json 'r["layers"]["extracted"], r["layers"]["total"]')" = "11 11" ]
+check "the cache's registry is off" bash -c "! exec 3<>/dev/tcp/127.0.0.1/443" 2>/dev/null
+rebuild tests/test_kernel.py
+check "tests/ changed: only [test 1/2] and [test 2/2] run (ran: $ran)" [ "$ran" = "[test 1/2] [test 2/2]" ]
+check "tests/ changed: nothing is fetched or unpacked" [ -z "$moved" ]
+rebuild csrc/kernel.c
+check "csrc/ changed: both [base] steps are cached (ran: $ran)" \
+  [ "$ran" = "[build 1/3] [build 2/3] [build 3/3] [test 1/2] [test 2/2] [vllm-base 1/3] [vllm-base 2/3] [vllm-base 3/3]" ]
+check "csrc/ changed: nothing is fetched or unpacked" [ -z "$moved" ]
+
+say "$([ "$failures" = 0 ] && echo "PASS: the state root is warm" || echo "FAIL: $failures of the checks above")"
+[ "$failures" = 0 ]

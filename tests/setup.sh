@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Installs what the tests and the demo run against: Debian's packages, BuildKit, buildx, moto.
+# Pinned, and quick when nothing is to do. Everything that is not a Debian package lives in a cache
+# folder outside the tree; its file `env` says where each part is.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
+packages=(docker.io runc docker-registry apache2-utils busybox-static git openssl curl zstd
+  ca-certificates iproute2 e2fsprogs util-linux gcc libc6-dev make perl pkg-config python3-venv)
+moto_version=5.2.5
+
+# fail WHAT COMMAND: what is missing, and the command that would have installed it.
+fail() {
+  echo "setup: $1" >&2
+  echo "hint: $2" >&2
+  exit 1
+}
+
+debian_packages() {
+  local missing
+  missing=$(comm -23 <(printf '%s\n' "${packages[@]}" | sort) \
+    <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${packages[@]}" 2>/dev/null | sed -n 's/^installed //p' | sort))
+  [ -n "$missing" ] || return 0
+  local sudo=
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  # Word splitting is meant: one argument per package.
+  # shellcheck disable=SC2086
+  { $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing; } >&2 ||
+    fail "Debian packages are missing" "${sudo:+sudo }apt-get install --no-install-recommends $(echo $missing)"
+}
+
+# go_tools NAME MODULE [LDFLAGS]: builds a tools module's tools, static, once per go.mod and go.sum.
+go_tools() {
+  local folder
+  folder=$cache/$1-$(cat "$2/go.mod" "$2/go.sum" | sha256sum | cut -c1-16)
+  if [ ! -d "$folder" ]; then
+    command -v go >/dev/null || fail "Go is missing; $1 is built with it" "install Go 1.26 or newer: https://go.dev/doc/install"
+    echo "setup: building $1, once; this takes some minutes" >&2
+    rm -rf "$folder.part"
+    mkdir -p "$folder.part"
+    (cd "$2" && CGO_ENABLED=0 go build -ldflags "-s -w ${3-}" -o "$folder.part/" tool) >&2 ||
+      fail "could not build $1" "cd tests/$2 && CGO_ENABLED=0 go build -o $folder/ tool"
+    mv "$folder.part" "$folder"
+  fi
+  echo "$folder"
+}
+
+moto() {
+  local folder=$cache/moto-$moto_version
+  if [ ! -x "$folder/bin/moto_server" ]; then
+    rm -rf "$folder"
+    { python3 -m venv "$folder" && "$folder/bin/pip" install --quiet "moto[server,ecr]==$moto_version"; } >&2 ||
+      fail "could not install moto" "python3 -m venv $folder && $folder/bin/pip install 'moto[server,ecr]==$moto_version'"
+  fi
+  echo "$folder"
+}
+
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9
+
+debian_packages
+buildkit_version=$(sed -n 's/^\tgithub.com\/moby\/buildkit \(v[^ ]*\).*/\1/p' tools/go.mod)
+buildkit=$(go_tools buildkit tools "-X github.com/moby/buildkit/version.Version=$buildkit_version")
+buildx=$(go_tools buildx tools-buildx)
+moto=$(moto)
+
+cat >"$cache/env.part" <<END
+BUILDKITD=$buildkit/buildkitd
+BUILDCTL=$buildkit/buildctl
+DOCKERFILE_FRONTEND=$buildkit/dockerfile-frontend
+BUILDX=$buildx/buildx
+MOTO_SERVER=$moto/bin/moto_server
+END
+mv "$cache/env.part" "$cache/env"
+cat "$cache/env"

@@ -1,0 +1,23 @@
+//! The words the behavior tests are written in: a [`World`] of its own for each test, and real parts in it.
+//!
+//! Every part runs on a loopback port or a socket and folder of its own, is waited for, and is stopped by its
+//! process id. Whatever a test forgets, or a panic leaves, ends with the world; whatever a killed test process
+//! leaves, ends with that process: daemons by `PR_SET_PDEATHSIG`, files and mounts by the janitor.
+
+pub(crate) mod builder;
+pub(crate) mod ecr;
+pub(crate) mod faults;
+pub(crate) mod git;
+pub(crate) mod ground;
+pub(crate) mod judge;
+pub(crate) mod process;
+pub(crate) mod registry;
+pub(crate) mod world;
+
+pub(crate) use builder::Builder;
+pub(crate) use ecr::Ecr;
+pub(crate) use faults::{Fault, Faults};
+pub(crate) use ground::ground;
+pub(crate) use process::wait_until;
+pub(crate) use registry::Registry;
+pub(crate) use world::{Run, World, donor};
