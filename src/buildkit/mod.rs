@@ -11,7 +11,9 @@ mod solve;
 pub(crate) use address::{ADDRESS_FORMS, Address};
 pub(crate) use connect::{Builder, Spawn, Wanted, is_stand_in, stand_in};
 pub(crate) use records::{RecordInUse, in_use};
-pub(crate) use session::{Agents, Local, PermissionRule, Secrets, Services, Session, SessionId, SessionPlan};
+pub(crate) use session::{
+    Agents, Local, PermissionRule, Secrets, Services, Session, SessionEnded, SessionId, SessionPlan,
+};
 pub(crate) use solve::{
     Account, Accounts, Graph, Import, Ledger, Node, Operation, Order, Patience, Question, Request, Setting, ask,
     blames_surroundings, frontend_image, is_lost, materialize, unless_cancelled,

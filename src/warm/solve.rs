@@ -11,8 +11,8 @@ use super::donors::Donors;
 use super::plan::{self, Plan};
 use super::{Job, OnMiss};
 use crate::buildkit::{
-    self, Accounts, Builder, Graph, Ledger, Node, Order, Patience, RecordInUse, Request, Session, SessionPlan, Setting,
-    Spawn,
+    self, Accounts, Builder, Graph, Ledger, Node, Order, Patience, RecordInUse, Request, Session, SessionEnded,
+    SessionPlan, Setting, Spawn,
 };
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
@@ -69,7 +69,7 @@ pub(super) async fn solve(
     }
     let solved = tokio::select! {
         solved = open_everything(job, plan, donors, builder, &setting, thorough, clock, cancel, events) => solved,
-        reason = any_ended(&sessions) => Err(anyhow::anyhow!("the builder ended our session: {reason}")),
+        ended = any_ended(&sessions) => Err(ended.into()),
     };
     for session in sessions {
         session.close().await;
@@ -81,7 +81,7 @@ pub(super) async fn solve(
 }
 
 /// Resolves when one of the sessions ends by itself: what it serves can then not be had any more.
-async fn any_ended(sessions: &[Session]) -> String {
+async fn any_ended(sessions: &[Session]) -> SessionEnded {
     let ended: Vec<_> = sessions.iter().map(|session| Box::pin(session.ended())).collect();
     futures::future::select_all(ended).await.0
 }

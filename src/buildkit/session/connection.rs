@@ -64,6 +64,18 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// The builder is gone, or has given the session up: what the session serves can not be had by builds any more.
+#[derive(Debug)]
+pub(crate) struct SessionEnded(String);
+
+impl fmt::Display for SessionEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the builder ended our session: {}", self.0)
+    }
+}
+
+impl std::error::Error for SessionEnded {}
+
 /// An open session. Dropping it ends it at once; [`Session::close`] ends it in peace.
 pub(crate) struct Session {
     pub(super) id: SessionId,
@@ -116,10 +128,11 @@ impl Session {
     }
 
     /// Waits until the session has ended, and says why. Builds that name it fail from then on.
-    pub(crate) async fn ended(&self) -> String {
+    pub(crate) async fn ended(&self) -> SessionEnded {
         let mut ended = self.ended.clone();
         let reason = ended.wait_for(Option::is_some).await;
-        reason.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "the session was given up".to_owned())
+        let reason = reason.ok().and_then(|reason| reason.clone());
+        SessionEnded(reason.unwrap_or_else(|| "the session was given up".to_owned()))
     }
 
     /// Ends the session and waits until the builder has noticed, for five seconds at most.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::event::Events;
 
-pub(crate) use connection::{Session, SessionId};
+pub(crate) use connection::{Session, SessionEnded, SessionId};
 pub(crate) use credentials::Logins;
 pub(crate) use files::{Local, Locals, PermissionRule};
 pub(crate) use plan::SessionPlan;

@@ -2,6 +2,8 @@
 
 use tonic::{Code, Status};
 
+use crate::buildkit::session::SessionEnded;
+
 /// What BuildKit, containerd and Go say when a registry, the network or the disk failed, rather than the build.
 const SURROUNDINGS: [&str; 20] = [
     "no space left on device",
@@ -46,11 +48,12 @@ pub(crate) fn is_spoilt_download(error: &anyhow::Error) -> bool {
     format!("{error:#}").contains("unexpected commit")
 }
 
-/// Whether it was the builder itself that went away, whatever it was asked for.
+/// Whether it was the builder itself that went away, whatever it was asked for. The end of a session may be seen
+/// before that of a call.
 pub(crate) fn is_lost(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| match cause.downcast_ref::<Status>() {
         Some(status) => status.code() == Code::Unavailable || std::error::Error::source(status).is_some(),
-        None => cause.is::<tonic::transport::Error>(),
+        None => cause.is::<tonic::transport::Error>() || cause.is::<SessionEnded>(),
     })
 }
 

@@ -112,7 +112,7 @@ async fn a_session_that_the_builder_ends_is_seen_to_have_ended() {
     assert!(tokio::time::timeout(Duration::from_millis(50), session.ended()).await.is_err());
     drop(callback);
     let reason = tokio::time::timeout(Duration::from_secs(20), session.ended()).await.expect("it ended");
-    assert_eq!(reason, "the builder closed the session");
+    assert_eq!(reason.to_string(), "the builder ended our session: the builder closed the session");
 }
 
 #[tokio::test]
