@@ -4,10 +4,11 @@
 //! from a build specification to a verdict. A module uses only groups above its own, never a module
 //! of its own group; `tests/behavior/layers.rs` holds that.
 
-// What an error owes its reader, when to try again, and what a step tells its listeners.
+// What an error owes its reader, when to try again, what a step tells its listeners, and how sizes are written.
 mod event;
 mod failure;
 mod retry;
+mod units;
 
 // Who we are.
 mod auth;
@@ -36,7 +37,8 @@ mod manifest;
 // Say so.
 mod report;
 
-// The pipeline on one page.
+// The pipelines, each on one page.
+mod check;
 mod warm;
 
 // argv, environment, terminal, exit code.

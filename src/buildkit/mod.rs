@@ -16,5 +16,5 @@ pub(crate) use session::{
 };
 pub(crate) use solve::{
     Account, Accounts, Graph, Import, Ledger, Node, Operation, Order, Patience, Question, Request, Setting, ask,
-    blames_surroundings, frontend_image, is_lost, materialize, unless_cancelled,
+    blames_surroundings, frontend_image, interrupted, is_lost, materialize, unless_cancelled,
 };

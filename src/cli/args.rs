@@ -31,6 +31,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make a state root warm from registry caches, and prove it.
     Warm(Box<WarmArgs>),
+    /// Say what lies in a state root: read from disk, without a daemon and without a lock.
+    Check(Box<CheckArgs>),
     /// Write shell completions to standard output.
     Completions {
         /// The shell.
@@ -74,6 +76,48 @@ pub(crate) struct WarmArgs {
     pub(crate) behavior: BehaviorArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// The flags of `check`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct CheckArgs {
+    /// State root, a copy of one, or that of a daemon that runs.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) root: Option<String>,
+    /// Manifest of a warm run: is everything it promises there?
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) manifest: Option<String>,
+    /// Registry cache to hold the root against, layer by layer: REF or type=registry,ref=REF. Repeatable.
+    #[arg(long, value_name = "REF")]
+    pub(crate) cache_from: Vec<String>,
+    /// Read everything: hash the blobs, count the files of the snapshots.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
+    pub(crate) deep: Option<String>,
+    /// Least share for a verdict of warm: extracted=95%. Of the layers with results: extracted (100% unless given),
+    /// survives (a restart), kept (by the first garbage collection, 100%); of the layers of --cache-from: donor (100%);
+    /// of those of --manifest: manifest (100%). Repeatable.
+    #[arg(long, value_name = "WHAT=SHARE")]
+    pub(crate) require: Vec<String>,
+    /// buildkitd.toml of the daemon that will use the root, for its garbage collection and its registry hosts; the usual
+    /// one when absent, if it is there.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) buildkitd_config: Option<String>,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Who we are to ECR.
+#[derive(Debug, Default, Args)]
+pub(crate) struct AwsArgs {
+    /// AWS profile for ECR; the default provider chain when absent.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) aws_profile: Option<String>,
+    /// AWS region for ECR; the one in the registry's name when absent.
+    #[arg(long, value_name = "REGION")]
+    pub(crate) aws_region: Option<String>,
 }
 
 /// Where the source comes from.
@@ -166,12 +210,8 @@ pub(crate) struct DonorArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) donor_optional: Option<String>,
-    /// AWS profile for ECR; the default provider chain when absent.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) aws_profile: Option<String>,
-    /// AWS region for ECR; the one in the registry's name when absent.
-    #[arg(long, value_name = "REGION")]
-    pub(crate) aws_region: Option<String>,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
 }
 
 /// The builder.
@@ -228,26 +268,42 @@ pub(crate) struct OutputArgs {
     pub(crate) report: Vec<String>,
 }
 
+/// The commands that have settings.
+pub(crate) const WITH_SETTINGS: [&str; 2] = ["warm", "check"];
+
 /// The command with each flag's variable and default in its help.
 pub(crate) fn command() -> clap::Command {
-    let sourced = |arg: clap::Arg| {
-        let Some(name) = arg.get_long().filter(|name| *name != "no-prove").map(str::to_owned) else { return arg };
-        let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        if let Some(default) = settings::default_of(&name) {
-            help.push_str(&format!(" [default: {default}]"));
+    let sourced = |command: &'static str| {
+        move |arg: clap::Arg| {
+            let Some(name) = arg.get_long().filter(|name| *name != "no-prove").map(str::to_owned) else { return arg };
+            let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            if let Some(default) = settings::default_of(command, &name) {
+                help.push_str(&format!(" [default: {default}]"));
+            }
+            help.push_str(&format!(" [env: {}]", settings::variable_of(&name)));
+            arg.help(help)
         }
-        help.push_str(&format!(" [env: {}]", settings::variable_of(&name)));
-        arg.help(help)
     };
-    Cli::command().mut_args(sourced).mut_subcommand("warm", |warm| warm.mut_args(sourced))
+    let whole = Cli::command().mut_args(sourced(""));
+    WITH_SETTINGS
+        .into_iter()
+        .fold(whole, |whole, name| whole.mut_subcommand(name, |command| command.mut_args(sourced(name))))
 }
 
-/// The names of all settings: the long flags that a file may hold as keys.
-pub(crate) fn setting_names() -> Vec<String> {
-    let command = Cli::command();
-    let warm = command.find_subcommand("warm").into_iter().flat_map(clap::Command::get_arguments);
-    let names = command.get_arguments().chain(warm).filter_map(|arg| arg.get_long().map(str::to_owned));
+/// The names of a command's settings, global ones included: the long flags that a file may hold as keys.
+pub(crate) fn setting_names_of(command: &str) -> Vec<String> {
+    let whole = Cli::command();
+    let own = whole.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments);
+    let names = whole.get_arguments().chain(own).filter_map(|arg| arg.get_long().map(str::to_owned));
     names.filter(|name| !["config", "no-prove"].contains(&name.as_str())).collect()
+}
+
+/// The names of all settings: one file serves every command.
+pub(crate) fn setting_names() -> Vec<String> {
+    let mut names: Vec<String> = WITH_SETTINGS.into_iter().flat_map(setting_names_of).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// Reads the command line.
@@ -269,14 +325,16 @@ mod tests {
 
     #[test]
     fn every_flag_says_what_it_does_and_which_variable_sets_it() {
-        let command = command();
-        let warm = command.find_subcommand("warm").expect("there is a warm command");
-        for name in setting_names() {
-            let mut all = command.get_arguments().chain(warm.get_arguments());
-            let flag = all.find(|arg| arg.get_long() == Some(&name)).expect("the flag exists");
-            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
-            let variable = format!("[env: CACHEWARM_{}]", name.to_uppercase().replace('-', "_"));
-            assert!(help.ends_with(&variable) && help.len() > variable.len() + 10, "--{name}: {help}");
+        let whole = command();
+        for command in WITH_SETTINGS {
+            let own = whole.find_subcommand(command).expect("there is such a command");
+            for name in setting_names_of(command) {
+                let mut all = whole.get_arguments().chain(own.get_arguments());
+                let flag = all.find(|arg| arg.get_long() == Some(&name)).expect("the flag exists");
+                let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+                let variable = format!("[env: CACHEWARM_{}]", name.to_uppercase().replace('-', "_"));
+                assert!(help.ends_with(&variable) && help.len() > variable.len() + 10, "{command} --{name}: {help}");
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::progress::Screen;
 use super::settings::{Format, ReportTo};
 use crate::failure::{Explain, Failure, Kind};
 use crate::report::words::clean;
-use crate::report::{self, Report};
+use crate::report::{self, Reported, Verdict};
 
 /// Writes data to standard output.
 ///
@@ -56,12 +56,12 @@ pub(super) fn clear_the_way(reports: &[ReportTo]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The first that cannot be written; the others are written all the same.
-pub(super) fn reports(report: &Report, to: &[ReportTo]) -> anyhow::Result<()> {
+pub(super) fn reports(report: &impl Reported, to: &[ReportTo]) -> anyhow::Result<()> {
     let each: Vec<anyhow::Result<()>> = to
         .iter()
         .map(|to| {
             let text = match to.format {
-                Format::Text => report::text(report),
+                Format::Text => report.text(),
                 Format::Json => report::json(report)?,
             };
             match &to.file {
@@ -97,6 +97,22 @@ fn is_special(file: &Path) -> bool {
 
 fn folder(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Says the verdict to a person who does not see the text report, and gives the exit code: only a verdict of warm is a
+/// success, because what nobody looked at on disk may be cold.
+pub(super) fn verdict(screen: &Screen, report: &impl Reported, to: &[ReportTo]) -> u8 {
+    let shown = to.iter().any(|to| to.format == Format::Text && to.file.is_none());
+    match report.verdict() {
+        Verdict::Warm => 0,
+        verdict => {
+            if !shown {
+                let why = report.reasons().first().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
+                screen.log(&format!("{}{why}", verdict.words()));
+            }
+            Kind::NotWarm.exit_code()
+        }
+    }
 }
 
 /// Says what went wrong, once: what, its causes, what to try. Gives the exit code.

@@ -91,3 +91,19 @@ fn a_device_is_written_to_and_not_replaced() {
     reports(&sample::warm(), &[null]).expect("it takes everything");
     assert!(is_special(Path::new("/dev/null")));
 }
+
+#[test]
+fn only_what_is_warm_is_a_success_and_who_sees_no_text_report_is_told_the_first_reason() {
+    let (screen, written) = Screen::recording();
+    let to_file = [ReportTo { format: Format::Text, file: Some(PathBuf::from("report.txt")) }];
+    let mut report = sample::warm();
+    assert_eq!((verdict(&screen, &report, &to_file), written.text().as_str()), (0, ""));
+    report.verdict = Verdict::NotWarm;
+    report.reasons = vec!["2 layers are lazy".to_owned(), "and more".to_owned()];
+    let to_stdout = [ReportTo { format: Format::Text, file: None }];
+    assert_eq!((verdict(&screen, &report, &to_stdout), written.text().as_str()), (5, ""));
+    assert_eq!(verdict(&screen, &report, &to_file), 5);
+    report.verdict = Verdict::NotVerified;
+    assert_eq!(verdict(&screen, &report, &[]), 5);
+    assert_eq!(written.text(), "not warm: 2 layers are lazy\nnot verified on disk: 2 layers are lazy\n");
+}

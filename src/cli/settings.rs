@@ -3,31 +3,33 @@
 //! **Invariant:** this is the only file of the program that reads the environment. Secrets come from there alone,
 //! never from a flag, which `ps` shows, or a file, which gets committed.
 
+mod check;
 mod file;
 mod sources;
 mod values;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use check::CheckSettings;
 pub(crate) use sources::{Given, Origin};
 pub(crate) use values::{Format, ReportTo};
 
-use self::file::SettingsFile;
 use self::sources::{Separator, Sources};
-use super::args::{self, BuildArgs, GlobalArgs, SourceArgs, WarmArgs};
+use super::args::{AwsArgs, BuildArgs, GlobalArgs, OutputArgs, SourceArgs, WarmArgs};
 use super::progress::Mode;
 use crate::auth::{KeychainOptions, Secret};
 use crate::buildkit::{ADDRESS_FORMS, Address};
 use crate::failure::{Failure, Kind};
 use crate::warm::OnMiss;
 
-const SETTINGS_FILE: &str = "cachewarm.toml";
+/// The defaults of a command, as one would type them. A setting that is not here has none, or its help says what
+/// happens.
+type Defaults = [(&'static str, &'static str)];
 
-/// The defaults, as one would type them. A setting that is not here has none, or its help says what happens.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: &Defaults = &[
     ("builder", "auto"),
     ("on-miss", "run"),
     ("min-hit-rate", "0"),
@@ -37,9 +39,14 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("report", "text"),
 ];
 
-/// The default of a setting, if it has one.
-pub(crate) fn default_of(name: &str) -> Option<&'static str> {
-    DEFAULTS.into_iter().find(|(setting, _)| *setting == name).map(|(_, value)| value)
+/// The default of a setting of a command, if it has one.
+pub(crate) fn default_of(command: &str, name: &str) -> Option<&'static str> {
+    let defaults = match command {
+        "warm" => DEFAULTS,
+        "check" => check::DEFAULTS,
+        _ => &[],
+    };
+    defaults.iter().find(|(setting, _)| *setting == name).map(|(_, value)| *value)
 }
 
 /// The variable of a setting: `cache-from` is `CACHEWARM_CACHE_FROM`.
@@ -185,35 +192,19 @@ impl Settings {
     /// # Errors
     /// A usage error that names the place of the value it is about.
     pub(crate) fn resolve(global: GlobalArgs, typed: WarmArgs, environment: &Environment) -> anyhow::Result<Settings> {
-        let file = settings_file(global.config.clone(), environment)?;
-        let from = Sources { environment, file };
+        let from = Sources::of("warm", global.config.clone(), environment)?;
         let WarmArgs { source, build, donor, builder, behavior, output } = typed;
 
-        let path = |name, typed| -> anyhow::Result<Option<PathBuf>> {
-            let given = from.one(name, typed)?;
-            given.map(|given| Ok(given.read("a path", values::path)?.value)).transpose()
-        };
-        let text = |name, typed| anyhow::Ok(from.one(name, typed)?.map(|given| given.value));
-        let on = |name, typed| anyhow::Ok(from.switch(name, typed)?.is_some_and(|given| given.value));
-
-        let reports = from.many("report", output.report, Separator::Comma)?;
-        let reports = reports.map(|given| reports_from(&given)).transpose()?.unwrap_or_default();
         let prove = if behavior.no_prove { Some("false".to_owned()) } else { behavior.prove };
-        let docker_config =
-            environment.directory("DOCKER_CONFIG").or_else(|| Some(environment.directory("HOME")?.join(".docker")));
         Ok(Settings {
             source: source_from(&from, source, environment)?,
-            donor_optional: on("donor-optional", donor.donor_optional)?,
-            credentials: KeychainOptions {
-                docker_config,
-                aws_profile: text("aws-profile", donor.aws_profile)?,
-                aws_region: text("aws-region", donor.aws_region)?,
-            },
+            donor_optional: from.on("donor-optional", donor.donor_optional)?,
+            credentials: credentials_from(&from, donor.aws, environment)?,
             build: build_from(&from, build, donor.cache_from)?,
             builder: from.some("builder", builder.builder)?.read(ADDRESS_FORMS, str::parse)?.value,
             buildkit_host: environment.filled("BUILDKIT_HOST")?,
-            root: path("root", builder.root)?,
-            buildkitd_config: path("buildkitd-config", builder.buildkitd_config)?,
+            root: from.path("root", builder.root)?,
+            buildkitd_config: from.path("buildkitd-config", builder.buildkitd_config)?,
             on_miss: from.some("on-miss", behavior.on_miss)?.read("run or fail", values::on_miss)?.value,
             min_hit_rate: from.some("min-hit-rate", behavior.min_hit_rate)?.read("0.95, say", values::share)?.value,
             stall_timeout: from
@@ -223,25 +214,35 @@ impl Settings {
             prove: from.switch("prove", prove)?.map(|given| given.value),
             manifest: from.some("manifest", behavior.manifest)?.read("a path or `none`", values::path_or_none)?.value,
             ssh_auth_sock: environment.directory("SSH_AUTH_SOCK"),
-            output: Output {
-                progress: progress_from(&from, output.progress, global.quiet)?,
-                reports,
-                verbosity: verbosity_from(&from, global.verbose)?,
-                log_filter: environment.setting("log")?,
-            },
+            output: output_from(&from, &global, output, environment)?,
         })
     }
 }
 
-fn settings_file(typed: Option<String>, environment: &Environment) -> anyhow::Result<Option<SettingsFile>> {
-    let typed = typed.map(|value| Given { value, origin: Origin::Flag("config") });
-    let named = typed.map_or_else(|| environment.setting("config"), |given| Ok(Some(given)))?;
-    let path = match named {
-        Some(given) => PathBuf::from(given.value),
-        None if Path::new(SETTINGS_FILE).exists() => PathBuf::from(SETTINGS_FILE),
-        None => return Ok(None),
-    };
-    SettingsFile::load(&path, &args::setting_names()).map(Some)
+fn credentials_from(from: &Sources<'_>, typed: AwsArgs, environment: &Environment) -> anyhow::Result<KeychainOptions> {
+    let text = |name, typed| anyhow::Ok(from.one(name, typed)?.map(|given| given.value));
+    let docker_config =
+        environment.directory("DOCKER_CONFIG").or_else(|| Some(environment.directory("HOME")?.join(".docker")));
+    Ok(KeychainOptions {
+        docker_config,
+        aws_profile: text("aws-profile", typed.aws_profile)?,
+        aws_region: text("aws-region", typed.aws_region)?,
+    })
+}
+
+fn output_from(
+    from: &Sources<'_>,
+    global: &GlobalArgs,
+    typed: OutputArgs,
+    environment: &Environment,
+) -> anyhow::Result<Output> {
+    let reports = from.many("report", typed.report, Separator::Comma)?;
+    Ok(Output {
+        progress: progress_from(from, typed.progress, global.quiet.clone())?,
+        reports: reports.map(|given| reports_from(&given)).transpose()?.unwrap_or_default(),
+        verbosity: verbosity_from(from, global.verbose)?,
+        log_filter: environment.setting("log")?,
+    })
 }
 
 fn source_from(from: &Sources<'_>, typed: SourceArgs, environment: &Environment) -> anyhow::Result<SourceSettings> {
@@ -281,7 +282,7 @@ fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyh
         shm_size: from.one("shm-size", typed.shm_size)?,
         ulimit: from.many("ulimit", typed.ulimit, Comma)?,
         label: from.many("label", typed.label, Line)?,
-        no_cache: from.switch("no-cache", typed.no_cache)?.is_some_and(|given| given.value),
+        no_cache: from.on("no-cache", typed.no_cache)?,
         no_cache_filter: from.many("no-cache-filter", typed.no_cache_filter, Comma)?,
         allow: from.many("allow", typed.allow, Comma)?,
         bake: from.one("bake", typed.bake)?,

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
 use crate::failure::{Explain, Failure, Kind};
 use crate::source::SourceSpec;
-use crate::targets::{Context, Dockerfile, NamedContext, SecretOrigin, Target, bake_targets, flags};
+use crate::targets::{Context, Dockerfile, Donor, NamedContext, SecretOrigin, Target, bake_targets, flags};
+use crate::units;
 
 /// Where the source comes from, and the context of builds that are given by flags.
 ///
@@ -92,7 +93,7 @@ fn targets_of_flags(
         each(&build.secret, "id=ID,src=FILE or id=ID,env=VARIABLE", |text| flags::secret(text, is_variable))?;
     common.ssh = each(&build.ssh, "default, ID or ID=SOCKET", flags::ssh)?;
     common.network = one(&build.network, "default, none or host", flags::network)?.flatten();
-    common.shm_size = one(&build.shm_size, "a size such as 64m", flags::shm_size)?;
+    common.shm_size = one(&build.shm_size, "a size such as 64m", units::size)?;
     common.ulimits = each(&build.ulimit, "NAME=SOFT or NAME=SOFT:HARD", flags::ulimit)?;
     common.extra_hosts = each(&build.add_host, "HOST:ADDRESS", flags::add_host)?.concat();
     common.no_cache_stages = build.no_cache_filter.as_ref().map(|given| given.value.clone()).unwrap_or_default();
@@ -140,9 +141,17 @@ fn root_in_the_current_directory(target: &mut Target) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The donors of `--cache-from`.
+///
+/// # Errors
+/// A usage error that names the place of what is no donor.
+pub(super) fn donors(given: &Option<Given<Vec<String>>>) -> anyhow::Result<Vec<Donor>> {
+    Ok(each(given, "REF or type=registry,ref=REF", flags::cache_from)?.concat())
+}
+
 /// What the command line may say about builds whatever they were read from.
 fn override_everywhere(targets: &mut [Target], build: &BuildSettings) -> anyhow::Result<()> {
-    let donors = each(&build.cache_from, "REF or type=registry,ref=REF", flags::cache_from)?.concat();
+    let donors = donors(&build.cache_from)?;
     let entitlements = build.allow.iter().flat_map(|given| &given.value);
     for target in targets {
         if !donors.is_empty() {

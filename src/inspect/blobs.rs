@@ -1,7 +1,7 @@
 //! The compressed blobs of a worker: what its content store lists, and what lies on disk.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use super::bolt::Bucket;
 use super::snapshots::signed_varint;
@@ -17,27 +17,60 @@ pub(super) enum Blob {
     Present(u64),
 }
 
+/// The label that ties a blob to the same layer in another compression (`cache/refs.go` of BuildKit).
+const VARIANT: &[u8] = b"containerd.io/gc.ref.content.blob-";
+
 /// The blobs of a worker.
 #[derive(Debug, Default)]
 pub(super) struct Blobs {
     directory: PathBuf,
     /// Bytes by digest, as the content store lists them.
     listed: HashMap<String, u64>,
+    /// Those of other namespaces, which lie in the same directory: BuildKit's history keeps build records.
+    elsewhere: HashMap<String, u64>,
+    /// The same layer in other compressions, of the few blobs that have any.
+    variants: HashMap<String, Vec<String>>,
 }
 
 impl Blobs {
-    /// Reads the list of a content store; `namespace` is `v1/buildkit` of `containerdmeta.db`.
-    pub(super) fn read(namespace: Bucket<'_>, directory: PathBuf) -> Blobs {
-        let listed = namespace.path(["content", "blob"]).map(|blobs| {
-            blobs
-                .buckets()
-                .filter_map(|(digest, blob)| {
-                    let size = u64::try_from(signed_varint(blob.get(b"size")?)?).ok()?;
-                    Some((String::from_utf8(digest.to_vec()).ok()?, size))
-                })
-                .collect()
-        });
-        Blobs { directory, listed: listed.unwrap_or_default() }
+    /// Reads the list of a content store; `namespaces` is `v1` of `containerdmeta.db`.
+    pub(super) fn read(namespaces: Bucket<'_>, directory: PathBuf) -> Blobs {
+        let mut found = Blobs { directory, ..Blobs::default() };
+        for (name, namespace) in namespaces.buckets() {
+            found.read_namespace(namespace, name == b"buildkit");
+        }
+        found
+    }
+
+    fn read_namespace(&mut self, namespace: Bucket<'_>, is_cache: bool) {
+        for (digest, blob) in namespace.path(["content", "blob"]).into_iter().flat_map(Bucket::buckets) {
+            let size = blob.get(b"size").and_then(signed_varint).and_then(|size| u64::try_from(size).ok());
+            let (Ok(digest), Some(size)) = (std::str::from_utf8(digest), size) else { continue };
+            if !is_cache {
+                self.elsewhere.insert(digest.to_owned(), size);
+                continue;
+            }
+            self.listed.insert(digest.to_owned(), size);
+            let labels = blob.bucket(b"labels").into_iter().flat_map(Bucket::values);
+            let variants = labels.filter(|(label, _)| label.starts_with(VARIANT));
+            let variants: Vec<String> =
+                variants.map(|(_, other)| String::from_utf8_lossy(other).into_owned()).collect();
+            if !variants.is_empty() {
+                self.variants.insert(digest.to_owned(), variants);
+            }
+        }
+    }
+
+    /// Bytes of a blob and of its variants, as the content store lists them.
+    pub(super) fn bytes_with_variants(&self, digest: &str) -> u64 {
+        let (mut seen, mut next) = (HashSet::from([digest]), vec![digest]);
+        let mut bytes = 0u64;
+        while let Some(digest) = next.pop() {
+            bytes = bytes.saturating_add(self.listed.get(digest).copied().unwrap_or_default());
+            let variants = self.variants.get(digest).into_iter().flatten().map(String::as_str);
+            next.extend(variants.filter(|variant| seen.insert(variant)));
+        }
+        bytes
     }
 
     /// Looks for a blob.
@@ -48,6 +81,25 @@ impl Blobs {
             Ok(file) if file.is_file() && file.len() == *size => Blob::Present(*size),
             _ => Blob::Damaged,
         }
+    }
+
+    /// Every blob the content store lists, for whatever: digest, bytes, and where its file belongs.
+    pub(super) fn listed(&self) -> impl Iterator<Item = (&str, u64, PathBuf)> {
+        let elsewhere = self.elsewhere.iter().filter(|(digest, _)| !self.listed.contains_key(*digest));
+        self.listed
+            .iter()
+            .chain(elsewhere)
+            .filter_map(|(digest, size)| Some((digest.as_str(), *size, self.path(digest)?)))
+    }
+
+    /// Where the content store keeps its files.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether the content store lists this blob, for whatever.
+    pub(super) fn lists(&self, digest: &str) -> bool {
+        self.listed.contains_key(digest) || self.elsewhere.contains_key(digest)
     }
 
     fn path(&self, digest: &str) -> Option<PathBuf> {

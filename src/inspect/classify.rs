@@ -31,6 +31,20 @@ pub(crate) enum Class {
 }
 
 impl Class {
+    /// The word for it in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Class::Extracted | Class::LocalUnfinalised => "extracted",
+            Class::Unmaterialised => "unmaterialised",
+            Class::BlobOnly => "blob-only",
+            Class::Lazy => "lazy",
+            Class::Phantom => "phantom",
+            Class::Broken => "broken",
+            Class::Mutable => "mutable",
+            Class::Deleted => "deleted",
+        }
+    }
+
     /// Whether a build can use it without fetching or unpacking anything.
     pub(crate) fn is_extracted(self) -> bool {
         matches!(self, Class::Extracted | Class::LocalUnfinalised)
@@ -73,6 +87,20 @@ pub(crate) enum Loss {
     Missing,
     /// It is its own ancestor.
     Cycle,
+}
+
+impl Loss {
+    /// What is wrong with the record, after its name.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Loss::Lazy => "is not on disk",
+            Loss::Phantom => "is known here under another compression and has no blob; warm an empty state root",
+            Loss::Broken => "lacks its snapshot",
+            Loss::Deleted => "is marked for deletion",
+            Loss::Missing => "does not exist",
+            Loss::Cycle => "is its own ancestor",
+        }
+    }
 }
 
 /// What is there of a record's snapshot.

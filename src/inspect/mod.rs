@@ -1,7 +1,10 @@
 //! What a builder's state root holds, read from disk.
 //!
 //! [`read`] goes through the databases of the root once: for each worker its records ([`records`]) and what backs them
-//! ([`snapshots`], [`blobs`]), and says of every record what lies behind it ([`classify`]).
+//! ([`snapshots`], [`blobs`]), and says of every record what lies behind it ([`classify`]); and the cache keys that lead
+//! to them ([`solver`]). Three more questions have a door of their own: what interrupted work left behind
+//! ([`leftovers()`]), whether all bytes are as they were recorded ([`deep()`]), and what garbage collection would take
+//! away ([`gc`]).
 //!
 //! **Invariant:** reads only, takes no lock and needs no daemon; a torn or foreign file gives a typed error, never a
 //! panic. Beside a running daemon each file is consistent in itself, not with the others.
@@ -10,19 +13,26 @@ pub(crate) mod bolt;
 
 mod blobs;
 mod classify;
+mod deep;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub(crate) mod gc;
+mod leftovers;
 mod records;
 mod root;
 mod snapshots;
+mod solver;
 #[cfg(test)]
 mod tests;
 mod unreadable;
+mod usage;
 mod worker;
 
-pub(crate) use classify::{Class, Loss, Survival};
+pub(crate) use classify::{Class, Survival};
+pub(crate) use deep::{Deep, Fault, deep};
+pub(crate) use leftovers::{Leftovers, Lock, PartialDownload, leftovers};
 pub(crate) use records::{Record, RecordType};
-pub(crate) use root::{read, worker_directories};
+pub(crate) use root::{StateRoot, read, worker_directories};
 pub(crate) use snapshots::{SnapshotKind, files_directory, snapshot_store};
 pub(crate) use unreadable::Unreadable;
 pub(crate) use worker::{Tally, Worker};

@@ -1,11 +1,13 @@
 //! The cache records of a worker, as `metadata_v2.db` describes them.
 
+use std::cell::Cell;
+
 use serde::de::DeserializeOwned;
 
 use super::bolt::Bucket;
 use super::classify::{Class, Survival};
 
-/// What a record is for. Only [`RecordType::Regular`], `Internal` and `Frontend` ones are layers.
+/// What a record is for. Local sources and cache mounts are no layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RecordType {
     /// A layer of a build.
@@ -25,6 +27,19 @@ pub(crate) enum RecordType {
 }
 
 impl RecordType {
+    /// As BuildKit writes it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            RecordType::Regular => "regular",
+            RecordType::Internal => "internal",
+            RecordType::Frontend => "frontend",
+            RecordType::LocalSource => "source.local",
+            RecordType::GitCheckout => "source.git.checkout",
+            RecordType::CacheMount => "exec.cachemount",
+            RecordType::Other(name) => name,
+        }
+    }
+
     fn named(name: Option<String>) -> RecordType {
         match name.as_deref() {
             None | Some("" | "regular") => RecordType::Regular,
@@ -63,8 +78,22 @@ pub(crate) struct Record {
     pub(crate) snapshot_number: Option<u64>,
     /// The digest of its compressed blob.
     pub(crate) blob: Option<String>,
+    /// The digest of its unpacked archive.
+    pub(crate) diff_id: Option<String>,
     /// The OCI chain id.
     pub(crate) chain_id: Option<String>,
+    /// BuildKit's chain id over blobs and diff ids.
+    pub(crate) blob_chain_id: Option<String>,
+    /// When it was made, in nanoseconds since 1970.
+    pub(crate) created_at: Option<i64>,
+    /// When a build that ended well used it last, in nanoseconds since 1970.
+    pub(crate) last_used_at: Option<i64>,
+    /// How many builds that ended well used it.
+    pub(crate) usage_count: i64,
+    /// Fields that BuildKit cannot have written so: their bytes were damaged.
+    pub(crate) damaged_fields: usize,
+    /// Whether the content store promises its blob, and the file is missing or of another size.
+    pub(crate) blob_damaged: bool,
     /// Bytes of the blob on disk; 0 when it is not there.
     pub(crate) compressed_bytes_on_disk: u64,
     /// Bytes of the unpacked files on disk; 0 when they are not there or BuildKit has not counted them yet.
@@ -77,10 +106,20 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Whether it is a layer, as opposed to a local source, a checkout, a cache mount or a mutable snapshot.
+    /// Whether it is a layer (a step's result, or part of one), as opposed to a local source, a cache mount or a mutable
+    /// snapshot.
     pub(crate) fn is_layer(&self) -> bool {
-        (self.committed || self.composed)
-            && !matches!(self.record_type, RecordType::LocalSource | RecordType::GitCheckout | RecordType::CacheMount)
+        !self.is_mutable() && !matches!(self.record_type, RecordType::LocalSource | RecordType::CacheMount)
+    }
+
+    /// Whether it is written in place.
+    pub(crate) fn is_mutable(&self) -> bool {
+        !self.committed && !self.composed
+    }
+
+    /// Whether it came with an image by its name. BuildKit describes only what it imported or made.
+    pub(crate) fn is_of_image(&self) -> bool {
+        self.description.is_empty() || self.description.starts_with("pulled from ")
     }
 
     /// Whether a build can use it now and after a restart, without fetching or unpacking it.
@@ -94,23 +133,31 @@ impl Record {
         let mut record = Record::empty(id);
         let (mut layer_parent, mut merged, mut lower, mut upper) = (None, Vec::new(), None, None);
         for (name, stored) in fields.values() {
+            let field = Field { stored, damaged: Cell::new(false) };
             match name {
-                b"snapshot.committed" => record.committed = value(stored).unwrap_or_default(),
-                b"snapshot.size" => record.counted_bytes = bytes(stored),
-                b"cache.parent" => layer_parent = text(stored),
-                b"cache.mergeParents" => merged = value(stored).unwrap_or_default(),
-                b"cache.lowerDiffParent" => lower = text(stored),
-                b"cache.upperDiffParent" => upper = text(stored),
-                b"cache.snapshot" => record.snapshot = text(stored).unwrap_or(record.snapshot),
-                b"cache.equalMutable" => record.equal_mutable = text(stored),
-                b"cache.blob" => record.blob = text(stored),
-                b"cache.chainID" => record.chain_id = text(stored),
-                b"cache.blobonly" => record.blob_only = value(stored).unwrap_or_default(),
-                b"cache.deleted" => record.deleted = value(stored).unwrap_or_default(),
-                b"cache.description" => record.description = text(stored).unwrap_or_default(),
-                b"cache.recordType" => record.record_type = RecordType::named(text(stored)),
-                _ => {}
+                b"snapshot.committed" => record.committed = field.value().unwrap_or_default(),
+                b"snapshot.size" => record.counted_bytes = field.value::<i64>().and_then(|it| u64::try_from(it).ok()),
+                b"cache.parent" => layer_parent = field.text(),
+                b"cache.mergeParents" => merged = field.value().unwrap_or_default(),
+                b"cache.lowerDiffParent" => lower = field.text(),
+                b"cache.upperDiffParent" => upper = field.text(),
+                b"cache.snapshot" => record.snapshot = field.text().unwrap_or(record.snapshot),
+                b"cache.equalMutable" => record.equal_mutable = field.text(),
+                b"cache.blob" => record.blob = field.text(),
+                b"cache.diffID" => record.diff_id = field.text(),
+                b"cache.chainID" => record.chain_id = field.text(),
+                b"cache.blobChainID" => record.blob_chain_id = field.text(),
+                b"cache.blobonly" => record.blob_only = field.value().unwrap_or_default(),
+                b"cache.deleted" => record.deleted = field.value().unwrap_or_default(),
+                b"cache.description" => record.description = field.text().unwrap_or_default(),
+                b"cache.recordType" => record.record_type = RecordType::named(field.text()),
+                b"cache.createdAt" => record.created_at = field.value(),
+                b"cache.lastUsedAt" => record.last_used_at = field.value(),
+                b"cache.usageCount" => record.usage_count = field.value().unwrap_or_default(),
+                // One that is no JSON at all keeps buildkitd from starting, whatever it is for.
+                _ => drop(field.value::<serde::de::IgnoredAny>()),
             }
+            record.damaged_fields += usize::from(field.damaged.get());
         }
         // BuildKit looks at the other kinds only when there is no layer parent (`parentsOf`).
         record.parents = layer_parent.map_or_else(Vec::new, |parent| vec![parent]);
@@ -122,7 +169,7 @@ impl Record {
         record
     }
 
-    fn empty(id: &str) -> Record {
+    pub(super) fn empty(id: &str) -> Record {
         Record {
             id: id.to_owned(),
             class: Class::Broken,
@@ -135,7 +182,14 @@ impl Record {
             snapshot: id.to_owned(),
             snapshot_number: None,
             blob: None,
+            diff_id: None,
             chain_id: None,
+            blob_chain_id: None,
+            created_at: None,
+            last_used_at: None,
+            usage_count: 0,
+            damaged_fields: 0,
+            blob_damaged: false,
             compressed_bytes_on_disk: 0,
             unpacked_bytes_on_disk: 0,
             committed: false,
@@ -146,20 +200,28 @@ impl Record {
     }
 }
 
-/// The value of a field; one that does not have the type counts as absent, as it does for BuildKit.
-fn value<T: DeserializeOwned>(stored: &[u8]) -> Option<T> {
-    #[derive(serde::Deserialize)]
-    struct Stored<T> {
-        value: T,
+/// One stored field. A value that does not have the type it should counts as absent, as it does for BuildKit.
+struct Field<'d> {
+    stored: &'d [u8],
+    damaged: Cell<bool>,
+}
+
+impl Field<'_> {
+    fn value<T: DeserializeOwned>(&self) -> Option<T> {
+        #[derive(serde::Deserialize)]
+        struct Stored<T> {
+            value: T,
+        }
+        // BuildKit clears a field by storing nothing in it.
+        if self.stored.is_empty() {
+            return None;
+        }
+        let stored: Result<Stored<T>, _> = serde_json::from_slice(self.stored);
+        self.damaged.set(stored.is_err());
+        stored.ok().map(|stored| stored.value)
     }
-    let stored: Stored<T> = serde_json::from_slice(stored).ok()?;
-    Some(stored.value)
-}
 
-fn text(stored: &[u8]) -> Option<String> {
-    value::<String>(stored).filter(|text| !text.is_empty())
-}
-
-fn bytes(stored: &[u8]) -> Option<u64> {
-    value::<i64>(stored).and_then(|bytes| u64::try_from(bytes).ok())
+    fn text(&self) -> Option<String> {
+        self.value::<String>().filter(|text| !text.is_empty())
+    }
 }

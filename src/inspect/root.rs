@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Unreadable;
 use super::bolt::Database;
 use super::snapshots::snapshot_store;
+use super::solver::Solver;
 use super::worker::{Worker, database};
 
 /// A state root as it lies on disk.
@@ -14,6 +15,8 @@ use super::worker::{Worker, database};
 pub(crate) struct StateRoot {
     /// Its OCI workers, one for each snapshotter that was ever used.
     pub(crate) workers: Vec<Worker>,
+    /// The cache keys, and the records they lead to.
+    pub(crate) solver: Solver,
     /// Whether nothing was committed while it was read. If not, a daemon is at work, and what looks broken or dangling
     /// may only have moved on between two files.
     pub(crate) steady: bool,
@@ -55,10 +58,10 @@ fn transactions(root: &Path, workers: &[(String, PathBuf)]) -> Vec<Option<u64>> 
 }
 
 fn read_once(root: &Path, directories: &[(String, PathBuf)]) -> Result<StateRoot, Unreadable> {
-    // It says nothing of layers, but when it cannot be read no build finds any of them.
-    drop(database(&root.join("cache.db"))?);
+    // Read first: what a key leads to was there before the key was.
+    let solver = Solver::read(database(&root.join("cache.db"))?.as_ref());
     let workers = directories.iter().map(|(snapshotter, directory)| Worker::read(directory, snapshotter));
-    Ok(StateRoot { workers: workers.collect::<Result<_, _>>()?, steady: false })
+    Ok(StateRoot { workers: workers.collect::<Result<_, _>>()?, solver, steady: false })
 }
 
 /// The OCI workers of a state root: snapshotter and directory, in the order of their names. Anything that is not the

@@ -1,6 +1,6 @@
 //! The snapshots of a worker: from the name BuildKit uses, over the key in the snapshotter, to the directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::bolt::{Bucket, Database};
@@ -30,8 +30,10 @@ pub(crate) struct Snapshot {
     pub(crate) on_disk: bool,
     /// Whether its files come over the network.
     pub(crate) remote: bool,
-    /// Bytes of its files, noted when it was committed; 0 before.
+    /// Bytes its files take on disk, noted when it was committed; 0 before.
     pub(crate) bytes: u64,
+    /// Its files and directories, each hard-linked file once, noted when it was committed; 0 before.
+    pub(crate) inodes: u64,
 }
 
 /// Where a snapshotter keeps `metadata.db` and the directory `snapshots`.
@@ -92,6 +94,15 @@ impl Snapshots {
     pub(super) fn all(&self) -> impl Iterator<Item = &Snapshot> {
         self.rows.values()
     }
+
+    /// The snapshots that none of these names lead to, each with BuildKit's name if it has one.
+    pub(super) fn besides<'s>(&'s self, names: &HashSet<&str>) -> Vec<(&'s str, &'s Snapshot)> {
+        let used: HashSet<&str> =
+            self.keys.iter().filter(|(name, _)| names.contains(name.as_str())).map(|(_, key)| key.as_str()).collect();
+        let named: HashMap<&str, &str> = self.keys.iter().map(|(name, key)| (key.as_str(), name.as_str())).collect();
+        let rest = self.rows.iter().filter(|(key, _)| !used.contains(key.as_str()));
+        rest.map(|(key, row)| (named.get(key.as_str()).copied().unwrap_or(key), row)).collect()
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -111,8 +122,15 @@ fn snapshot(row: Bucket<'_>, store: &Path, snapshotter: &str) -> Option<Snapshot
         _ => return None,
     };
     let files = files_directory(&store.join("snapshots").join(number.to_string()), snapshotter);
-    let bytes = row.get(b"size").and_then(signed_varint).and_then(|size| u64::try_from(size).ok());
-    Some(Snapshot { number, kind, on_disk: files.is_dir(), remote: is_remote(row), bytes: bytes.unwrap_or_default() })
+    let noted = |what: &[u8]| row.get(what).and_then(signed_varint).and_then(|it| u64::try_from(it).ok());
+    Some(Snapshot {
+        number,
+        kind,
+        on_disk: files.is_dir(),
+        remote: is_remote(row),
+        bytes: noted(b"size").unwrap_or_default(),
+        inodes: noted(b"inodes").unwrap_or_default(),
+    })
 }
 
 /// Go's `binary.Uvarint`.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::classify::Loss;
 use super::fixture::{CACHE, CONTAINERD, WORKER, root};
 use super::snapshots::{signed_varint, unsigned_varint};
 use super::*;

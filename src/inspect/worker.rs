@@ -1,24 +1,32 @@
 //! A worker: its records with what was found behind each, and the ways to find one.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Unreadable;
 use super::blobs::{Blob, Blobs};
-use super::bolt::{BoltError, Database};
+use super::bolt::{BoltError, Bucket, Database};
 use super::classify::{Backing, Class, Facts, class, survivals};
 use super::records::{Record, RecordType};
-use super::snapshots::{Snapshot, SnapshotKind, Snapshots, snapshot_store};
+use super::snapshots::{Snapshot, SnapshotKind, Snapshots, files_directory, snapshot_store};
+use super::usage::usage;
 
 /// What one snapshotter of buildkitd's OCI worker keeps.
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// Its id, which results name; absent when the file `workerid` is lost.
     pub(crate) id: Option<String>,
+    /// Its snapshotter.
+    pub(crate) snapshotter: String,
     /// All records by id.
     pub(crate) records: HashMap<String, Record>,
-    snapshots: Snapshots,
+    /// Ids of records whose content is still held though the databases have no such record: it was lost, not removed.
+    pub(crate) lost: HashSet<String>,
+    pub(super) directory: PathBuf,
+    pub(super) snapshots: Snapshots,
+    pub(super) blobs: Blobs,
     by_chain_id: HashMap<String, Vec<String>>,
+    by_blob_chain_id: HashMap<String, Vec<String>>,
 }
 
 /// A record with all its ancestors.
@@ -38,27 +46,34 @@ impl Worker {
         let metadata = database(&directory.join("metadata_v2.db"))?;
         let containerd = database(&directory.join("containerdmeta.db"))?;
         let own = database(&store.join("metadata.db"))?;
-        let namespace = containerd.as_ref().and_then(|containerd| containerd.root().path(["v1", "buildkit"]));
+        let namespaces = containerd.as_ref().and_then(|containerd| containerd.root().path(["v1"]));
+        let namespace = namespaces.and_then(|namespaces| namespaces.bucket(b"buildkit"));
         let snapshots = Snapshots::read(namespace, own.as_ref(), &store, snapshotter);
-        let blobs = namespace.map(|namespace| Blobs::read(namespace, directory.join("content"))).unwrap_or_default();
+        let blobs = namespaces.map(|namespaces| Blobs::read(namespaces, directory.join("content"))).unwrap_or_default();
         let main = metadata.as_ref().and_then(|metadata| metadata.root().path(["_main"]));
         let records = main.into_iter().flat_map(|main| main.buckets()).map(|(id, fields)| {
             let id = String::from_utf8_lossy(id).into_owned();
             (id.clone(), Record::read(&id, fields))
         });
+        let records: HashMap<String, Record> = records.collect();
         let mut worker = Worker {
             id: worker_id(&directory.join("workerid"))?,
-            records: records.collect(),
+            snapshotter: snapshotter.to_owned(),
+            lost: namespace.map(|namespace| lost(namespace, &records)).unwrap_or_default(),
+            records,
+            directory: directory.to_owned(),
             snapshots,
+            blobs,
             by_chain_id: HashMap::new(),
+            by_blob_chain_id: HashMap::new(),
         };
-        worker.classify(&blobs);
+        worker.classify();
         worker.decide_survival();
         worker.index();
         Ok(worker)
     }
 
-    fn classify(&mut self, blobs: &Blobs) {
+    fn classify(&mut self) {
         // A record that is not finalised has its data in its mutable record's snapshot, and is for what that one is for.
         let twins: HashMap<String, (String, RecordType)> = self
             .records
@@ -70,7 +85,7 @@ impl Worker {
             let backing = |name: &str| backing(self.snapshots.named(name));
             let own = self.snapshots.named(&record.snapshot);
             let twin = record.equal_mutable.as_ref().map(|id| twins.get(id));
-            let blob = record.blob.as_deref().map_or(Blob::Absent, |digest| blobs.state(digest));
+            let blob = record.blob.as_deref().map_or(Blob::Absent, |digest| self.blobs.state(digest));
             record.class = class(&Facts {
                 deleted: record.deleted,
                 committed: record.committed,
@@ -87,6 +102,7 @@ impl Worker {
                 Class::LocalUnfinalised => twin.flatten().and_then(|(name, _)| self.snapshots.named(name)),
                 _ => own,
             };
+            record.blob_damaged = blob == Blob::Damaged;
             record.compressed_bytes_on_disk = if let Blob::Present(bytes) = blob { bytes } else { 0 };
             record.snapshot_number = holder.map(|snapshot| snapshot.number);
             record.unpacked_bytes_on_disk = match holder {
@@ -119,12 +135,27 @@ impl Worker {
             if let Some(chain_id) = &record.chain_id {
                 self.by_chain_id.entry(chain_id.clone()).or_default().push(record.id.clone());
             }
+            if let Some(chain_id) = &record.blob_chain_id {
+                self.by_blob_chain_id.entry(chain_id.clone()).or_default().push(record.id.clone());
+            }
         }
     }
 
     /// The records with this content, in any compression; a chain id is OCI's, over the diff ids of all layers.
     pub(crate) fn records_by_chain_id<'w>(&'w self, id: &str) -> impl Iterator<Item = &'w Record> + use<'w> {
         self.by_chain_id.get(id).into_iter().flatten().filter_map(|id| self.records.get(id))
+    }
+
+    /// The records with this content in this compression; a blob chain id is BuildKit's, over blobs and diff ids.
+    pub(crate) fn records_by_blob_chain_id<'w>(&'w self, id: &str) -> impl Iterator<Item = &'w Record> + use<'w> {
+        self.by_blob_chain_id.get(id).into_iter().flatten().filter_map(|id| self.records.get(id))
+    }
+
+    /// Whether the same content is extracted under another record as well, compressed in another way: a donor's and an
+    /// image's. BuildKit unpacks it once, for both; the one without a blob is dropped at the next start, the layer stays.
+    pub(crate) fn has_warm_twin(&self, record: &Record) -> bool {
+        let same = |id: &str| self.records_by_chain_id(id).any(|twin| twin.id != record.id && twin.is_warm());
+        record.class == Class::Phantom && record.chain_id.as_deref().is_some_and(same)
     }
 
     /// A record with all its ancestors; only `missing` has something when there is no such record.
@@ -141,6 +172,28 @@ impl Worker {
             }
         }
         chain
+    }
+
+    /// Bytes a blob takes with its variants in other compressions, as the content store lists them.
+    pub(super) fn blob_bytes(&self, digest: &str) -> u64 {
+        self.blobs.bytes_with_variants(digest)
+    }
+
+    /// Bytes the unpacked files of a record take; those of a writable snapshot are counted here and now.
+    pub(super) fn unpacked_bytes(&self, record: &Record) -> u64 {
+        let twin = record.equal_mutable.as_ref().and_then(|id| self.records.get(id));
+        let snapshot = self.snapshots.named(&twin.unwrap_or(record).snapshot);
+        match snapshot {
+            Some(snapshot) if snapshot.kind == SnapshotKind::Committed => snapshot.bytes,
+            Some(snapshot) if snapshot.on_disk => usage(&self.files_of(snapshot.number)).bytes,
+            _ => 0,
+        }
+    }
+
+    /// Where the files of a snapshot lie.
+    pub(super) fn files_of(&self, number: u64) -> PathBuf {
+        let store = snapshot_store(&self.directory, &self.snapshotter);
+        files_directory(&store.join("snapshots").join(number.to_string()), &self.snapshotter)
     }
 
     /// All snapshots of the snapshotter, also those without a record.
@@ -205,6 +258,17 @@ impl Tally {
         }
         tally
     }
+}
+
+/// A record's content is held by a lease of its id, made for good; BuildKit removes the two together.
+fn lost(namespace: Bucket<'_>, records: &HashMap<String, Record>) -> HashSet<String> {
+    let leases = namespace.bucket(b"leases").into_iter().flat_map(Bucket::buckets);
+    let for_good = leases.filter(|(_, lease)| {
+        let label = |name: &[u8]| lease.bucket(b"labels").is_some_and(|labels| labels.get(name).is_some());
+        label(b"containerd.io/gc.flat") && !label(b"buildkit/lease.temporary") && !label(b"containerd.io/gc.expire")
+    });
+    let ids = for_good.filter_map(|(id, _)| std::str::from_utf8(id).ok());
+    ids.filter(|id| !id.contains('-') && !records.contains_key(*id)).map(str::to_owned).collect()
 }
 
 fn backing(snapshot: Option<&Snapshot>) -> Backing {

@@ -8,8 +8,8 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::Context;
-use serde::Serialize;
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Explain, Kind};
 
@@ -17,12 +17,12 @@ use crate::failure::{Explain, Kind};
 const SCHEMA: u32 = 1;
 
 /// The promise.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     /// The version of the format.
     pub(crate) schema: u32,
     /// cachewarm's version.
-    pub(crate) version: &'static str,
+    pub(crate) version: String,
     /// When it was made, in UTC.
     pub(crate) created_at: String,
     /// What BuildKit said of itself.
@@ -37,12 +37,12 @@ pub(crate) struct Manifest {
     pub(crate) hit_rate: f64,
     /// The steps, each after those it is made from.
     pub(crate) steps: Vec<PromisedStep>,
-    /// The ids of the cache records that were opened.
+    /// The ids of the cache records that were found extracted: the layers of all steps and of frontends.
     pub(crate) records: Vec<String>,
 }
 
 /// One step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PromisedStep {
     /// The LLB vertex digest. It changes with every run for what is made from a directory of ours.
     pub(crate) digest: String,
@@ -57,7 +57,7 @@ impl Manifest {
     pub(crate) fn new() -> Manifest {
         Manifest {
             schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             created_at: jiff::Timestamp::now().to_string(),
             buildkit_version: String::new(),
             source: String::new(),
@@ -67,6 +67,24 @@ impl Manifest {
             steps: Vec::new(),
             records: Vec::new(),
         }
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Explained: when it cannot be read, is none, or is of a version we do not know.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Manifest> {
+        Manifest::try_read(path).explain(
+            Kind::Usage,
+            format!("could not use the manifest {}", path.display()),
+            "name the file that `cachewarm warm --manifest FILE` wrote when it ended warm",
+        )
+    }
+
+    fn try_read(path: &Path) -> anyhow::Result<Manifest> {
+        let manifest: Manifest = serde_json::from_slice(&std::fs::read(path)?)?;
+        ensure!(manifest.schema == SCHEMA, "it has schema {}, and this version knows {SCHEMA}", manifest.schema);
+        Ok(manifest)
     }
 
     /// Writes it in one piece or not at all.
@@ -106,6 +124,19 @@ mod tests {
         Manifest { steps: vec![step], ..Manifest::new() }.write(&path).unwrap();
         let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!((read["schema"].as_u64(), read["steps"][0]["name"].as_str()), (Some(1), Some("[a 1/1] RUN x")));
+        assert_eq!(Manifest::read(&path).unwrap().steps[0].targets, ["t"]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_manifest_of_ours_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        let newer = serde_json::to_string(&Manifest { schema: 2, ..Manifest::new() }).unwrap();
+        for (text, why) in [("{}", "missing field"), ("no json", "expected"), (newer.as_str(), "it has schema 2")] {
+            std::fs::write(&path, text).unwrap();
+            let error = format!("{:#}", Manifest::read(&path).unwrap_err());
+            assert!(error.contains("could not use the manifest") && error.contains(why), "{error}");
+        }
     }
 
     #[test]

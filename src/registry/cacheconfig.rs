@@ -58,11 +58,14 @@ struct ChainResult {
     layers: Vec<i64>,
 }
 
-/// Reads a cache config as BuildKit does.
+/// A layer as a cache config names it: its blob, and the place of the layer below it.
+pub(super) type NamedLayer = (String, Option<usize>);
+
+/// Reads a cache config as BuildKit does; gives its layers.
 ///
 /// # Errors
 /// One sentence: it is no JSON, or BuildKit would refuse it for an index out of bounds, a loop, or an empty input.
-pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
+pub(super) fn check(bytes: &[u8]) -> Result<Vec<NamedLayer>, String> {
     let config: CacheConfig =
         serde_json::from_slice(bytes).map_err(|error| format!("the cache config is not one: {error}"))?;
     let count = config.layers.len();
@@ -79,7 +82,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     if let Some(layer) = loop_in(&parents) {
         return Err(format!("layer {layer} of the cache config lies on itself"));
     }
-    check_records(&config.records, count)
+    check_records(&config.records, count)?;
+    Ok(config.layers.into_iter().map(|layer| (layer.blob, usize::try_from(layer.parent).ok())).collect())
 }
 
 /// The same for an inline cache: `records` is its JSON, and the image has so many layers, each on the last.
@@ -154,7 +158,7 @@ mod tests {
         format!("sha256:{number:064x}")
     }
 
-    fn checked(text: &str) -> Result<(), String> {
+    fn checked(text: &str) -> Result<Vec<NamedLayer>, String> {
         let text = (0..4).fold(text.to_owned(), |text, number| text.replace(&format!("BLOB{number}"), &digest(number)));
         check(text.as_bytes())
     }
@@ -169,8 +173,15 @@ mod tests {
             r#"{"layers": [{"blob": "BLOB0", "parent": -1}], "records": [{"chains": [{"layers": [0, 0]}]}]}"#,
             r#"{"layers": null, "records": null}"#,
         ] {
-            assert_eq!(checked(text), Ok(()), "{text}");
+            assert!(checked(text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_missing_parent_is_layer_0_and_only_minus_one_is_none() {
+        let text =
+            r#"{"layers": [{"blob": "BLOB0", "parent": -1}, {"blob": "BLOB1"}, {"blob": "BLOB2", "parent": 1}]}"#;
+        assert_eq!(checked(text), Ok(vec![(digest(0), None), (digest(1), Some(0)), (digest(2), Some(1))]));
     }
 
     #[test]
@@ -206,7 +217,7 @@ mod tests {
             (0..count).map(|n| format!(r#"{{"blob":"{}","parent":{}}}"#, digest(n), n as i64 - 1)).collect();
         let records: Vec<_> = (1..=count).map(|n| format!(r#"{{"inputs":[[{{"link":{n}}}]]}}"#)).collect();
         let text = format!(r#"{{"layers":[{}],"records":[{},{{}}]}}"#, layers.join(","), records.join(","));
-        assert_eq!(check(text.as_bytes()), Ok(()));
+        assert_eq!(check(text.as_bytes()).map(|layers| layers.len()), Ok(count));
     }
 
     proptest! {

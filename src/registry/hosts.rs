@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::reference::{Reference, api_host};
+use crate::failure::{Explain, Kind};
 
 /// `[registry."HOST"]` of `buildkitd.toml`; everything else in that file is BuildKit's business.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -84,6 +85,19 @@ impl RegistryHosts {
     /// The text is not TOML, or `registry` has another shape than BuildKit's.
     pub(crate) fn from_toml(text: &str) -> anyhow::Result<RegistryHosts> {
         toml::from_str(text).map_err(anyhow::Error::from)
+    }
+
+    /// Reads a `buildkitd.toml`.
+    ///
+    /// # Errors
+    /// Explained: when it cannot be read, or is none.
+    pub(crate) fn of_file(path: &Path) -> anyhow::Result<RegistryHosts> {
+        let hosts = std::fs::read_to_string(path).map_err(anyhow::Error::from);
+        hosts.and_then(|text| RegistryHosts::from_toml(&text)).explain(
+            Kind::Usage,
+            format!("could not use the buildkitd configuration {}", path.display()),
+            "name a readable buildkitd.toml with --buildkitd-config",
+        )
     }
 
     /// Where to ask for `reference`, in order. `insecure` is the import's own `registry.insecure=true`, which makes

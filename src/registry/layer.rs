@@ -14,8 +14,19 @@ pub(crate) struct Layer {
     pub(crate) digest: String,
     /// Its compressed bytes.
     pub(crate) size: u64,
+    /// The digest of the unpacked archive.
+    pub(crate) diff_id: String,
     /// It may be fetched from elsewhere, so the registry need not have it.
     pub(crate) foreign: bool,
+}
+
+/// A layer in its place. The same blob may lie on several layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StackedLayer {
+    /// The layer.
+    pub(crate) layer: Layer,
+    /// The one below it, by its place in the list; none for a lowest one. No layer lies on itself.
+    pub(crate) below: Option<usize>,
 }
 
 impl Layer {
@@ -35,7 +46,12 @@ impl Layer {
         if !is_digest(diff_id) {
             return Err(format!("layer {} of the cache has no diff id", descriptor.digest));
         }
-        Ok(Layer { digest: descriptor.digest.clone(), size: descriptor.size, foreign: !descriptor.urls.is_empty() })
+        Ok(Layer {
+            digest: descriptor.digest.clone(),
+            size: descriptor.size,
+            diff_id: diff_id.to_owned(),
+            foreign: !descriptor.urls.is_empty(),
+        })
     }
 }
 

@@ -24,4 +24,7 @@ mod fake;
 
 pub(crate) use client::Client;
 pub(crate) use hosts::RegistryHosts;
+#[cfg(test)]
+pub(crate) use layer::Layer;
+pub(crate) use layer::StackedLayer;
 pub(crate) use probe::{Probe, probe};

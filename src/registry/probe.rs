@@ -4,17 +4,17 @@
 //! and every blob they name was there a moment ago. It deliberately does not decide what an unusable donor means.
 //! Source: `cache/remotecache/import.go` of BuildKit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
 use serde::Deserialize;
 
-use super::cacheconfig;
+use super::cacheconfig::{self, NamedLayer};
 use super::client::{Client, RawManifest, Repository};
 use super::error::Fault;
-use super::layer::Layer;
+use super::layer::{Layer, StackedLayer};
 use super::manifest::{Descriptor, Manifest, is_image, is_index, null_is_default};
 use super::problem::{Problem, ProblemKind};
 use super::reference::Reference;
@@ -40,6 +40,8 @@ pub(crate) struct Probe {
     pub(crate) digest: Option<String>,
     /// The layers of its cache, or of the inline caches of all its platforms; empty when we did not get that far.
     layers: Vec<Layer>,
+    /// How they lie on each other; empty when we did not get that far.
+    pub(crate) stacked: Vec<StackedLayer>,
     /// Blobs that are gone from the registry.
     pub(crate) missing: Vec<String>,
     /// Why BuildKit could not import it; `None` when it can.
@@ -67,8 +69,14 @@ impl Probe {
 /// Looks at one donor. `insecure` is the import's `registry.insecure=true`. Never fails: what goes wrong is the
 /// probe's [`Probe::problem`].
 pub(crate) async fn probe(client: &Client, reference: &str, insecure: bool) -> Probe {
-    let mut probe =
-        Probe { reference: reference.to_owned(), digest: None, layers: Vec::new(), missing: Vec::new(), problem: None };
+    let mut probe = Probe {
+        reference: reference.to_owned(),
+        digest: None,
+        layers: Vec::new(),
+        stacked: Vec::new(),
+        missing: Vec::new(),
+        problem: None,
+    };
     match Reference::parse(reference) {
         Ok(reference) => {
             probe.reference = reference.to_string();
@@ -108,10 +116,19 @@ async fn look(probe: &mut Probe, reference: &Reference, repository: &Repository)
             };
             let layers = described.iter().filter(|descriptor| descriptor.media_type != CACHE_CONFIG).map(Layer::of);
             let layers = layers.collect::<Result<Vec<_>, _>>();
-            cache_config(reference, repository, config).await?;
+            let named = cache_config(reference, repository, config).await?;
             probe.layers = layers.map_err(|why| Problem::invalid(&why))?;
+            probe.stacked = stacked(&probe.layers, named);
         }
-        None => probe.layers = inline(reference, repository, raw).await?,
+        None => {
+            for layers in inline(reference, repository, raw).await? {
+                let start = probe.stacked.len();
+                let below = |place: usize| place.checked_sub(1).map(|below| start + below);
+                let placed = layers.iter().cloned().enumerate();
+                probe.stacked.extend(placed.map(|(place, layer)| StackedLayer { layer, below: below(place) }));
+                probe.layers.extend(layers);
+            }
+        }
     }
     let digests: Vec<String> =
         probe.layers().iter().filter(|layer| !layer.foreign).map(|layer| layer.digest.clone()).collect();
@@ -122,8 +139,37 @@ async fn look(probe: &mut Probe, reference: &Reference, repository: &Repository)
     }
 }
 
-/// Whether a cache's config is one BuildKit would take.
-async fn cache_config(reference: &Reference, repository: &Repository, descriptor: &Descriptor) -> Result<(), Problem> {
+/// The layers a config names, with what the manifest says of them. One that the manifest does not describe cannot be
+/// imported, and neither can what lies on it.
+fn stacked(described: &[Layer], named: Vec<NamedLayer>) -> Vec<StackedLayer> {
+    let by_digest: HashMap<&str, &Layer> = described.iter().map(|layer| (layer.digest.as_str(), layer)).collect();
+    let mut importable: Vec<bool> = named.iter().map(|(blob, _)| by_digest.contains_key(blob.as_str())).collect();
+    // Parents may stand behind their children; a chain is no longer than the list.
+    while let Some(orphan) = (0..named.len())
+        .find(|at| importable[*at] && named[*at].1.is_some_and(|below| !importable.get(below).is_some_and(|is| *is)))
+    {
+        importable[orphan] = false;
+    }
+    let mut places = vec![0; named.len()];
+    let mut kept = 0;
+    for (place, is_kept) in places.iter_mut().zip(&importable) {
+        *place = kept;
+        kept += usize::from(*is_kept);
+    }
+    let kept = named.into_iter().zip(&importable).filter(|(_, is_kept)| **is_kept);
+    kept.filter_map(|((blob, below), _)| {
+        let layer = (*by_digest.get(blob.as_str())?).clone();
+        Some(StackedLayer { layer, below: below.map(|below| places[below]) })
+    })
+    .collect()
+}
+
+/// A cache's config, if it is one BuildKit would take: the layers it names.
+async fn cache_config(
+    reference: &Reference,
+    repository: &Repository,
+    descriptor: &Descriptor,
+) -> Result<Vec<NamedLayer>, Problem> {
     if descriptor.size > BUILDKIT_LIMIT {
         return Err(Problem::too_large(ProblemKind::ConfigTooLarge, descriptor.size));
     }
@@ -162,15 +208,19 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-/// The layers of an image with an inline cache, or of all such images of an index.
-async fn inline(reference: &Reference, repository: &Repository, first: RawManifest) -> Result<Vec<Layer>, Problem> {
+/// The layers of an image with an inline cache, or of each such image of an index.
+async fn inline(
+    reference: &Reference,
+    repository: &Repository,
+    first: RawManifest,
+) -> Result<Vec<Vec<Layer>>, Problem> {
     let mut found = Vec::new();
     let mut seen = HashSet::from([first.digest.clone()]);
     let mut waiting = vec![first];
     while let Some(raw) = waiting.pop() {
         match Manifest::parse(&raw.bytes).map_err(|why| Problem::invalid(&why))? {
             Manifest::Image { config: Some(config), layers } if !layers.is_empty() => {
-                found.extend(inline_of(reference, repository, &config, &layers).await?);
+                found.push(inline_of(reference, repository, &config, &layers).await?);
             }
             Manifest::Image { .. } => {}
             Manifest::Index { manifests } => {
@@ -195,7 +245,7 @@ async fn inline(reference: &Reference, repository: &Repository, first: RawManife
             }
         }
     }
-    match found.is_empty() {
+    match found.iter().all(Vec::is_empty) {
         true => Err(Problem::not_a_cache("it is an image without an inline cache, or something else altogether")),
         false => Ok(found),
     }

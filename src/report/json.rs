@@ -1,12 +1,12 @@
 //! The report for machines: `schema: 1`, pretty-printed, one document.
 
-use super::Report;
+use super::Reported;
 
 /// The report as JSON, ending with a line break.
 ///
 /// # Errors
 /// None that the types of a report allow; serde's signature has one.
-pub(crate) fn json(report: &Report) -> anyhow::Result<String> {
+pub(crate) fn json(report: &impl Reported) -> anyhow::Result<String> {
     let mut json = serde_json::to_string_pretty(report)?;
     json.push('\n');
     Ok(json)
@@ -16,6 +16,173 @@ pub(crate) fn json(report: &Report) -> anyhow::Result<String> {
 mod tests {
     use super::*;
     use crate::report::sample;
+
+    /// The paths of all fields: `builder.kind`, `donors[].ref`.
+    fn fields(value: &serde_json::Value, path: &str, found: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(object) => {
+                let inner = |name: &String| if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                object.iter().for_each(|(name, value)| fields(value, &inner(name), found));
+            }
+            serde_json::Value::Array(array) if array.iter().any(serde_json::Value::is_object) => {
+                array.iter().for_each(|value| fields(value, &format!("{path}[]"), found));
+            }
+            _ => drop(found.insert(path.to_owned())),
+        }
+    }
+
+    #[test]
+    fn the_fields_of_a_check_are_the_contract() {
+        let mut found = std::collections::BTreeSet::new();
+        for report in [crate::report::sample_check::checked(), crate::report::sample_check::cold()] {
+            let json = serde_json::from_str(&json(&report).expect("it is written")).expect("it is JSON");
+            fields(&json, "", &mut found);
+        }
+        let found: Vec<String> = found.into_iter().collect();
+        insta::assert_snapshot!(found.join("\n"), @"
+        builder.address
+        builder.buildkit_version
+        builder.kind
+        builder.state_root
+        cache.damaged
+        cache.dangling
+        cache.keys
+        cache.links
+        cache.present
+        cache.records
+        cache.results
+        cache.scratch
+        cache.unknown_worker
+        command
+        deep.blob_bytes
+        deep.blobs
+        deep.faults
+        deep.faults[].blob
+        deep.faults[].snapshot
+        deep.faults[].what
+        deep.faults[].worker
+        deep.files
+        deep.snapshots
+        deep.unpacked_bytes
+        donors[].bytes
+        donors[].coverage.absent
+        donors[].coverage.blob_only
+        donors[].coverage.broken
+        donors[].coverage.doomed
+        donors[].coverage.extracted
+        donors[].coverage.lazy
+        donors[].coverage.phantom
+        donors[].coverage.total
+        donors[].covered
+        donors[].digest
+        donors[].layers
+        donors[].problem
+        donors[].ref
+        donors[].usable
+        frontends.blob_only
+        frontends.broken
+        frontends.bytes_compressed
+        frontends.bytes_unpacked
+        frontends.doomed
+        frontends.extracted
+        frontends.lazy
+        frontends.phantom
+        frontends.total
+        frontends.unmaterialised
+        gc.advice
+        gc.config
+        gc.disk_bytes
+        gc.disk_free_bytes
+        gc.enabled
+        gc.evicted
+        gc.evicted_bytes
+        gc.evicted_layers
+        gc.limit
+        gc.total_bytes
+        hit_rate
+        layers.blob_only
+        layers.broken
+        layers.bytes_compressed
+        layers.bytes_unpacked
+        layers.doomed
+        layers.extracted
+        layers.lazy
+        layers.phantom
+        layers.total
+        layers.unmaterialised
+        leftovers.lock
+        leftovers.partial_downloads
+        leftovers.partial_downloads[].bytes
+        leftovers.partial_downloads[].expected
+        leftovers.partial_downloads[].ref
+        leftovers.spoiled_databases
+        leftovers.stray_blobs
+        leftovers.stray_bytes
+        leftovers.stray_directories
+        leftovers.stray_snapshots
+        manifest
+        manifest.absent
+        manifest.commit
+        manifest.created_at
+        manifest.extracted
+        manifest.file
+        manifest.records
+        notes
+        phases[].name
+        phases[].seconds
+        reasons
+        records[].blob
+        records[].bytes_compressed
+        records[].bytes_unpacked
+        records[].chain_id
+        records[].class
+        records[].created_at
+        records[].description
+        records[].diff_id
+        records[].evicted
+        records[].id
+        records[].last_used_at
+        records[].layer
+        records[].loss
+        records[].parents
+        records[].record_type
+        records[].results
+        records[].snapshot
+        records[].snapshotter
+        records[].survives
+        records[].usage_count
+        requirements[].found
+        requirements[].least
+        requirements[].met
+        requirements[].name
+        requirements[].of
+        schema
+        steady
+        targets
+        transfer.blobs
+        transfer.bytes
+        transfer.extracted
+        transfer.p50
+        transfer.p95
+        transfer.p99
+        transfer.seconds
+        verdict
+        version
+        workers[].id
+        workers[].layers.blob_only
+        workers[].layers.broken
+        workers[].layers.bytes_compressed
+        workers[].layers.bytes_unpacked
+        workers[].layers.doomed
+        workers[].layers.extracted
+        workers[].layers.lazy
+        workers[].layers.phantom
+        workers[].layers.total
+        workers[].layers.unmaterialised
+        workers[].records
+        workers[].snapshotter
+        ");
+    }
 
     #[test]
     fn the_fields_are_the_contract() {

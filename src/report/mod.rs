@@ -2,16 +2,23 @@
 //!
 //! Field names are a contract (`schema: 1`): add, never rename.
 
+pub(crate) mod check;
+mod clock;
 mod json;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod sample_check;
 mod text;
 pub(crate) mod words;
 
+pub(crate) use clock::Clock;
 pub(crate) use json::json;
-pub(crate) use text::text;
 
 use serde::Serialize;
+
+use crate::inspect::Tally;
+use crate::registry::Probe;
 
 /// The contract's version.
 pub(crate) const SCHEMA: u32 = 1;
@@ -28,7 +35,44 @@ pub(crate) enum Verdict {
     NotVerified,
 }
 
-/// What a command found and did.
+impl Verdict {
+    /// As a person reads it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Verdict::Warm => "warm",
+            Verdict::NotWarm => "not warm",
+            Verdict::NotVerified => "not verified on disk",
+        }
+    }
+}
+
+/// The report of any command.
+pub(crate) trait Reported: Serialize {
+    /// Is it warm?
+    fn verdict(&self) -> Verdict;
+
+    /// Why, most important first; empty when warm.
+    fn reasons(&self) -> &[String];
+
+    /// The report as lines of text.
+    fn text(&self) -> String;
+}
+
+impl Reported for Report {
+    fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    fn reasons(&self) -> &[String] {
+        &self.reasons
+    }
+
+    fn text(&self) -> String {
+        text::warm(self)
+    }
+}
+
+/// What a warm run found and did.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Report {
     /// Always [`SCHEMA`].
@@ -109,6 +153,20 @@ pub(crate) struct Donor {
     pub(crate) bytes: u64,
     /// What is wrong with it.
     pub(crate) problem: Option<String>,
+}
+
+impl Donor {
+    /// The row of a donor that was looked at.
+    pub(crate) fn of(probe: &Probe) -> Donor {
+        Donor {
+            reference: probe.reference.clone(),
+            digest: probe.digest.clone(),
+            usable: probe.usable(),
+            layers: probe.layers().len(),
+            bytes: probe.bytes(),
+            problem: probe.problem.as_ref().map(|problem| problem.what.clone()),
+        }
+    }
 }
 
 /// One target.
@@ -208,6 +266,23 @@ pub(crate) struct Layers {
     pub(crate) bytes_compressed: u64,
     /// Bytes of the unpacked layers on disk.
     pub(crate) bytes_unpacked: u64,
+}
+
+impl From<Tally> for Layers {
+    fn from(tally: Tally) -> Layers {
+        Layers {
+            total: tally.total,
+            extracted: tally.extracted,
+            blob_only: tally.blob_only,
+            lazy: tally.lazy,
+            phantom: tally.phantom,
+            broken: tally.broken,
+            doomed: tally.doomed,
+            unmaterialised: tally.unmaterialised,
+            bytes_compressed: tally.bytes_compressed,
+            bytes_unpacked: tally.bytes_unpacked,
+        }
+    }
 }
 
 /// What went over the network.

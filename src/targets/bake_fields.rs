@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::build::{Context, Dockerfile, NamedContext, SecretSource, SshAgent, Target};
 use super::flags;
+use crate::units;
 
 /// Fields that change no cache key: what comes out, how it is signed, limits (see BuildKit's solver/llbsolver/ops).
 const HARMLESS: [&str; 11] = [
@@ -244,7 +245,7 @@ impl Fields<'_> {
             Some(Value::Number(number)) => {
                 number.as_u64().map(Some).with_context(|| format!("`{field}` is not a size"))
             }
-            Some(Value::String(text)) => flags::shm_size(text).map(Some),
+            Some(Value::String(text)) => units::size(text).map(Some),
             Some(_) => bail!("`{field}` is neither a number nor a string"),
         }
     }

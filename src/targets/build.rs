@@ -113,6 +113,13 @@ pub(crate) struct Donor {
     pub(crate) attributes: BTreeMap<String, String>,
 }
 
+impl Donor {
+    /// Whether BuildKit is told to trust its registry whatever it answers with.
+    pub(crate) fn is_insecure(&self) -> bool {
+        self.attributes.get("registry.insecure").is_some_and(|value| value == "true")
+    }
+}
+
 /// One `--secret`: what the id stands for. Read only when a step asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SecretSource {

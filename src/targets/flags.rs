@@ -191,28 +191,6 @@ pub(crate) fn extra_host(host: &str, addresses: &str) -> anyhow::Result<Vec<(Str
     addresses.split(',').map(address).collect()
 }
 
-/// `--shm-size`: bytes, or a number with docker's binary units (`64m`, `1.5gb`, `2GiB`).
-pub(crate) fn shm_size(text: &str) -> anyhow::Result<u64> {
-    let invalid = || format!("invalid size: '{text}'");
-    let digits = text.rfind(|letter: char| letter.is_ascii_digit() || letter == '.' || letter == ' ');
-    let (number, unit) = text.split_at(digits.with_context(invalid)? + 1);
-    let number: f64 = number.strip_suffix(' ').unwrap_or(number).parse().with_context(invalid)?;
-    let unit = unit.to_lowercase();
-    let power = match unit.as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 1,
-        "m" | "mb" | "mib" => 2,
-        "g" | "gb" | "gib" => 3,
-        "t" | "tb" | "tib" => 4,
-        "p" | "pb" | "pib" => 5,
-        _ => bail!("invalid suffix: '{unit}' in the size '{text}'"),
-    };
-    let bytes = number * 1024f64.powi(power);
-    ensure!((0.0..9.0e18).contains(&bytes), invalid());
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked just above")]
-    Ok(bytes as u64)
-}
-
 /// `--build-context NAME=VALUE`.
 pub(crate) fn build_context(text: &str) -> anyhow::Result<(String, NamedContext)> {
     let (name, value) =

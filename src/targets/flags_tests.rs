@@ -83,17 +83,6 @@ fn hosts_take_either_separator_and_addresses_of_either_family() {
 }
 
 #[test]
-fn sizes_have_docker_s_binary_units() {
-    let sizes = [("64m", 64 << 20), ("1g", 1 << 30), ("1.5GiB", 3 << 29), ("2 kb", 2048), ("512", 512), ("7b", 7)];
-    for (text, bytes) in sizes {
-        assert_eq!(shm_size(text).unwrap(), bytes, "{text}");
-    }
-    for broken in ["", "m", "-1", "1x", "1kbb", "1e400"] {
-        assert!(shm_size(broken).is_err(), "{broken}");
-    }
-}
-
-#[test]
 fn a_build_context_is_an_image_a_url_a_target_or_a_directory() {
     let context = |text: &str| build_context(text).unwrap();
     assert_eq!(context("base=docker-image://alpine:3"), ("base".into(), NamedContext::Image("alpine:3".into())));
@@ -138,7 +127,7 @@ fn only_networks_that_buildkit_knows_are_taken() {
 proptest! {
     #[test]
     fn no_value_of_any_flag_makes_us_panic(text in ".{0,40}") {
-        let _ = (cache_from(&text), secret(&text, nowhere), ssh(&text), ulimit(&text), add_host(&text), shm_size(&text));
+        let _ = (cache_from(&text), secret(&text, nowhere), ssh(&text), ulimit(&text), add_host(&text));
         let _ = (build_context(&text), platforms(&text), build_arg(&text, |_| None), label(&text), network(&text));
         let _ = (is_remote(&text), is_git_over_ssh(&text));
     }

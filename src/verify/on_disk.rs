@@ -25,6 +25,8 @@ pub(crate) struct OnDisk {
     pub(crate) unproven: Vec<String>,
     /// The compressed blobs of all these layers.
     pub(crate) blobs: Vec<String>,
+    /// The ids of all these layers' records.
+    pub(crate) records: Vec<String>,
 }
 
 /// Reads the state root and judges the records `opened` with everything they lie on.
@@ -61,27 +63,16 @@ fn judged(worker: &Worker, opened: &[RecordInUse]) -> OnDisk {
         records.extend(chain.records.iter().map(|record| (record.id.as_str(), *record)));
     }
     let (twins, layers): (Vec<&Record>, Vec<&Record>) =
-        records.into_values().filter(|record| record.is_layer()).partition(|record| has_twin(worker, record));
-    let steps = twins.into_iter().filter(|record| !is_of_image(record));
+        records.into_values().filter(|record| record.is_layer()).partition(|record| worker.has_warm_twin(record));
+    let steps = twins.into_iter().filter(|record| !record.is_of_image());
     found.unproven = steps.filter_map(problem).collect();
     found.problems.extend(layers.iter().filter_map(|record| problem(record)));
     found.blobs = layers.iter().filter_map(|record| record.blob.clone()).collect();
+    found.records = layers.iter().map(|record| record.id.clone()).collect();
     let is_frontend = |record: &&&Record| record.record_type == RecordType::Frontend;
     found.frontends = Tally::of(layers.iter().filter(is_frontend).copied());
     found.layers = Tally::of(layers.iter().filter(|record| !is_frontend(record)).copied());
     found
-}
-
-/// Whether the same layer is there under another record, compressed in another way: a donor's and an image's. BuildKit
-/// unpacks it once, for both; the one without a blob is dropped at the next start, and the layer stays.
-fn has_twin(worker: &Worker, record: &Record) -> bool {
-    let same = |id: &str| worker.records_by_chain_id(id).any(|twin| twin.id != record.id && twin.is_warm());
-    record.class == Class::Phantom && record.chain_id.as_deref().is_some_and(same)
-}
-
-/// Whether a record came with an image by its name. BuildKit describes only what it imported or made.
-fn is_of_image(record: &Record) -> bool {
-    record.description.is_empty() || record.description.starts_with("pulled from ")
 }
 
 fn problem(record: &Record) -> Option<String> {
@@ -94,22 +85,11 @@ fn problem(record: &Record) -> Option<String> {
         }
         (Class::Broken, _) => "the databases promise a snapshot that is not on disk".to_owned(),
         (Class::Deleted, _) => "it is marked for deletion".to_owned(),
-        (_, Survival::Lost { record, loss }) => format!("a restart drops it, because {record} {}", words(*loss)),
+        (_, Survival::Lost { record, loss }) => format!("a restart drops it, because {record} {}", loss.words()),
         (Class::Mutable, Survival::Survives) => return None,
     };
     let description = if record.description.is_empty() { &record.id } else { &record.description };
     Some(format!("{description}: {what}"))
-}
-
-fn words(loss: inspect::Loss) -> &'static str {
-    match loss {
-        inspect::Loss::Lazy => "is not on disk",
-        inspect::Loss::Phantom => "is known here under another compression and has no blob; warm an empty state root",
-        inspect::Loss::Broken => "lacks its snapshot",
-        inspect::Loss::Deleted => "is marked for deletion",
-        inspect::Loss::Missing => "does not exist",
-        inspect::Loss::Cycle => "is its own ancestor",
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use super::Job;
 use super::plan::Plan;
 use crate::auth::Keychain;
 use crate::event::Events;
-use crate::failure::{Explain, Kind};
 use crate::registry::{self, Client, Probe, RegistryHosts};
 use crate::report;
 use crate::targets::Donor;
@@ -28,15 +27,7 @@ impl Donors {
 
     /// The rows of the report.
     pub(super) fn into_rows(self) -> Vec<report::Donor> {
-        let row = |probe: Probe| report::Donor {
-            usable: probe.usable(),
-            layers: probe.layers().len(),
-            bytes: probe.bytes(),
-            problem: probe.problem.as_ref().map(|problem| problem.what.clone()),
-            reference: probe.reference,
-            digest: probe.digest,
-        };
-        self.probes.into_iter().map(row).collect()
+        self.probes.iter().map(report::Donor::of).collect()
     }
 }
 
@@ -45,15 +36,7 @@ impl Donors {
 /// # Errors
 /// Explained: a donor that cannot be used, unless donors are optional and another one works.
 pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &Events) -> anyhow::Result<Donors> {
-    let hosts = match &job.buildkitd_config {
-        None => RegistryHosts::default(),
-        Some(path) => {
-            let hint = "name a readable buildkitd.toml with --buildkitd-config";
-            let what = format!("could not use the buildkitd configuration {}", path.display());
-            let text = std::fs::read_to_string(path).explain(Kind::Usage, what.as_str(), hint)?;
-            RegistryHosts::from_toml(&text).explain(Kind::Usage, what, hint)?
-        }
-    };
+    let hosts = job.buildkitd_config.as_deref().map_or_else(|| Ok(RegistryHosts::default()), RegistryHosts::of_file)?;
     let client = Client::new(hosts, keychain.clone());
     let mut wanted: Vec<&Donor> = Vec::new();
     for donor in plan.targets.iter().flat_map(|target| &target.donors) {
@@ -61,10 +44,7 @@ pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &
             wanted.push(donor);
         }
     }
-    let looks = wanted.iter().map(|donor| {
-        let insecure = donor.attributes.get("registry.insecure").is_some_and(|value| value == "true");
-        registry::probe(&client, &donor.reference, insecure)
-    });
+    let looks = wanted.iter().map(|donor| registry::probe(&client, &donor.reference, donor.is_insecure()));
     let probes = futures::future::join_all(looks).await;
     for probe in &probes {
         match &probe.problem {

@@ -1,6 +1,5 @@
 //! `cachewarm warm`: every line of [`warm`] is one step of the data flow.
 
-mod clock;
 mod donors;
 mod job;
 mod plan;
@@ -15,10 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Keychain;
 use crate::buildkit::{Accounts, Address, Builder, Spawn, Wanted, unless_cancelled};
 use crate::event::Events;
-use crate::report::{Report, Verdict};
+use crate::report::{Clock, Report, Verdict};
 use crate::source;
 use crate::verify::Doubts;
-use clock::Clock;
 use plan::Plan;
 
 pub(crate) use job::{Job, OnMiss};
@@ -60,10 +58,10 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
         thorough = true;
         earlier = solved.accounts;
     };
-    let opened = solved.opened.iter().map(|record| record.id.clone()).collect();
+    let layers = found.records();
     let report = summary::report(&job, &plan, donors, &builder, solved, found, doubts, clock);
     if let (Verdict::Warm, Some(path)) = (report.verdict, &job.manifest) {
-        summary::promise(&report, opened).write(path)?;
+        summary::promise(&report, layers).write(path)?;
     }
     Ok(report)
 }

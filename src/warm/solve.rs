@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::Clock;
 use super::donors::Donors;
 use super::plan::{self, Plan};
 use super::{Job, OnMiss};
@@ -16,6 +15,7 @@ use crate::buildkit::{
 };
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
+use crate::report::Clock;
 use crate::targets::Target;
 use crate::verify::{self, Claim, Doubts, OnDisk};
 
@@ -43,6 +43,16 @@ pub(super) enum Found {
     OnDisk(Box<OnDisk>),
     /// It could not be read.
     Unread(String),
+}
+
+impl Found {
+    /// The ids of the records that were looked at.
+    pub(super) fn records(&self) -> Vec<String> {
+        match self {
+            Found::OnDisk(found) => found.records.clone(),
+            Found::Unread(_) => Vec::new(),
+        }
+    }
 }
 
 /// Has the builder build everything and open every result; with `thorough`, asks for each of them by itself.

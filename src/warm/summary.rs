@@ -3,14 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Job;
-use super::clock::Clock;
 use super::donors::Donors;
 use super::plan::Plan;
 use super::solve::{Found, Solved};
 use crate::buildkit::{Account, Accounts, Builder, Graph, Operation, Request};
-use crate::inspect::Tally;
 use crate::manifest::{Manifest, PromisedStep};
-use crate::report::{self, Report, Step, StepState, Verdict};
+use crate::report::{self, Clock, Report, Step, StepState, Verdict};
 use crate::verify::Doubts;
 
 /// The kind of reason of a step that every build runs.
@@ -34,7 +32,7 @@ pub(super) fn report(
     let hit_rate = hit_rate(&solved, &steps);
     let (verdict, reasons) = verdict(job, hit_rate, &solved, &found, doubts.as_ref());
     let (layers, frontends) = match &found {
-        Found::OnDisk(found) => (Some(layers(&found.layers)), Some(layers(&found.frontends))),
+        Found::OnDisk(found) => (Some(found.layers.into()), Some(found.frontends.into())),
         Found::Unread(_) => (None, None),
     };
     Report {
@@ -224,21 +222,6 @@ fn resolved_by_every_build(accounts: &Accounts) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-fn layers(tally: &Tally) -> report::Layers {
-    report::Layers {
-        total: tally.total,
-        extracted: tally.extracted,
-        blob_only: tally.blob_only,
-        lazy: tally.lazy,
-        phantom: tally.phantom,
-        broken: tally.broken,
-        doomed: tally.doomed,
-        unmaterialised: tally.unmaterialised,
-        bytes_compressed: tally.bytes_compressed,
-        bytes_unpacked: tally.bytes_unpacked,
-    }
 }
 
 fn transfer(accounts: &Accounts) -> report::Transfer {

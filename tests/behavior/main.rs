@@ -16,6 +16,9 @@ mod source;
 // What it is built with.
 mod builders;
 
+// What lies in a root, without a daemon.
+mod check;
+
 // What a person is told, and what nobody is.
 mod errors;
 mod secrets;

@@ -1,5 +1,6 @@
 //! A real buildkitd on a root and a socket of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -66,6 +67,16 @@ impl Builder {
         arguments.extend(["--local", &local, "--local", &dockerfile]);
         arguments.extend(more);
         Built(self.buildctl(&arguments))
+    }
+
+    /// What it counts as its cache, by record: id and bytes.
+    pub(crate) fn disk_usage(&self) -> BTreeMap<String, u64> {
+        let listed = self.buildctl(&["du", "--format", "{{json .}}"]);
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let records: Vec<serde_json::Value> = serde_json::from_slice(&listed.stdout).unwrap();
+        let row =
+            |record: &serde_json::Value| (record["id"].as_str().unwrap().to_owned(), record["size"].as_u64().unwrap());
+        records.iter().map(row).collect()
     }
 
     fn buildctl(&self, arguments: &[&str]) -> Output {

@@ -203,23 +203,39 @@ impl Invocation<'_> {
 
     /// Starts it.
     pub(crate) fn start(self) -> Running {
-        let reported = self.world.path("report.json");
-        let _ = fs::remove_file(&reported);
-        let (out, err) = (self.world.path("stdout"), self.world.path("stderr"));
-        let mut command = self.world.enter(self.umask);
-        command.arg("warm").args(&self.source).args(&self.more);
-        command.args(self.donors.iter().flat_map(|donor| ["--cache-from", donor]));
-        command.args(["--builder", &self.builder]).arg("--root").arg(self.world.root());
-        command.arg("--buildkitd-config").arg(self.world.config());
-        command.arg("--manifest").arg(self.world.path("manifest.json"));
-        command.args(["--report", "text", "--report", &format!("json={}", reported.display())]);
-        command.stdin(Stdio::null());
-        command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
-        Running { process: Process::start(command), reported, out, err }
+        let world = self.world;
+        let mut arguments = vec!["warm".to_owned()];
+        arguments.extend(self.source.into_iter().chain(self.more));
+        arguments.extend(self.donors.into_iter().flat_map(|donor| ["--cache-from".to_owned(), donor]));
+        arguments.extend(["--builder".to_owned(), self.builder]);
+        let path = |name: &str, path: PathBuf| [name.to_owned(), path.display().to_string()];
+        arguments.extend(path("--root", world.root()));
+        arguments.extend(path("--buildkitd-config", world.config()));
+        arguments.extend(path("--manifest", world.path("manifest.json")));
+        world.start(&arguments, self.umask)
     }
 }
 
 impl World {
+    /// `cachewarm check` of a root, with further arguments, to its end.
+    pub(crate) fn check(&self, root: &Path, more: &[&str]) -> Run {
+        let mut arguments = vec!["check".to_owned(), "--root".to_owned(), root.display().to_string()];
+        arguments.extend(more.iter().map(ToString::to_string));
+        self.start(&arguments, None).ends()
+    }
+
+    /// Starts cachewarm with these arguments and a report of each kind.
+    fn start(&self, arguments: &[String], umask: Option<&str>) -> Running {
+        let reported = self.path("report.json");
+        let _ = fs::remove_file(&reported);
+        let (out, err) = (self.path("stdout"), self.path("stderr"));
+        let mut command = self.enter(umask);
+        command.args(arguments).args(["--report", "text", "--report", &format!("json={}", reported.display())]);
+        command.stdin(Stdio::null());
+        command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
+        Running { process: Process::start(command), reported, out, err }
+    }
+
     /// The command that becomes cachewarm, in the clean environment.
     fn enter(&self, umask: Option<&str>) -> Command {
         let binary = env!("CARGO_BIN_EXE_cachewarm");

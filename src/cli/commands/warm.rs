@@ -2,11 +2,8 @@
 
 use crate::cli::args::{GlobalArgs, WarmArgs};
 use crate::cli::progress::{Mode, Screen};
-use crate::cli::settings::{Environment, Format, Settings};
+use crate::cli::settings::{Environment, Settings};
 use crate::cli::{logging, output, running, targets};
-use crate::failure::Kind;
-use crate::report::words::clean;
-use crate::report::{Report, Verdict};
 use crate::targets::SecretOrigin;
 use crate::warm::{self, Job};
 
@@ -37,29 +34,7 @@ fn run(settings: Settings, environment: &Environment, screen: &Screen) -> anyhow
         warm::warm(job, cancel, events)
     })?;
     output::reports(&report, &reports)?;
-    if !reports.iter().any(|to| to.format == Format::Text && to.file.is_none()) {
-        say_verdict(screen, &report);
-    }
-    Ok(exit_code(report.verdict))
-}
-
-/// Only a verdict of warm is a success: what nobody looked at on disk may be cold.
-fn exit_code(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Warm => 0,
-        Verdict::NotWarm | Verdict::NotVerified => Kind::NotWarm.exit_code(),
-    }
-}
-
-/// One line for a person who does not see the text report.
-fn say_verdict(screen: &Screen, report: &Report) {
-    let verdict = match report.verdict {
-        Verdict::Warm => return,
-        Verdict::NotWarm => "not warm",
-        Verdict::NotVerified => "not verified on disk",
-    };
-    let why = report.reasons.first().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
-    screen.log(&format!("{verdict}{why}"));
+    Ok(output::verdict(screen, &report, &reports))
 }
 
 /// The job, and what a person should know about it.
@@ -109,22 +84,5 @@ mod tests {
         assert_eq!(job.secret_environment.get("NPM_TOKEN").map(|secret| secret.reveal()), Some("hush"));
         assert_eq!(job.ssh_auth_sock, Some("/run/agent".into()));
         assert!(!format!("{job:?}").contains("hush") && warnings.is_empty());
-    }
-
-    #[test]
-    fn only_what_is_warm_is_a_success() {
-        assert_eq!([Verdict::Warm, Verdict::NotWarm, Verdict::NotVerified].map(exit_code), [0, 5, 5]);
-    }
-
-    #[test]
-    fn whoever_sees_no_text_report_is_told_the_first_reason() {
-        let (screen, written) = Screen::recording();
-        let mut report = crate::report::sample::warm();
-        say_verdict(&screen, &report);
-        assert_eq!(written.text(), "");
-        report.verdict = Verdict::NotWarm;
-        report.reasons = vec!["2 layers are lazy".to_owned(), "and more".to_owned()];
-        say_verdict(&screen, &report);
-        assert_eq!(written.text(), "not warm: 2 layers are lazy\n");
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Tally {
     arrived: BTreeMap<String, u64>,
     extracted: BTreeSet<String>,
     contexts: BTreeMap<String, u64>,
+    /// What was held against its record, and all there is; in bytes.
+    compared: Option<(u64, u64)>,
     samples: VecDeque<(Duration, u64)>,
 }
 
@@ -104,6 +106,7 @@ impl Tally {
                 let sent = self.contexts.entry(name.clone()).or_default();
                 *sent = (*sent).max(*bytes);
             }
+            Event::Compared { bytes, total } => self.compared = Some((*bytes, *total)),
             Event::Note { .. } | Event::Warning { .. } | Event::ImportFailed { .. } | Event::Stalled { .. } => {}
         }
     }
@@ -181,6 +184,9 @@ impl Tally {
         }
         if !self.extracted.is_empty() || !self.extractions.is_empty() {
             parts.push(format!("{} unpacked", count(self.extracted.len(), "layer")));
+        }
+        if let Some((compared, total)) = self.compared {
+            parts.push(format!("{} of {} compared", bytes(compared), bytes(total)));
         }
         if !self.contexts.is_empty() {
             parts.push(format!("context {}", bytes(self.contexts.values().sum())));

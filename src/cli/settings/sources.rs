@@ -4,11 +4,16 @@
 //! strongest of them. An empty variable counts as not set, because CI templates cannot leave one out.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Environment;
 use super::file::SettingsFile;
+use super::values;
+use crate::cli::args;
 use crate::failure::{Failure, Kind};
+
+/// The settings file that is read when none is named.
+const SETTINGS_FILE: &str = "cachewarm.toml";
 
 /// Where a value came from; the order is that of strength.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,15 +110,41 @@ impl Separator {
     }
 }
 
-/// The places a setting may come from, besides the command line.
+/// The places a setting of a command may come from, besides the command line.
 pub(crate) struct Sources<'a> {
+    /// The command, whose defaults count.
+    pub(crate) command: &'static str,
     /// The environment.
     pub(crate) environment: &'a Environment,
     /// The settings file, if there is one.
     pub(crate) file: Option<SettingsFile>,
 }
 
-impl Sources<'_> {
+impl<'a> Sources<'a> {
+    /// The places for a command; `typed` is its `--config`.
+    ///
+    /// # Errors
+    /// A usage error when the settings file cannot be used.
+    pub(crate) fn of(
+        command: &'static str,
+        typed: Option<String>,
+        environment: &'a Environment,
+    ) -> anyhow::Result<Sources<'a>> {
+        let typed = typed.map(|value| Given { value, origin: Origin::Flag("config") });
+        let named = typed.map_or_else(|| environment.setting("config"), |given| Ok(Some(given)))?;
+        let path = match named {
+            Some(given) => Some(PathBuf::from(given.value)),
+            None => Some(PathBuf::from(SETTINGS_FILE)).filter(|file| Path::new(file).exists()),
+        };
+        let file = path.map(|path| SettingsFile::load(&path, &args::setting_names())).transpose()?;
+        Ok(Sources { command, environment, file })
+    }
+
+    fn default(&self, name: &'static str) -> Option<Given<String>> {
+        let value = super::default_of(self.command, name)?;
+        Some(Given { value: value.to_owned(), origin: Origin::Default(name) })
+    }
+
     /// The strongest value of a setting that has one value.
     ///
     /// # Errors
@@ -123,7 +154,7 @@ impl Sources<'_> {
             Ok(typed.map(|value| Given { value, origin: Origin::Flag(name) })),
             self.environment.setting(name),
             self.file.as_ref().map_or(Ok(None), |file| file.one(name)),
-            Ok(super::default_of(name).map(|value| Given { value: value.to_owned(), origin: Origin::Default(name) })),
+            Ok(self.default(name)),
         ])
     }
 
@@ -151,8 +182,7 @@ impl Sources<'_> {
             Ok(Some(typed).filter(|typed| !typed.is_empty()).map(|value| Given { value, origin: Origin::Flag(name) })),
             self.environment.setting(name).map(|given| given.map(split)),
             self.file.as_ref().map_or(Ok(None), |file| file.many(name)),
-            Ok(super::default_of(name)
-                .map(|value| Given { value: vec![value.to_owned()], origin: Origin::Default(name) })),
+            Ok(self.default(name).map(|given| Given { value: vec![given.value], origin: given.origin })),
         ])
     }
 
@@ -162,7 +192,24 @@ impl Sources<'_> {
     /// A usage error when it is neither true nor false.
     pub(crate) fn switch(&self, name: &'static str, typed: Option<String>) -> anyhow::Result<Option<Given<bool>>> {
         let given = self.one(name, typed)?;
-        given.map(|given| given.read("true or false", super::values::switch)).transpose()
+        given.map(|given| given.read("true or false", values::switch)).transpose()
+    }
+
+    /// Whether a switch is on; one that is given nowhere is off.
+    ///
+    /// # Errors
+    /// As [`Sources::switch`].
+    pub(crate) fn on(&self, name: &'static str, typed: Option<String>) -> anyhow::Result<bool> {
+        Ok(self.switch(name, typed)?.is_some_and(|given| given.value))
+    }
+
+    /// The strongest path, absolute.
+    ///
+    /// # Errors
+    /// As [`Sources::one`], and when it is no path.
+    pub(crate) fn path(&self, name: &'static str, typed: Option<String>) -> anyhow::Result<Option<PathBuf>> {
+        let given = self.one(name, typed)?;
+        given.map(|given| Ok(given.read("a path", values::path)?.value)).transpose()
     }
 }
 

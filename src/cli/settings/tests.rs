@@ -1,10 +1,10 @@
 //! Precedence, places and messages of settings, over every flag there is.
 
 use super::*;
-use crate::cli::args::Command;
+use crate::cli::args::{self, Command};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 37] = [
+const SAMPLES: [(&str, &str); 39] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -42,6 +42,8 @@ const SAMPLES: [(&str, &str); 37] = [
     ("manifest", "none"),
     ("progress", "json"),
     ("report", "json"),
+    ("deep", "true"),
+    ("require", "extracted=95%"),
 ];
 
 fn resolve(typed: &[String], variables: &[(&str, &str)]) -> anyhow::Result<Settings> {
@@ -51,10 +53,18 @@ fn resolve(typed: &[String], variables: &[(&str, &str)]) -> anyhow::Result<Setti
     Settings::resolve(cli.global, *warm, &Environment::holding(variables))
 }
 
-/// Settings without the places they came from.
-fn meaning(settings: &Settings) -> String {
+/// What a command was told, without the places it came from.
+fn meaning(command: &str, typed: &[String], variables: &[(&str, &str)]) -> anyhow::Result<String> {
+    let line = ["cachewarm", command].map(str::to_owned).into_iter().chain(typed.iter().cloned());
+    let cli = args::parse(line.map(OsString::from)).expect("the line is valid");
+    let environment = Environment::holding(variables);
+    let settings = match cli.command {
+        Command::Warm(typed) => format!("{:?}", Settings::resolve(cli.global, *typed, &environment)?),
+        Command::Check(typed) => format!("{:?}", CheckSettings::resolve(cli.global, *typed, &environment)?),
+        _ => panic!("{command} has no settings"),
+    };
     let places = regex::Regex::new(r#"origin: (Entry \{[^}]*\}|\w+\([^)]*\))"#).expect("it is a pattern");
-    places.replace_all(&format!("{settings:?}"), "origin").into_owned()
+    Ok(places.replace_all(&settings, "origin").into_owned())
 }
 
 fn told(outcome: anyhow::Result<Settings>) -> String {
@@ -74,24 +84,29 @@ fn file_with(text: &str) -> (tempfile::TempDir, String) {
 
 #[test]
 fn every_flag_means_the_same_as_its_variable_and_its_entry_in_the_file() {
-    for name in args::setting_names() {
-        let sample = SAMPLES.iter().find(|(sample, _)| *sample == name);
-        let (_, value) = sample.unwrap_or_else(|| panic!("SAMPLES has no value for --{name}"));
-        // --rev and --submodules make no sense without a repository.
-        let with_repo = ["rev", "submodules"].contains(&name.as_str());
-        let repo: &[String] = if with_repo { &["--repo=https://example.com/x".to_owned()] } else { &[] };
-        let flag = if name == "verbose" { "-vv".to_owned() } else { format!("--{name}={value}") };
-        let variable = variable_of(&name);
-        let (_kept, path) = file_with(&format!("{name} = '{value}'"));
+    for command in args::WITH_SETTINGS {
+        for name in args::setting_names_of(command) {
+            let sample = SAMPLES.iter().find(|(sample, _)| *sample == name);
+            let (_, value) = sample.unwrap_or_else(|| panic!("SAMPLES has no value for --{name}"));
+            // What `warm` writes by default `check` reads when it is named.
+            let value = if (command, name.as_str()) == ("check", "manifest") { "m.json" } else { value };
+            // --rev and --submodules make no sense without a repository.
+            let with_repo = ["rev", "submodules"].contains(&name.as_str());
+            let repo: &[String] = if with_repo { &["--repo=https://example.com/x".to_owned()] } else { &[] };
+            let flag = if name == "verbose" { "-vv".to_owned() } else { format!("--{name}={value}") };
+            let variable = variable_of(&name);
+            let (_kept, path) = file_with(&format!("{name} = '{value}'"));
+            let told = |typed: &[String], variables: &[(&str, &str)]| meaning(command, typed, variables);
 
-        let plain = meaning(&resolve(repo, &[]).expect("the defaults are sound"));
-        let typed = meaning(&resolve(&[repo, &[flag]].concat(), &[]).expect("the flag is sound"));
-        let from_variable = meaning(&resolve(repo, &[(&variable, value)]).expect("the variable is sound"));
-        let from_file = meaning(&resolve(repo, &[("CACHEWARM_CONFIG", &path)]).expect("the file is sound"));
+            let plain = told(repo, &[]).expect("the defaults are sound");
+            let typed = told(&[repo, &[flag]].concat(), &[]).expect("the flag is sound");
+            let from_variable = told(repo, &[(&variable, value)]).expect("the variable is sound");
+            let from_file = told(repo, &[("CACHEWARM_CONFIG", &path)]).expect("the file is sound");
 
-        assert_ne!(typed, plain, "--{name} has no effect");
-        assert_eq!(typed, from_variable, "{variable}");
-        assert_eq!(typed, from_file, "`{name}` in the file");
+            assert_ne!(typed, plain, "{command} --{name} has no effect");
+            assert_eq!(typed, from_variable, "{variable}");
+            assert_eq!(typed, from_file, "`{name}` in the file");
+        }
     }
 }
 

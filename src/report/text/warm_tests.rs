@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::report::sample;
-use crate::report::{Layers, Reason};
+use crate::report::{Layers, Reason, Verdict};
 
 #[test]
 fn a_warm_run_reads_calmly() {

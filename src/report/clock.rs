@@ -3,24 +3,24 @@
 use std::future::Future;
 use std::time::Instant;
 
+use super::Phase;
 use crate::event::{Event, Events};
-use crate::report::Phase;
 
 /// Times phases and tells listeners of them.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     events: Events,
     phases: Vec<Phase>,
 }
 
 impl Clock {
     /// A clock that has timed nothing.
-    pub(super) fn new(events: Events) -> Clock {
+    pub(crate) fn new(events: Events) -> Clock {
         Clock { events, phases: Vec::new() }
     }
 
     /// Times one phase.
-    pub(super) async fn time<T>(&mut self, phase: &'static str, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn time<T>(&mut self, phase: &'static str, work: impl Future<Output = T>) -> T {
         self.events.emit(Event::PhaseStarted { phase });
         let started = Instant::now();
         let outcome = work.await;
@@ -31,7 +31,7 @@ impl Clock {
     }
 
     /// The phases, in the order they ended.
-    pub(super) fn into_phases(self) -> Vec<Phase> {
+    pub(crate) fn into_phases(self) -> Vec<Phase> {
         self.phases
     }
 }

@@ -1,14 +1,8 @@
-//! The report for people: calm, aligned, needing no color; the verdict and its reasons come last, where a log ends.
-//!
-//! Everything that came from elsewhere (names, logs, errors) is cleaned of terminal commands on its way out.
+//! What a warm run was told, did and found.
 
-use super::words::{bytes, clean, count, seconds, short_digest};
-use super::{Donor, Layers, Proof, Report, Source, Step, StepState, TargetSummary, Transfer, Verdict};
-
-/// Width of the first column.
-const LABEL: usize = 11;
-/// Entries of a list that are written out; the JSON report has them all.
-const LONGEST_LIST: usize = 30;
+use super::{Page, donor, layers, shortened, time};
+use crate::report::words::{bytes, clean, count, seconds};
+use crate::report::{Proof, Report, Source, Step, StepState, TargetSummary, Transfer};
 
 /// The report as lines of text.
 pub(crate) fn text(report: &Report) -> String {
@@ -28,51 +22,10 @@ pub(crate) fn text(report: &Report) -> String {
     page.section("transfer", transfer(&report.transfer));
     page.section("proof", report.proof.iter().flat_map(proof));
     page.section("resolves", resolved(&report.resolved_by_every_build));
-    page.section("time", [time(report)]);
+    page.section("time", [time(&report.phases)]);
     page.section("notes", report.notes.iter().cloned());
-    page.gap();
-    let verdict = match report.verdict {
-        Verdict::Warm => "warm",
-        Verdict::NotWarm => "not warm",
-        Verdict::NotVerified => "not verified on disk",
-    };
-    let reasons = shortened(report.reasons.iter().map(|reason| vec![format!("- {reason}")]));
-    page.section("verdict", [verdict.to_owned()].into_iter().chain(reasons));
+    page.verdict(report.verdict, &report.reasons);
     page.text
-}
-
-/// Lines with a label before the first of them.
-#[derive(Default)]
-struct Page {
-    text: String,
-    gap_wanted: bool,
-}
-
-impl Page {
-    fn section(&mut self, label: &str, lines: impl IntoIterator<Item = String>) {
-        let mut label = label;
-        for line in lines {
-            for part in line.lines() {
-                self.block([format!("{label:LABEL$}{}", clean(part))]);
-                label = "";
-            }
-        }
-    }
-
-    fn block(&mut self, lines: impl IntoIterator<Item = String>) {
-        for line in lines {
-            if self.gap_wanted && !self.text.is_empty() {
-                self.text.push('\n');
-            }
-            self.gap_wanted = false;
-            self.text.push_str(line.trim_end());
-            self.text.push('\n');
-        }
-    }
-
-    fn gap(&mut self) {
-        self.gap_wanted = true;
-    }
 }
 
 fn source(source: &Source) -> String {
@@ -92,17 +45,6 @@ fn builder(report: &Report) -> String {
     parts.extend(version.map(|version| format!("BuildKit {version}")));
     parts.extend(builder.state_root.as_ref().map(|root| format!("state root {root}")));
     parts.join(", ")
-}
-
-fn donor(donor: &Donor) -> String {
-    if !donor.usable {
-        let problem = donor.problem.as_deref().unwrap_or("for no known reason");
-        return format!("{}: not usable: {problem}", donor.reference);
-    }
-    let mut parts = vec![count(donor.layers, "layer"), bytes(donor.bytes)];
-    parts.extend(donor.digest.as_deref().map(short_digest));
-    parts.extend(donor.problem.clone());
-    format!("{}: {}", donor.reference, parts.join(", "))
 }
 
 /// One row per target and stage, their numbers below each other.
@@ -148,25 +90,6 @@ fn some_steps(steps: &[Step], state: StepState) -> Vec<String> {
     shortened(described)
 }
 
-fn layers(layers: Option<&Layers>) -> Vec<String> {
-    let Some(layers) = layers else { return vec!["not read from disk".to_owned()] };
-    let mut lines = vec![format!(
-        "{} of {} extracted; on disk {} compressed, {} unpacked",
-        layers.extracted,
-        layers.total,
-        bytes(layers.bytes_compressed),
-        bytes(layers.bytes_unpacked)
-    )];
-    let amiss = [
-        (layers.blob_only, "blob only: fetched, not unpacked"),
-        (layers.lazy, "lazy: not even fetched"),
-        (layers.phantom, "phantom: looks unpacked, and the next start of BuildKit drops it"),
-        (layers.broken, "broken: the databases promise what is not on disk"),
-    ];
-    lines.extend(amiss.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")));
-    lines
-}
-
 fn transfer(transfer: &Transfer) -> Vec<String> {
     let unpacked = format!("{} unpacked", count(transfer.extracted, "layer"));
     if transfer.blobs == 0 {
@@ -206,26 +129,6 @@ fn resolved(names: &[String]) -> Vec<String> {
     ["every build, also a fully cached one, still asks a registry for".to_owned()].into_iter().chain(names).collect()
 }
 
-fn time(report: &Report) -> String {
-    let each: Vec<String> =
-        report.phases.iter().map(|phase| format!("{} {}", phase.name, seconds(phase.seconds))).collect();
-    if each.is_empty() {
-        return "not measured".to_owned();
-    }
-    let all = report.phases.iter().map(|phase| phase.seconds).sum();
-    format!("{}; {} in all", each.join(", "), seconds(all))
-}
-
-fn shortened(entries: impl Iterator<Item = Vec<String>>) -> Vec<String> {
-    let entries: Vec<Vec<String>> = entries.collect();
-    let more = entries.len().saturating_sub(LONGEST_LIST);
-    let mut lines: Vec<String> = entries.into_iter().take(LONGEST_LIST).flatten().collect();
-    if more > 0 {
-        lines.push(format!("and {more} more, all in the JSON report"));
-    }
-    lines
-}
-
 #[cfg(test)]
-#[path = "text_tests.rs"]
+#[path = "warm_tests.rs"]
 mod tests;

@@ -1,0 +1,115 @@
+//! `cachewarm check`: what lies in a state root, from disk alone; every line of [`check`] is one step of the data flow.
+//!
+//! **Invariant:** needs no daemon, takes no lock, writes nothing. Warm means that every layer that holds a result can be
+//! used now and after a restart; nothing that looks damaged is ever called warm.
+
+mod collection;
+mod coverage;
+mod holders;
+mod job;
+mod records;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Keychain;
+use crate::buildkit::{interrupted, unless_cancelled};
+use crate::event::{Event, Events};
+use crate::failure::{Failure, Kind};
+use crate::inspect::{self, Deep, Leftovers, StateRoot, Unreadable};
+use crate::manifest::Manifest;
+use crate::registry::{self, Client, Probe, RegistryHosts};
+use crate::report::Clock;
+use crate::report::check::CheckReport;
+use collection::Collection;
+
+pub(crate) use job::{Job, Threshold};
+
+/// How often a root is read again, because a daemon wrote to it, before what is missing there is believed.
+const READ_AGAIN: usize = 3;
+
+/// Reads a state root and judges it.
+///
+/// # Errors
+/// Explained: a root, manifest or configuration that cannot be read, a donor that cannot be had. A root that is not
+/// warm is a report, not an error.
+pub(crate) async fn check(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<CheckReport> {
+    let mut clock = Clock::new(events.clone());
+    let promise = job.manifest.as_deref().map(Manifest::read).transpose()?;
+    let donors = match job.donors.is_empty() {
+        true => Vec::new(),
+        false => clock.time("donors", unless_cancelled(&cancel, probe(&job))).await?,
+    };
+    let mut read = 0;
+    let mut looked = loop {
+        read += 1;
+        let looked = clock.time("read", look(job.clone())).await?;
+        // What looks wrong beside a daemon at work may only have moved on between two files.
+        let settled = looked.state.steady || read > READ_AGAIN;
+        if settled || summary::report(&job, &looked, &donors, promise.as_ref()).reasons.is_empty() {
+            break looked;
+        }
+    };
+    if job.deep {
+        looked = clock.time("deep", read_everything(looked, cancel, events)).await?;
+    }
+    let report = summary::report(&job, &looked, &donors, promise.as_ref());
+    Ok(CheckReport { phases: clock.into_phases(), ..report })
+}
+
+/// Everything that was read from the root.
+struct Looked {
+    state: StateRoot,
+    leftovers: Leftovers,
+    collection: Collection,
+    /// Absent until every byte was read.
+    deep: Option<Deep>,
+}
+
+async fn look(job: Job) -> anyhow::Result<Looked> {
+    let looked = move || {
+        let state = inspect::read(&job.root).map_err(|error| unreadable(&job.root, error))?;
+        let leftovers = inspect::leftovers(&job.root, &state);
+        let collection = collection::collection(&job.root, job.buildkitd_config.as_deref(), &state)?;
+        Ok(Looked { state, leftovers, collection, deep: None })
+    };
+    tokio::task::spawn_blocking(looked).await.context("reading the state root")?
+}
+
+fn unreadable(root: &Path, error: Unreadable) -> anyhow::Error {
+    let remedy = error.remedy();
+    let what = format!("could not read the state root {}", root.display());
+    Failure::because(error.into(), Kind::Environment, what, remedy)
+}
+
+async fn read_everything(looked: Looked, cancel: CancellationToken, events: Events) -> anyhow::Result<Looked> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let reading = move || {
+        let deep = inspect::deep(&looked.state, threads, |progress| {
+            events.emit(Event::Compared { bytes: progress.bytes, total: progress.total });
+            !cancel.is_cancelled()
+        });
+        match cancel.is_cancelled() {
+            true => Err(interrupted()),
+            false => Ok(Looked { deep: Some(deep), ..looked }),
+        }
+    };
+    tokio::task::spawn_blocking(reading).await.context("reading every byte of the state root")?
+}
+
+/// The donors, looked at as a warm run looks at them: one that cannot be used is an error.
+async fn probe(job: &Job) -> anyhow::Result<Vec<Probe>> {
+    let hosts = job.buildkitd_config.as_deref().map_or_else(|| Ok(RegistryHosts::default()), RegistryHosts::of_file)?;
+    let client = Client::new(hosts, Keychain::new(job.credentials.clone()));
+    let looks = job.donors.iter().map(|donor| registry::probe(&client, &donor.reference, donor.is_insecure()));
+    let probes = futures::future::join_all(looks).await;
+    match probes.iter().find_map(|probe| Some(probe.problem.as_ref()?.failure(&probe.reference))) {
+        Some(failure) => Err(failure),
+        None => Ok(probes),
+    }
+}

@@ -1,0 +1,210 @@
+//! What the rules do to the records, one record after the other.
+//!
+//! Source: `prune`, `pruneOnce`, `calculateKeepBytes` and `sortDeleteRecords` in `cache/manager.go` of BuildKit v0.32.
+//! Where BuildKit leaves the order to chance (records used at the same time, equally often) ours is by id.
+
+use std::collections::HashMap;
+
+use super::policy::{Disk, Policy, Rule};
+use crate::inspect::records::{Record, RecordType};
+use crate::inspect::worker::Worker;
+
+/// A record that would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Eviction {
+    /// Its id.
+    pub(crate) record: String,
+    /// The bytes BuildKit counts for it.
+    pub(crate) bytes: u64,
+    /// The number of the rule, from 0.
+    pub(crate) rule: usize,
+}
+
+/// What the first garbage collection of a worker would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Forecast {
+    /// What BuildKit counts, in bytes: compressed and unpacked, of all records.
+    pub(crate) total: u64,
+    /// What would go, first to last.
+    pub(crate) evicted: Vec<Eviction>,
+}
+
+impl Forecast {
+    /// Bytes that would go.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.evicted.iter().map(|eviction| eviction.bytes).sum()
+    }
+}
+
+/// A record as the collection sees it.
+struct Entry<'w> {
+    record: &'w Record,
+    bytes: u64,
+    /// Its parents and those of the immutable record that shares its data, by number; once for each reference.
+    parents: Vec<usize>,
+    /// How many references keep it.
+    references: usize,
+    alive: bool,
+}
+
+/// Forecasts the first collection after a start. `now` is in nanoseconds since 1970.
+pub(crate) fn forecast(worker: &Worker, policy: &Policy, disk: Disk, now: i64) -> Forecast {
+    let mut cache = Cache::new(worker);
+    let mut forecast = Forecast { total: cache.total(), evicted: Vec::new() };
+    for (number, rule) in policy.rules.iter().enumerate() {
+        // The free space is that of before: files go when all rules are done.
+        cache.apply(number, rule, disk, now, &mut forecast.evicted);
+    }
+    forecast
+}
+
+struct Cache<'w> {
+    entries: Vec<Entry<'w>>,
+}
+
+impl<'w> Cache<'w> {
+    fn new(worker: &'w Worker) -> Cache<'w> {
+        let mut kept: Vec<&Record> = worker.records.values().filter(|record| record.survival.survives()).collect();
+        kept.sort_by(|a, b| a.id.cmp(&b.id));
+        let has_children: HashMap<&str, ()> =
+            kept.iter().flat_map(|record| &record.parents).map(|parent| (parent.as_str(), ())).collect();
+        // Of an immutable record and the mutable one that holds its data, the one that is in use counts.
+        let twins: HashMap<&str, &Record> = kept
+            .iter()
+            .filter_map(|record| Some((record.equal_mutable.as_deref()?, *record)))
+            .filter(|(mutable, _)| worker.records.get(*mutable).is_some_and(|mutable| mutable.survival.survives()))
+            .collect();
+        let in_use = |record: &Record| has_children.contains_key(record.id.as_str());
+        let counts = |record: &&&Record| match twins.get(record.id.as_str()) {
+            Some(immutable) => !in_use(immutable),
+            None => {
+                let shares = |id: &str| twins.get(id).is_some_and(|twin| twin.id == record.id);
+                in_use(record) || !record.equal_mutable.as_deref().is_some_and(shares)
+            }
+        };
+        let counted: Vec<&Record> = kept.iter().filter(counts).copied().collect();
+        let numbers: HashMap<&str, usize> =
+            counted.iter().enumerate().map(|(number, record)| (record.id.as_str(), number)).collect();
+        let mut entries: Vec<Entry<'w>> = Vec::with_capacity(counted.len());
+        for record in &counted {
+            let twin = twins.get(record.id.as_str()).copied();
+            let held = record.parents.iter().chain(twin.into_iter().flat_map(|twin| &twin.parents));
+            entries.push(Entry {
+                record,
+                bytes: bytes(worker, record, twin),
+                parents: held.filter_map(|parent| numbers.get(parent.as_str()).copied()).collect(),
+                references: 0,
+                alive: true,
+            });
+        }
+        for number in 0..entries.len() {
+            for parent in entries[number].parents.clone() {
+                entries[parent].references += 1;
+            }
+        }
+        Cache { entries }
+    }
+
+    fn total(&self) -> u64 {
+        self.entries.iter().filter(|entry| entry.alive).map(|entry| entry.bytes).sum()
+    }
+
+    fn apply(&mut self, number: usize, rule: &Rule, disk: Disk, now: i64, evicted: &mut Vec<Eviction>) {
+        let mut total = self.total();
+        let keep = rule.kept_bytes(total, disk);
+        let cut_off = now.saturating_sub(i64::try_from(rule.keep_duration.as_nanos()).unwrap_or(i64::MAX));
+        let may_go = |entry: &Entry<'_>| {
+            let record = entry.record;
+            let protected = matches!(record.record_type, RecordType::Internal | RecordType::Frontend) && !rule.all;
+            let recent = !rule.keep_duration.is_zero() && record.last_used_at.is_some_and(|used| used > cut_off);
+            let meant = rule.filters.is_empty() || rule.filters.iter().any(|filter| filter.is_about(record));
+            entry.alive && entry.references == 0 && !protected && !recent && meant
+        };
+        let mut queue = Queue::new(&self.entries, (0..self.entries.len()).filter(|at| may_go(&self.entries[*at])));
+        while keep == 0 || i128::from(total) >= keep {
+            let Some(next) = queue.take(&self.entries, keep != 0) else { break };
+            let entry = &mut self.entries[next];
+            entry.alive = false;
+            total = total.saturating_sub(entry.bytes);
+            evicted.push(Eviction { record: entry.record.id.clone(), bytes: entry.bytes, rule: number });
+            for parent in std::mem::take(&mut entry.parents) {
+                self.entries[parent].references -= 1;
+                if may_go(&self.entries[parent]) {
+                    queue.put(&self.entries, parent);
+                }
+            }
+        }
+    }
+}
+
+/// What BuildKit counts for a record: what it counted before, else its snapshot and its blob.
+fn bytes(worker: &Worker, record: &Record, twin: Option<&Record>) -> u64 {
+    let counted = record.counted_bytes.or_else(|| twin.and_then(|twin| twin.counted_bytes));
+    counted.unwrap_or_else(|| {
+        let measured = twin.unwrap_or(record);
+        let unpacked = if measured.blob_only { 0 } else { worker.unpacked_bytes(measured) };
+        let blobs = measured.blob.as_deref().map_or(0, |digest| worker.blob_bytes(digest));
+        unpacked.saturating_add(blobs)
+    })
+}
+
+/// The records that may go, in both of the orders that decide who is next.
+struct Queue {
+    /// Least recently used first; those nobody used come before all others.
+    by_time: Vec<usize>,
+    /// Least often used first.
+    by_count: Vec<usize>,
+    /// The rank by count of each record in the cache, filled anew each time.
+    ranks: Vec<f64>,
+}
+
+impl Queue {
+    fn new(entries: &[Entry<'_>], members: impl Iterator<Item = usize>) -> Queue {
+        let mut by_time: Vec<usize> = members.collect();
+        let mut by_count = by_time.clone();
+        by_time.sort_by_key(|at| (entries[*at].record.last_used_at, *at));
+        by_count.sort_by_key(|at| (entries[*at].record.usage_count, *at));
+        Queue { by_time, by_count, ranks: vec![0.0; entries.len()] }
+    }
+
+    fn put(&mut self, entries: &[Entry<'_>], member: usize) {
+        let time = |at: &usize| (entries[*at].record.last_used_at, *at);
+        let count = |at: &usize| (entries[*at].record.usage_count, *at);
+        let place = self.by_time.partition_point(|at| time(at) < time(&member));
+        self.by_time.insert(place, member);
+        let place = self.by_count.partition_point(|at| count(at) < count(&member));
+        self.by_count.insert(place, member);
+    }
+
+    /// The next to go. Without `ranked` any will do: all of them go.
+    fn take(&mut self, entries: &[Entry<'_>], ranked: bool) -> Option<usize> {
+        let place = if ranked { self.lowest(entries)? } else { self.by_time.len().checked_sub(1)? };
+        let member = self.by_time.remove(place);
+        self.by_count.retain(|at| *at != member);
+        Some(member)
+    }
+
+    /// The place in `by_time` of the record with the lowest sum of its two ranks, each as a share of the highest.
+    fn lowest(&mut self, entries: &[Entry<'_>]) -> Option<usize> {
+        let (mut highest_count, mut count) = (1.0, 0);
+        for at in &self.by_count {
+            let next = entries[*at].record.usage_count;
+            if next != count {
+                (count, highest_count) = (next, highest_count + 1.0);
+            }
+            self.ranks[*at] = highest_count;
+        }
+        let (mut highest_time, mut time) = (1.0, None);
+        let mut times = Vec::with_capacity(self.by_time.len());
+        for at in &self.by_time {
+            let next = entries[*at].record.last_used_at;
+            if next > time {
+                (time, highest_time) = (next, highest_time + 1.0);
+            }
+            times.push(highest_time);
+        }
+        let sums =
+            self.by_time.iter().zip(&times).map(|(at, rank)| rank / highest_time + self.ranks[*at] / highest_count);
+        sums.enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(place, _)| place)
+    }
+}

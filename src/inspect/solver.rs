@@ -1,0 +1,118 @@
+//! What the solver remembers: `cache.db`, its cache keys and the records they lead to.
+//!
+//! Source: `solver/bboltcachestorage/storage.go` of BuildKit. It keeps every fact twice, in one bucket for each way to
+//! ask; where the two disagree, bytes were damaged.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::bolt::{Bucket, Database};
+
+/// A result of a cache key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CacheResult {
+    /// The number of its key; results of one key have the same number.
+    pub(crate) key: usize,
+    /// The worker it is of.
+    pub(crate) worker: String,
+    /// The record that holds it; empty for a result without files.
+    pub(crate) record: String,
+}
+
+/// The cache keys.
+#[derive(Debug, Default)]
+pub(crate) struct Solver {
+    /// Whether there is a `cache.db`.
+    pub(crate) present: bool,
+    /// Cache keys.
+    pub(crate) keys: usize,
+    /// Links: from a key, by an operation, to the next key.
+    pub(crate) links: usize,
+    /// The results of all keys.
+    pub(crate) results: Vec<CacheResult>,
+    /// Entries that BuildKit cannot have written so: unreadable, or without the counterpart it writes with them.
+    pub(crate) damaged: usize,
+}
+
+/// The value of a result, which repeats its key.
+#[derive(Deserialize)]
+struct Stored<'s> {
+    #[serde(rename = "ID", borrow)]
+    id: std::borrow::Cow<'s, str>,
+}
+
+impl Solver {
+    /// Reads `cache.db`.
+    pub(super) fn read(database: Option<&Database>) -> Solver {
+        let Some(database) = database else { return Solver::default() };
+        let bucket = |name: &str| database.root().bucket(name.as_bytes());
+        let mut solver = Solver { present: true, ..Solver::default() };
+        let (links, backlinks) = (bucket("_links"), bucket("_backlinks"));
+        let (results, by_result) = (bucket("_result"), bucket("_byresult"));
+        solver.read_links(links, backlinks);
+        solver.read_results(results, by_result, links);
+        solver
+    }
+
+    fn read_links(&mut self, links: Option<Bucket<'_>>, backlinks: Option<Bucket<'_>>) {
+        // Pairs of keys that are linked, by how often they were seen from either side.
+        let mut backward = 0;
+        for (_, sources) in backlinks.into_iter().flat_map(Bucket::buckets) {
+            backward += sources.items().count();
+        }
+        let mut pairs: HashMap<(&[u8], &[u8]), ()> = HashMap::with_capacity(backward);
+        for (source, targets) in links.into_iter().flat_map(Bucket::buckets) {
+            self.keys += 1;
+            for (link, _) in targets.values() {
+                self.links += 1;
+                match target(link) {
+                    Some(target) => drop(pairs.insert((target, source), ())),
+                    None => self.damaged += 1,
+                }
+            }
+        }
+        let mut met = 0;
+        for (target, sources) in backlinks.into_iter().flat_map(Bucket::buckets) {
+            met += sources.items().filter(|(source, _)| pairs.contains_key(&(target, *source))).count();
+        }
+        // A link that only one side knows; what the solver released may leave a backlink behind.
+        self.damaged += pairs.len().saturating_sub(met);
+    }
+
+    fn read_results(&mut self, results: Option<Bucket<'_>>, by_result: Option<Bucket<'_>>, links: Option<Bucket<'_>>) {
+        let mut counterparts = 0;
+        for (key, (name, stored)) in results.into_iter().flat_map(Bucket::buckets).enumerate() {
+            let reachable = links.is_some_and(|links| links.bucket(name).is_some());
+            for (id, value) in stored.values() {
+                let known = by_result.and_then(|all| all.bucket(id)).is_some_and(|keys| keys.get(name).is_some());
+                counterparts += usize::from(known);
+                let text = std::str::from_utf8(id).ok();
+                let repeated = serde_json::from_slice::<Stored<'_>>(value).ok().map(|stored| stored.id);
+                let sound = known && reachable && repeated.as_deref() == text;
+                match text.and_then(|text| text.split_once("::")).filter(|_| sound) {
+                    Some((worker, record)) => {
+                        self.results.push(CacheResult { key, worker: worker.to_owned(), record: record.to_owned() });
+                    }
+                    None => self.damaged += 1,
+                }
+            }
+        }
+        let backward: usize =
+            by_result.into_iter().flat_map(Bucket::buckets).map(|(_, keys)| keys.items().count()).sum();
+        self.damaged += backward.saturating_sub(counterparts);
+    }
+}
+
+/// The key a link leads to: what follows its description.
+fn target(link: &[u8]) -> Option<&[u8]> {
+    #[derive(Deserialize)]
+    struct Link<'s> {
+        #[serde(rename = "Digest", borrow)]
+        _digest: std::borrow::Cow<'s, str>,
+    }
+    let at = link.iter().position(|byte| *byte == b'@')?;
+    let (description, target) = (&link[..at], &link[at + 1..]);
+    serde_json::from_slice::<Link<'_>>(description).ok()?;
+    (!target.is_empty() && !target.contains(&b'@')).then_some(target)
+}

@@ -1,0 +1,322 @@
+//! The report of `check`: what lies in a state root. It has the fields of a warm run's that mean something without one.
+
+use serde::Serialize;
+
+use super::{Builder, Donor, Layers, Phase, Reported, TargetSummary, Transfer, Verdict, text};
+
+/// What a state root holds.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CheckReport {
+    /// Always [`super::SCHEMA`].
+    pub(crate) schema: u32,
+    /// The command: `check`.
+    pub(crate) command: String,
+    /// cachewarm's version.
+    pub(crate) version: String,
+    /// Is it warm, by what was required?
+    pub(crate) verdict: Verdict,
+    /// Why not, most important first; empty when warm.
+    pub(crate) reasons: Vec<String>,
+    /// What a person should know all the same.
+    pub(crate) notes: Vec<String>,
+    /// No builder was asked; the state root that was read.
+    pub(crate) builder: Builder,
+    /// The donors it was held against.
+    pub(crate) donors: Vec<CoveredDonor>,
+    /// Always empty: no build was looked at.
+    pub(crate) targets: Vec<TargetSummary>,
+    /// All layers of all workers, those of frontends apart.
+    pub(crate) layers: Layers,
+    /// The layers of `# syntax=` frontends.
+    pub(crate) frontends: Layers,
+    /// Always nothing.
+    pub(crate) transfer: Transfer,
+    /// How long each phase took.
+    pub(crate) phases: Vec<Phase>,
+    /// Always absent: there were no steps to hit.
+    pub(crate) hit_rate: Option<f64>,
+    /// What was required, and what was found.
+    pub(crate) requirements: Vec<Requirement>,
+    /// Whether nothing was written while the root was read. If something was, a daemon is at work: each file is
+    /// consistent in itself, not with the others.
+    pub(crate) steady: bool,
+    /// The workers, one for each snapshotter that was ever used.
+    pub(crate) workers: Vec<Worker>,
+    /// What the solver remembers (`cache.db`).
+    pub(crate) cache: Cache,
+    /// What interrupted work left behind.
+    pub(crate) leftovers: Leftovers,
+    /// What the first garbage collection would evict.
+    pub(crate) gc: Gc,
+    /// What reading all bytes showed; absent without `--deep`.
+    pub(crate) deep: Option<Deep>,
+    /// What became of a warm run's promise; absent without `--manifest`.
+    pub(crate) manifest: Option<Promise>,
+    /// Every record, parents before what lies on them where there is an order.
+    pub(crate) records: Vec<Record>,
+}
+
+impl Reported for CheckReport {
+    fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    fn reasons(&self) -> &[String] {
+        &self.reasons
+    }
+
+    fn text(&self) -> String {
+        text::check(self)
+    }
+}
+
+/// One `--require`, or its default.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Requirement {
+    /// `extracted`, `survives`, `kept`, `donor` or `manifest`.
+    pub(crate) name: String,
+    /// The least share, 0 to 1.
+    pub(crate) least: f64,
+    /// How many there are.
+    pub(crate) of: usize,
+    /// How many of them are as required.
+    pub(crate) found: usize,
+    /// Whether that is enough.
+    pub(crate) met: bool,
+}
+
+/// A donor, and what of it is in the root.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CoveredDonor {
+    /// The donor.
+    #[serde(flatten)]
+    pub(crate) donor: Donor,
+    /// Its layers counted by what the root has of them.
+    pub(crate) coverage: Coverage,
+    /// Its layers one by one, in the order of its manifest.
+    pub(crate) covered: Vec<CoveredLayer>,
+}
+
+/// A donor's layers, counted by what the root has of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Coverage {
+    /// All of them.
+    pub(crate) total: usize,
+    /// Extracted, and survive a restart.
+    pub(crate) extracted: usize,
+    /// Only the compressed blob is there.
+    pub(crate) blob_only: usize,
+    /// Matched, and nothing is there.
+    pub(crate) lazy: usize,
+    /// Looks extracted, and BuildKit drops it at its next start.
+    pub(crate) phantom: usize,
+    /// The databases promise what is not on disk.
+    pub(crate) broken: usize,
+    /// There, and a restart drops it with a layer below it.
+    pub(crate) doomed: usize,
+    /// The root does not know it.
+    pub(crate) absent: usize,
+}
+
+/// One layer of a donor.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CoveredLayer {
+    /// The digest of its compressed blob.
+    pub(crate) digest: String,
+    /// Its compressed bytes.
+    pub(crate) size: u64,
+    /// The digest of its unpacked archive.
+    pub(crate) diff_id: String,
+    /// The OCI chain id.
+    pub(crate) chain_id: String,
+    /// BuildKit's chain id over blobs.
+    pub(crate) blob_chain_id: String,
+    /// `extracted`, `blob-only`, `lazy`, `phantom`, `broken`, `doomed` or `absent`.
+    pub(crate) state: &'static str,
+    /// The record behind it, if there is one.
+    pub(crate) record: Option<String>,
+}
+
+/// One worker.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Worker {
+    /// Its id; absent when the file `workerid` is lost, and with it every result.
+    pub(crate) id: Option<String>,
+    /// Its snapshotter.
+    pub(crate) snapshotter: String,
+    /// All its records, also those that are not layers.
+    pub(crate) records: usize,
+    /// Its layers, those of frontends included.
+    pub(crate) layers: Layers,
+}
+
+/// What the solver remembers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Cache {
+    /// Whether there is a `cache.db`.
+    pub(crate) present: bool,
+    /// Cache keys.
+    pub(crate) keys: usize,
+    /// Links between keys.
+    pub(crate) links: usize,
+    /// Results, over all keys.
+    pub(crate) results: usize,
+    /// Results that need no record: empty ones.
+    pub(crate) scratch: usize,
+    /// Results whose record does not exist; normal after local sources and garbage collection.
+    pub(crate) dangling: usize,
+    /// Results of workers that are not in the root; the next start removes them.
+    pub(crate) unknown_worker: usize,
+    /// Layers that hold at least one result.
+    pub(crate) records: usize,
+    /// Entries that BuildKit cannot have written so.
+    pub(crate) damaged: usize,
+}
+
+/// What interrupted work left behind.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Leftovers {
+    /// Downloads that were not finished; the next one goes on from them.
+    pub(crate) partial_downloads: Vec<PartialDownload>,
+    /// Snapshots that were being unpacked, or that nothing leads to.
+    pub(crate) stray_snapshots: Vec<String>,
+    /// Directories of snapshots that the snapshotter does not know.
+    pub(crate) stray_directories: usize,
+    /// Blobs on disk that the content store does not list.
+    pub(crate) stray_blobs: usize,
+    /// Their bytes.
+    pub(crate) stray_bytes: u64,
+    /// Databases that BuildKit found damaged and put aside.
+    pub(crate) spoiled_databases: Vec<String>,
+    /// `absent`, `held` by a running daemon, or `stale`: left by one that was killed, and harmless.
+    pub(crate) lock: &'static str,
+}
+
+/// A download that was not finished.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PartialDownload {
+    /// What containerd calls it; the digest is in it.
+    #[serde(rename = "ref")]
+    pub(crate) reference: String,
+    /// Bytes that are here.
+    pub(crate) bytes: u64,
+    /// Bytes it will have, when that is known.
+    pub(crate) expected: Option<u64>,
+}
+
+/// What the first garbage collection of a daemon would do on this disk.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Gc {
+    /// Whether the daemon collects at all.
+    pub(crate) enabled: bool,
+    /// The configuration it was forecast by; absent for BuildKit's default policy.
+    pub(crate) config: Option<String>,
+    /// Bytes of the disk.
+    pub(crate) disk_bytes: u64,
+    /// Bytes of it that are free.
+    pub(crate) disk_free_bytes: u64,
+    /// What BuildKit counts: compressed and unpacked bytes of all records.
+    pub(crate) total_bytes: u64,
+    /// Bytes that would go.
+    pub(crate) evicted_bytes: u64,
+    /// Layers that would go.
+    pub(crate) evicted_layers: usize,
+    /// Records that would go, first to last.
+    pub(crate) evicted: Vec<String>,
+    /// Which setting makes them go.
+    pub(crate) limit: Option<String>,
+    /// Which setting would keep them.
+    pub(crate) advice: Option<String>,
+}
+
+/// What reading all bytes showed.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Deep {
+    /// Blobs that were hashed.
+    pub(crate) blobs: usize,
+    /// Their bytes.
+    pub(crate) blob_bytes: u64,
+    /// Snapshots whose files were counted.
+    pub(crate) snapshots: usize,
+    /// Their files, directories included.
+    pub(crate) files: u64,
+    /// Bytes their files take on disk.
+    pub(crate) unpacked_bytes: u64,
+    /// What is not as it was recorded.
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Something that is not as it was recorded.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Fault {
+    /// The worker's directory.
+    pub(crate) worker: String,
+    /// The digest of the blob it is about, if it is about one.
+    pub(crate) blob: Option<String>,
+    /// The number of the snapshot it is about, if it is about one.
+    pub(crate) snapshot: Option<u64>,
+    /// What is wrong with it.
+    pub(crate) what: String,
+}
+
+/// What became of a warm run's promise.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Promise {
+    /// The manifest.
+    pub(crate) file: String,
+    /// When it was made.
+    pub(crate) created_at: String,
+    /// The commit it is of, when that is known.
+    pub(crate) commit: Option<String>,
+    /// The layers it promises.
+    pub(crate) records: usize,
+    /// How many of them are extracted, and survive a restart.
+    pub(crate) extracted: usize,
+    /// The ids of the others.
+    pub(crate) absent: Vec<String>,
+}
+
+/// One record.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Record {
+    /// Its id.
+    pub(crate) id: String,
+    /// The snapshotter of its worker.
+    pub(crate) snapshotter: String,
+    /// `extracted`, `blob-only`, `lazy`, `phantom`, `broken`, `mutable`, `unmaterialised` or `deleted`.
+    pub(crate) class: &'static str,
+    /// Whether the next start of buildkitd keeps it.
+    pub(crate) survives: bool,
+    /// Why not.
+    pub(crate) loss: Option<String>,
+    /// Whether it is a layer: not a local source, a checkout, a cache mount or something mutable.
+    pub(crate) layer: bool,
+    /// `regular`, `internal`, `frontend`, `source.local`, `source.git.checkout`, `exec.cachemount`.
+    pub(crate) record_type: String,
+    /// What BuildKit says it is.
+    pub(crate) description: String,
+    /// The records it builds on.
+    pub(crate) parents: Vec<String>,
+    /// How many cache keys it is the result of.
+    pub(crate) results: usize,
+    /// The digest of its compressed blob.
+    pub(crate) blob: Option<String>,
+    /// The digest of its unpacked archive.
+    pub(crate) diff_id: Option<String>,
+    /// The OCI chain id.
+    pub(crate) chain_id: Option<String>,
+    /// The number of its snapshot's directory.
+    pub(crate) snapshot: Option<u64>,
+    /// Bytes of its blob on disk.
+    pub(crate) bytes_compressed: u64,
+    /// Bytes of its unpacked files on disk.
+    pub(crate) bytes_unpacked: u64,
+    /// When it was made.
+    pub(crate) created_at: Option<String>,
+    /// When it was used last; absent when no build that used it ended well.
+    pub(crate) last_used_at: Option<String>,
+    /// How often it was used.
+    pub(crate) usage_count: u64,
+    /// Whether the first garbage collection would evict it.
+    pub(crate) evicted: bool,
+}
