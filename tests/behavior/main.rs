@@ -18,6 +18,8 @@ mod builders;
 
 // What lies in a root, without a daemon.
 mod check;
+mod check_damage;
+mod check_gc;
 
 // What a person is told, and what nobody is.
 mod errors;

@@ -25,11 +25,25 @@ impl Builder {
 
     /// As [`Builder::start`]; `daemon` is the command that becomes buildkitd once it has its arguments.
     pub(crate) fn started_by(mut daemon: Command, folder: &Path, root: &Path, config: &Path) -> Builder {
+        daemon.arg("--oci-worker-gc=false");
+        Builder::run(daemon, folder, root, config)
+    }
+
+    /// A daemon that collects garbage as its configuration says, after its first collection; that has to find some.
+    pub(crate) fn after_collection(folder: &Path, root: &Path, config: &Path) -> Builder {
+        let mut daemon = command(tool("BUILDKITD"));
+        daemon.arg("--debug");
+        let builder = Builder::run(daemon, folder, root, config);
+        wait_until("garbage is collected", 30, || builder.log().contains("gc cleaned up "));
+        builder
+    }
+
+    fn run(mut daemon: Command, folder: &Path, root: &Path, config: &Path) -> Builder {
         fs::create_dir_all(folder).unwrap();
         let (socket, log) = (folder.join("buildkitd.sock"), folder.join("buildkitd.log"));
         let file = fs::File::create(&log).unwrap();
         daemon.arg("--root").arg(root).arg("--config").arg(config).arg(format!("--addr=unix://{}", socket.display()));
-        daemon.args(["--containerd-worker=false", "--oci-worker-gc=false"]);
+        daemon.arg("--containerd-worker=false");
         daemon.stdout(file.try_clone().unwrap()).stderr(file);
         let mut builder = Builder { socket, log, process: Process::start(daemon) };
         wait_until("buildkitd answers", 30, || {

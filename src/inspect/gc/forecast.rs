@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::policy::{Disk, Policy, Rule};
+use super::policy::{Disk, Limit, Policy, Rule};
 use crate::inspect::records::{Record, RecordType};
 use crate::inspect::worker::Worker;
 
@@ -39,11 +39,17 @@ impl Forecast {
 /// A record as the collection sees it.
 struct Entry<'w> {
     record: &'w Record,
+    /// The record that shares its data: of an immutable and a mutable one, the immutable one counts while it is in use,
+    /// and then the mutable one.
+    twin: Option<&'w Record>,
     bytes: u64,
-    /// Its parents and those of the immutable record that shares its data, by number; once for each reference.
+    /// Its parents and those of its twin, by number; once for each reference.
     parents: Vec<usize>,
     /// How many references keep it.
     references: usize,
+    /// As the record's, until the last reference to it is released.
+    last_used_at: Option<i64>,
+    usage_count: i64,
     alive: bool,
 }
 
@@ -51,6 +57,9 @@ struct Entry<'w> {
 pub(crate) fn forecast(worker: &Worker, policy: &Policy, disk: Disk, now: i64) -> Forecast {
     let mut cache = Cache::new(worker);
     let mut forecast = Forecast { total: cache.total(), evicted: Vec::new() };
+    if policy.rules.iter().any(|rule| rule.limit(forecast.total, disk) != Limit::None) {
+        cache.count_sizes(now);
+    }
     for (number, rule) in policy.rules.iter().enumerate() {
         // The free space is that of before: files go when all rules are done.
         cache.apply(number, rule, disk, now, &mut forecast.evicted);
@@ -68,7 +77,6 @@ impl<'w> Cache<'w> {
         kept.sort_by(|a, b| a.id.cmp(&b.id));
         let has_children: HashMap<&str, ()> =
             kept.iter().flat_map(|record| &record.parents).map(|parent| (parent.as_str(), ())).collect();
-        // Of an immutable record and the mutable one that holds its data, the one that is in use counts.
         let twins: HashMap<&str, &Record> = kept
             .iter()
             .filter_map(|record| Some((record.equal_mutable.as_deref()?, *record)))
@@ -87,13 +95,17 @@ impl<'w> Cache<'w> {
             counted.iter().enumerate().map(|(number, record)| (record.id.as_str(), number)).collect();
         let mut entries: Vec<Entry<'w>> = Vec::with_capacity(counted.len());
         for record in &counted {
-            let twin = twins.get(record.id.as_str()).copied();
+            let of = |id: &str| worker.records.get(id).filter(|_| twins.contains_key(id));
+            let twin = twins.get(record.id.as_str()).copied().or_else(|| of(record.equal_mutable.as_deref()?));
             let held = record.parents.iter().chain(twin.into_iter().flat_map(|twin| &twin.parents));
             entries.push(Entry {
                 record,
+                twin,
                 bytes: bytes(worker, record, twin),
                 parents: held.filter_map(|parent| numbers.get(parent.as_str()).copied()).collect(),
                 references: 0,
+                last_used_at: record.last_used_at,
+                usage_count: record.usage_count,
                 alive: true,
             });
         }
@@ -109,6 +121,17 @@ impl<'w> Cache<'w> {
         self.entries.iter().filter(|entry| entry.alive).map(|entry| entry.bytes).sum()
     }
 
+    /// BuildKit counts as a use of a writable snapshot (a cache mount) that it asks how large it is, once.
+    fn count_sizes(&mut self, now: i64) {
+        let unknown = |entry: &&mut Entry<'_>| {
+            entry.twin.is_none() && entry.record.is_mutable() && entry.record.counted_bytes.is_none()
+        };
+        for entry in self.entries.iter_mut().filter(unknown) {
+            entry.usage_count += 1;
+            entry.last_used_at = Some(now);
+        }
+    }
+
     fn apply(&mut self, number: usize, rule: &Rule, disk: Disk, now: i64, evicted: &mut Vec<Eviction>) {
         let mut total = self.total();
         let keep = rule.kept_bytes(total, disk);
@@ -116,7 +139,7 @@ impl<'w> Cache<'w> {
         let may_go = |entry: &Entry<'_>| {
             let record = entry.record;
             let protected = matches!(record.record_type, RecordType::Internal | RecordType::Frontend) && !rule.all;
-            let recent = !rule.keep_duration.is_zero() && record.last_used_at.is_some_and(|used| used > cut_off);
+            let recent = !rule.keep_duration.is_zero() && entry.last_used_at.is_some_and(|used| used > cut_off);
             let meant = rule.filters.is_empty() || rule.filters.iter().any(|filter| filter.is_about(record));
             entry.alive && entry.references == 0 && !protected && !recent && meant
         };
@@ -128,9 +151,18 @@ impl<'w> Cache<'w> {
             total = total.saturating_sub(entry.bytes);
             evicted.push(Eviction { record: entry.record.id.clone(), bytes: entry.bytes, rule: number });
             for parent in std::mem::take(&mut entry.parents) {
-                self.entries[parent].references -= 1;
-                if may_go(&self.entries[parent]) {
-                    queue.put(&self.entries, parent);
+                let freed = &mut self.entries[parent];
+                freed.references -= 1;
+                if freed.references == 0 {
+                    if let Some(mutable) = freed.twin {
+                        (freed.record, freed.usage_count) = (mutable, mutable.usage_count);
+                    }
+                    // BuildKit counts the end of the last child as a use of its parent.
+                    freed.usage_count += 1;
+                    freed.last_used_at = Some(now.saturating_add(evicted.len() as i64));
+                    if may_go(freed) {
+                        queue.put(&self.entries, parent);
+                    }
                 }
             }
         }
@@ -152,9 +184,9 @@ fn bytes(worker: &Worker, record: &Record, twin: Option<&Record>) -> u64 {
 struct Queue {
     /// Least recently used first; those nobody used come before all others.
     by_time: Vec<usize>,
-    /// Least often used first.
+    /// Least often used first, and of those the least recently used.
     by_count: Vec<usize>,
-    /// The rank by count of each record in the cache, filled anew each time.
+    /// The rank by time of each record in the cache, filled anew each time.
     ranks: Vec<f64>,
 }
 
@@ -162,49 +194,57 @@ impl Queue {
     fn new(entries: &[Entry<'_>], members: impl Iterator<Item = usize>) -> Queue {
         let mut by_time: Vec<usize> = members.collect();
         let mut by_count = by_time.clone();
-        by_time.sort_by_key(|at| (entries[*at].record.last_used_at, *at));
-        by_count.sort_by_key(|at| (entries[*at].record.usage_count, *at));
+        by_time.sort_by_key(|at| time(entries, *at));
+        by_count.sort_by_key(|at| count(entries, *at));
         Queue { by_time, by_count, ranks: vec![0.0; entries.len()] }
     }
 
     fn put(&mut self, entries: &[Entry<'_>], member: usize) {
-        let time = |at: &usize| (entries[*at].record.last_used_at, *at);
-        let count = |at: &usize| (entries[*at].record.usage_count, *at);
-        let place = self.by_time.partition_point(|at| time(at) < time(&member));
+        let place = self.by_time.partition_point(|at| time(entries, *at) < time(entries, member));
         self.by_time.insert(place, member);
-        let place = self.by_count.partition_point(|at| count(at) < count(&member));
+        let place = self.by_count.partition_point(|at| count(entries, *at) < count(entries, member));
         self.by_count.insert(place, member);
     }
 
     /// The next to go. Without `ranked` any will do: all of them go.
     fn take(&mut self, entries: &[Entry<'_>], ranked: bool) -> Option<usize> {
-        let place = if ranked { self.lowest(entries)? } else { self.by_time.len().checked_sub(1)? };
-        let member = self.by_time.remove(place);
+        let member = if ranked { self.lowest(entries)? } else { *self.by_count.last()? };
+        self.by_time.retain(|at| *at != member);
         self.by_count.retain(|at| *at != member);
         Some(member)
     }
 
-    /// The place in `by_time` of the record with the lowest sum of its two ranks, each as a share of the highest.
+    /// The record with the lowest sum of its two ranks, each as a share of the highest. Of several, BuildKit's sort
+    /// puts the least often used first, at least of a dozen.
     fn lowest(&mut self, entries: &[Entry<'_>]) -> Option<usize> {
-        let (mut highest_count, mut count) = (1.0, 0);
-        for at in &self.by_count {
-            let next = entries[*at].record.usage_count;
-            if next != count {
-                (count, highest_count) = (next, highest_count + 1.0);
-            }
-            self.ranks[*at] = highest_count;
-        }
-        let (mut highest_time, mut time) = (1.0, None);
-        let mut times = Vec::with_capacity(self.by_time.len());
+        let (mut highest_time, mut last) = (1.0, None);
         for at in &self.by_time {
-            let next = entries[*at].record.last_used_at;
-            if next > time {
-                (time, highest_time) = (next, highest_time + 1.0);
+            let next = entries[*at].last_used_at;
+            if next > last {
+                (last, highest_time) = (next, highest_time + 1.0);
             }
-            times.push(highest_time);
+            self.ranks[*at] = highest_time;
+        }
+        let (mut highest_count, mut last) = (1.0, 0);
+        let mut counts = Vec::with_capacity(self.by_count.len());
+        for at in &self.by_count {
+            let next = entries[*at].usage_count;
+            if next != last {
+                (last, highest_count) = (next, highest_count + 1.0);
+            }
+            counts.push(highest_count);
         }
         let sums =
-            self.by_time.iter().zip(&times).map(|(at, rank)| rank / highest_time + self.ranks[*at] / highest_count);
-        sums.enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(place, _)| place)
+            self.by_count.iter().zip(&counts).map(|(at, rank)| self.ranks[*at] / highest_time + rank / highest_count);
+        let lowest = sums.enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b));
+        lowest.and_then(|(place, _)| self.by_count.get(place).copied())
     }
+}
+
+fn time(entries: &[Entry<'_>], at: usize) -> (Option<i64>, usize) {
+    (entries[at].last_used_at, at)
+}
+
+fn count(entries: &[Entry<'_>], at: usize) -> (i64, Option<i64>, usize) {
+    (entries[at].usage_count, entries[at].last_used_at, at)
 }
