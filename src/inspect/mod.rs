@@ -16,6 +16,8 @@ mod classify;
 mod deep;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub(crate) mod gc;
 mod leftovers;
 mod records;

@@ -105,7 +105,7 @@ impl Solver {
 }
 
 /// The key a link leads to: what follows its description.
-fn target(link: &[u8]) -> Option<&[u8]> {
+pub(super) fn target(link: &[u8]) -> Option<&[u8]> {
     #[derive(Deserialize)]
     struct Link<'s> {
         #[serde(rename = "Digest", borrow)]

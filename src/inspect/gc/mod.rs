@@ -1,5 +1,5 @@
-//! What a buildkitd's garbage collection would evict: which rules its configuration makes ([`policy`]), and what they
-//! do to the records ([`forecast`], as `cache/manager.go` of BuildKit v0.32 does it).
+//! What a buildkitd's garbage collection would evict: which rules its configuration makes ([`Policy`]), and what they
+//! do to the records ([`forecast()`], as `cache/manager.go` of BuildKit v0.32 does it).
 //!
 //! The forecast is of the first collection, one second after a start on this disk: records that the start drops are
 //! gone already, and nothing is in use.

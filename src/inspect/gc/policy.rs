@@ -228,7 +228,7 @@ impl Policy {
     }
 
     /// As [`Policy::of_file`], from the text.
-    pub(super) fn of_toml(text: &str, disk: Disk) -> anyhow::Result<Policy> {
+    pub(in crate::inspect) fn of_toml(text: &str, disk: Disk) -> anyhow::Result<Policy> {
         Policy::of(toml::from_str::<Configuration>(text)?.worker.oci, disk)
     }
 
