@@ -35,6 +35,7 @@ pub fn values(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let disk = Disk { total: 1 << 40, free: 1 << 30 };
         let _ = Policy::of_toml(text, disk);
-        let _ = Policy::of_toml(&format!("[[worker.oci.gcpolicy]]\nfilters = [{text:?}]\nmaxUsedSpace = {text:?}"), disk);
+        let _ =
+            Policy::of_toml(&format!("[[worker.oci.gcpolicy]]\nfilters = [{text:?}]\nmaxUsedSpace = {text:?}"), disk);
     }
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::classify::Loss;
 use super::fixture::{CACHE, CONTAINERD, WORKER, root};
 use super::snapshots::{signed_varint, unsigned_varint};
+use super::solver::Solver;
 use super::*;
 
 const BASE: &str = "woi3vungegqzghnh3krji8igd";
@@ -45,6 +46,23 @@ fn every_layer_of_a_real_root_is_told_by_what_lies_behind_it() {
     let tally = Tally::of(worker.records.values());
     let expected = Tally { total: 8, extracted: 4, blob_only: 2, lazy: 2, bytes_compressed: 1_068_252, ..tally };
     assert_eq!(tally, Tally { bytes_unpacked: 1_990_656 + 20_480 + 2 * 8_192, doomed: 0, broken: 0, ..expected });
+}
+
+/// These were restarted on buildkitds of their own versions, which kept six of the layers and dropped two.
+#[test]
+fn roots_of_older_versions_are_read_alike() {
+    for version in ["v0.12.5", "v0.16.0", "v0.20.2", "v0.25.2"] {
+        let root = fixture::root_of(version);
+        let state = read(root.path()).unwrap();
+        let tally = Tally::of(state.workers[0].records.values());
+        let found = [tally.total, tally.extracted, tally.blob_only, tally.lazy, tally.broken, tally.doomed];
+        assert_eq!(found, [8, 3, 3, 2, 0, 0], "{version}");
+        let kept = state.workers[0].records.values().filter(|record| record.is_layer() && record.survival.survives());
+        assert_eq!(kept.count(), 6, "{version}");
+        let Solver { present, keys, links, ref results, damaged } = state.solver;
+        assert_eq!((present, keys, links, results.len(), damaged), (true, 25, 26, 18, 0), "{version}");
+        assert_eq!(state.workers[0].lost.len(), 0, "{version}");
+    }
 }
 
 #[test]

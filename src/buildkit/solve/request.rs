@@ -66,6 +66,8 @@ impl Build {
             entitlements: setting.entitlements.clone(),
             // Keeps build args out of BuildKit's build history.
             internal: true,
+            // BuildKit v0.20 does not survive a request without it.
+            cache: Some(control::CacheOptions::default()),
             ..Default::default()
         };
         let mut solver = control.clone();
