@@ -12,7 +12,9 @@ use super::solver::{self, Solver};
 
 /// Reads the bytes as each of the databases.
 pub fn database(bytes: &[u8]) {
-    let Ok(database) = Database::from_bytes(bytes.to_vec()) else { return };
+    let by_page = Database::page_by_page(bytes.to_vec());
+    let Ok(database) = Database::from_bytes(bytes.to_vec()) else { return assert!(by_page.is_err()) };
+    assert!(by_page.is_ok());
     let root = database.root();
     let records: Vec<Record> = root
         .path(["_main"])

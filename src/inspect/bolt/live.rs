@@ -1,7 +1,7 @@
-//! Takes a consistent image of a database that a daemon may be writing to, without any lock.
+//! Reads a database that a daemon may be writing to, without any lock: page by page, or as an image of the whole file.
 //!
-//! bbolt never writes to a page that the last committed transaction uses, so an image is good when no transaction
-//! was committed while it was taken. One commit is forgiven if the image walks cleanly: the pages it gave up may be
+//! bbolt never writes to a page that the last committed transaction uses, so what was read is good when no transaction
+//! was committed meanwhile. One commit is forgiven if the image walks cleanly: the pages it gave up may be
 //! written only by the transaction after it, and the walk sees nearly every such page. (Whole copies under load: 15 of
 //! 15 answered rightly, 23 more had been taken again.)
 
@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::meta::{self, HEAD, Meta};
+use super::pages::Pages;
 use super::{BoltError, Database};
 
 /// A copy takes milliseconds and a commit about as long, so that this many misses in a row mean something else.
@@ -30,7 +31,7 @@ pub(crate) struct Image {
 impl Image {
     /// Takes a consistent image of a database file.
     pub(crate) fn take(path: &Path) -> Result<Image, BoltError> {
-        read(path)
+        take_from(&File::open(path)?)
     }
 
     /// The file up to the last page in use; the newest transaction in it is the one that was walked.
@@ -39,8 +40,17 @@ impl Image {
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Image, BoltError> {
-    take_from(&File::open(path)?)
+/// Reads a database file.
+pub(super) fn open(path: &Path) -> Result<Database, BoltError> {
+    let file = File::open(path)?;
+    // The pages are asked for in the order of the tree, which is not that of the disk.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed);
+    page_by_page(&file)
+}
+
+/// Reads a database page by page.
+pub(super) fn page_by_page(source: &dyn Source) -> Result<Database, BoltError> {
+    settled(source, |source, meta, _| Database::walked(Pages::of(source, meta)?, meta))
 }
 
 pub(super) fn newest_transaction(path: &Path) -> Result<u64, BoltError> {
@@ -48,10 +58,12 @@ pub(super) fn newest_transaction(path: &Path) -> Result<u64, BoltError> {
     meta::newest(&head).map(|meta| meta.transaction)
 }
 
-/// What [`take_from`] needs of a file, so that tests can write between two reads.
+/// What a reader needs of a file, so that tests can write between two reads.
 pub(super) trait Source {
     /// The first bytes of the file; fewer when it ends before.
     fn first(&self, length: u64) -> std::io::Result<Vec<u8>>;
+    /// Fills a buffer from a place of the file; an error when the file ends before.
+    fn read(&self, at: u64, buffer: &mut [u8]) -> std::io::Result<()>;
     /// Bytes of the file.
     fn length(&self) -> std::io::Result<u64>;
 }
@@ -63,8 +75,33 @@ impl Source for File {
         Ok(bytes)
     }
 
+    fn read(&self, at: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        self.read_exact_at(buffer, at)
+    }
+
     fn length(&self) -> std::io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+}
+
+/// A file that nobody writes to.
+#[cfg(any(test, fuzzing))]
+pub(super) struct Still(pub(super) Vec<u8>);
+
+#[cfg(any(test, fuzzing))]
+impl Source for Still {
+    fn first(&self, length: u64) -> std::io::Result<Vec<u8>> {
+        Ok(self.0[..self.0.len().min(length as usize)].to_vec())
+    }
+
+    fn read(&self, at: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        let found = self.0.get(at as usize..at as usize + buffer.len());
+        buffer.copy_from_slice(found.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn length(&self) -> std::io::Result<u64> {
+        Ok(self.0.len() as u64)
     }
 }
 
@@ -82,12 +119,25 @@ impl Read for Positioned<'_> {
     }
 }
 
-pub(super) fn take_from(source: &impl Source) -> Result<Image, BoltError> {
+pub(super) fn take_from(source: &dyn Source) -> Result<Image, BoltError> {
+    settled(source, |source, meta, head| {
+        let mut bytes = source.first(meta.bytes_in_use())?;
+        restore_metas(&mut bytes, head, meta);
+        let length = source.length()?;
+        Ok(Image { database: Database::from_bytes(bytes)?, length })
+    })
+}
+
+/// Looks at the newest transaction until it is known to have been the newest one all the while, or nearly.
+fn settled<T>(
+    source: &dyn Source,
+    look: impl Fn(&dyn Source, &Meta, &[u8]) -> Result<T, BoltError>,
+) -> Result<T, BoltError> {
     let mut last = BoltError::Busy;
     let mut steady = false;
     for _ in 0..ATTEMPTS {
-        match attempt(source)? {
-            Attempt::Good(image) => return Ok(image),
+        match attempt(source, &look)? {
+            Attempt::Good(found) => return Ok(found),
             Attempt::Moved => (last, steady) = (BoltError::Busy, false),
             // Twice in a row the same fault, and nobody writes: reading again would find it again.
             Attempt::Bad(error) if steady => return Err(error),
@@ -97,30 +147,29 @@ pub(super) fn take_from(source: &impl Source) -> Result<Image, BoltError> {
     Err(last)
 }
 
-enum Attempt {
-    Good(Image),
-    /// Too many commits meanwhile, or one too many for this image.
+enum Attempt<T> {
+    Good(T),
+    /// Too many commits meanwhile, or one too many for this look.
     Moved,
     /// Not a sound database, though nobody committed meanwhile.
     Bad(BoltError),
 }
 
-fn attempt(source: &impl Source) -> Result<Attempt, BoltError> {
+fn attempt<T>(
+    source: &dyn Source,
+    look: impl Fn(&dyn Source, &Meta, &[u8]) -> Result<T, BoltError>,
+) -> Result<Attempt<T>, BoltError> {
     let head = source.first(HEAD as u64)?;
     let before = match meta::newest(&head) {
         Ok(meta) => meta,
         Err(error) => return Ok(Attempt::Bad(error)),
     };
-    let mut bytes = source.first(before.bytes_in_use())?;
-    restore_metas(&mut bytes, &head, &before);
-    let length = source.length()?;
+    let found = look(source, &before, &head);
     let Ok(after) = meta::newest(&source.first(HEAD as u64)?) else { return Ok(Attempt::Moved) };
     let commits = after.transaction.saturating_sub(before.transaction);
-    if commits > FORGIVEN_COMMITS {
-        return Ok(Attempt::Moved);
-    }
-    match Database::from_bytes(bytes) {
-        Ok(database) => Ok(Attempt::Good(Image { database, length })),
+    match found {
+        _ if commits > FORGIVEN_COMMITS => Ok(Attempt::Moved),
+        Ok(found) => Ok(Attempt::Good(found)),
         Err(_) if commits > 0 => Ok(Attempt::Moved),
         Err(error) => Ok(Attempt::Bad(error)),
     }

@@ -1,7 +1,7 @@
 //! Reads bbolt databases, the file format of everything BuildKit remembers.
 //!
-//! [`live`] takes a consistent image of a file that a daemon may be writing to, [`meta`] finds the newest
-//! committed transaction in it, and [`walk`] goes through every page of that transaction once.
+//! [`live`] takes a consistent view of a file that a daemon may be writing to, [`meta`] finds the newest
+//! committed transaction in it, and [`walk`] goes through every page of that transaction once, as [`pages`] has them.
 //!
 //! **Invariant:** a [`Database`] has walked cleanly: each page was reached once, all keys are in order, nothing
 //! points outside. So reading it cannot fail, whatever the bytes were. No lock is ever taken: BuildKit takes its
@@ -12,6 +12,7 @@
 mod error;
 mod live;
 mod meta;
+mod pages;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -21,11 +22,13 @@ pub(crate) use live::Image;
 
 use std::path::Path;
 
+use pages::{Pages, Range};
 use walk::{Entry, Node};
 
 /// A database whose every reachable page was read and found sound.
 #[derive(Debug)]
 pub(crate) struct Database {
+    /// What keys and values point into: the file, or what its pages use.
     bytes: Vec<u8>,
     /// Every bucket of the file; the first is the root.
     buckets: Vec<Node>,
@@ -34,13 +37,23 @@ pub(crate) struct Database {
 impl Database {
     /// Reads the newest committed transaction of a database file, also while a daemon writes to it.
     pub(crate) fn open(path: &Path) -> Result<Database, BoltError> {
-        live::read(path).map(|image| image.database)
+        live::open(path)
     }
 
     /// Reads a database from its bytes; what lies behind the last page in use may be missing.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Database, BoltError> {
         let meta = meta::newest(&bytes)?;
-        let buckets = walk::walk(&bytes, &meta)?;
+        Database::walked(Pages::at_hand(bytes, &meta)?, &meta)
+    }
+
+    /// Reads a database from its bytes as [`Database::open`] reads a file.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn page_by_page(bytes: Vec<u8>) -> Result<Database, BoltError> {
+        live::page_by_page(&live::Still(bytes))
+    }
+
+    fn walked(pages: Pages<'_>, meta: &meta::Meta) -> Result<Database, BoltError> {
+        let (bytes, buckets) = walk::walk(pages, meta)?;
         Ok(Database { bytes, buckets })
     }
 
@@ -76,7 +89,7 @@ impl<'d> Bucket<'d> {
         self.database.buckets.get(self.number).map_or(&[], |node| node.items.as_slice())
     }
 
-    fn bytes(self, range: walk::Range) -> &'d [u8] {
+    fn bytes(self, range: Range) -> &'d [u8] {
         range.of(&self.database.bytes).unwrap_or_default()
     }
 

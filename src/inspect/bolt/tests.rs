@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 
-use super::live::{Source, take_from};
+use super::live::{Source, Still, take_from};
 use super::meta::{PAGE_HEADER, fnv1a};
 use super::*;
 
@@ -116,6 +116,37 @@ fn a_page_in_use_that_is_listed_as_free_is_torn() {
     assert!(matches!(Database::from_bytes(bytes), Err(BoltError::Torn { page: 32, .. })));
 }
 
+/// Everything a database holds, in order.
+fn dump(bucket: Bucket<'_>, found: &mut Vec<Vec<u8>>) {
+    for (key, item) in bucket.items() {
+        found.push(key.to_vec());
+        match item {
+            Item::Value(value) => found.push(value.to_vec()),
+            Item::Bucket(bucket) => dump(bucket, found),
+        }
+    }
+}
+
+/// What is read page by page, and what of all pages at hand; nothing when it is refused.
+fn both_ways(bytes: Vec<u8>) -> [Option<Vec<Vec<u8>>>; 2] {
+    let by_page = Database::page_by_page(bytes.clone());
+    [by_page, Database::from_bytes(bytes)].map(|database| {
+        let mut found = Vec::new();
+        dump(database.ok()?.root(), &mut found);
+        Some(found)
+    })
+}
+
+#[test]
+fn what_is_read_page_by_page_is_the_same_and_a_small_part_of_the_file() {
+    for fixture in FIXTURES {
+        let [by_page, at_hand] = both_ways(fixture.to_vec());
+        assert!(by_page.is_some() && by_page == at_hand);
+    }
+    let database = Database::page_by_page(FIXTURES[2].to_vec()).unwrap();
+    assert!(database.bytes.len() * 2 < FIXTURES[2].len(), "{} of {}", database.bytes.len(), FIXTURES[2].len());
+}
+
 /// A file on which transactions are committed while it is read.
 struct Restless {
     /// Commits after the first read, after the second, and so on, over and over.
@@ -140,6 +171,12 @@ impl Source for Restless {
             meta[48..56].copy_from_slice(&transaction.to_le_bytes());
         });
         Ok(bytes[..bytes.len().min(length as usize)].to_vec())
+    }
+
+    fn read(&self, at: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        let at = at as usize;
+        buffer.copy_from_slice(&DEEP[at..at + buffer.len()]);
+        Ok(())
     }
 
     fn length(&self) -> std::io::Result<u64> {
@@ -189,6 +226,8 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
         }
+        let [by_page, at_hand] = both_ways(bytes.clone());
+        prop_assert_eq!(by_page, at_hand);
         if let Ok(database) = Database::from_bytes(bytes) {
             prop_assert!(read_all(database.root()) < 10 * FIXTURES[fixture].len());
         }
@@ -206,6 +245,8 @@ proptest! {
             let value = if value % 2 == 0 { value % 64 } else { value };
             bytes[page.index(pages) * PAGE + word * 4..][..4].copy_from_slice(&value.to_le_bytes());
         }
+        let [by_page, at_hand] = both_ways(bytes.clone());
+        prop_assert_eq!(by_page, at_hand);
         if let Ok(database) = Database::from_bytes(bytes) {
             prop_assert!(read_all(database.root()) < 10 * FIXTURES[fixture].len());
         }
