@@ -7,7 +7,7 @@ use super::blobs::Blobs;
 use super::bolt::{Bucket, Database};
 use super::gc::{Disk, Policy};
 use super::records::Record;
-use super::snapshots::{Snapshots, signed_varint, unsigned_varint};
+use super::snapshots::{self, Snapshots, signed_varint, unsigned_varint};
 use super::solver::{self, Solver};
 
 /// Reads the bytes as each of the databases.
@@ -24,7 +24,8 @@ pub fn database(bytes: &[u8]) {
         .collect();
     assert!(records.iter().all(|record| record.parents.len() <= bytes.len()));
     let nowhere = Path::new("/nonexistent");
-    drop(Snapshots::read(root.path(["v1", "buildkit"]), Some(&database), nowhere, "overlayfs"));
+    let rows = snapshots::rows(Some(&database), nowhere, "overlayfs");
+    drop(Snapshots::read(root.path(["v1", "buildkit"]), rows, "overlayfs"));
     drop(root.path(["v1"]).map(|namespaces| Blobs::read(namespaces, nowhere.to_owned())));
     let solver = Solver::read(Some(&database));
     assert!(solver.results.len() <= bytes.len() && solver.damaged <= bytes.len());

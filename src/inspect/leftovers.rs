@@ -99,10 +99,10 @@ fn stray_blobs(worker: &Worker, content: &Path, found: &mut Leftovers) {
 }
 
 fn stray_snapshots(worker: &Worker, found: &mut Leftovers) {
-    let views: Vec<String> = worker.records.values().map(|record| format!("{}-view", record.snapshot)).collect();
-    let names = worker.records.values().map(|record| record.snapshot.as_str());
-    let used: HashSet<&str> = names.chain(views.iter().map(String::as_str)).collect();
-    found.stray_snapshots.extend(worker.snapshots.besides(&used).into_iter().map(|(name, _)| name.to_owned()));
+    let used: HashSet<&str> = worker.records.values().map(|record| record.snapshot.as_str()).collect();
+    // A mount of a record's snapshot has its name, and `-view`.
+    let is_used = |name: &str| used.contains(name.strip_suffix("-view").unwrap_or(name));
+    found.stray_snapshots.extend(worker.snapshots.besides(is_used).into_iter().map(|(name, _)| name.to_owned()));
     let known: HashSet<u64> = worker.snapshots.all().map(|snapshot| snapshot.number).collect();
     let numbers = entries(&super::snapshot_store(&worker.directory, &worker.snapshotter).join("snapshots"));
     let strays = numbers.filter_map(|entry| name(&entry)?.parse().ok()).filter(|number| !known.contains(number));

@@ -39,7 +39,8 @@ pub(crate) fn read(root: &Path) -> Result<StateRoot, Unreadable> {
     loop {
         read += 1;
         let before = transactions(root, &directories);
-        let state = read_once(root, &directories)?;
+        let pace = if read == READS { Pace::InOrder } else { Pace::AtOnce };
+        let state = read_once(root, &directories, pace)?;
         let steady = transactions(root, &directories) == before;
         if steady || read == READS {
             return Ok(StateRoot { steady, ..state });
@@ -57,11 +58,41 @@ fn transactions(root: &Path, workers: &[(String, PathBuf)]) -> Vec<Option<u64>> 
     paths.map(|path| Database::newest_transaction(&path).ok()).collect()
 }
 
-fn read_once(root: &Path, directories: &[(String, PathBuf)]) -> Result<StateRoot, Unreadable> {
-    // Read first: what a key leads to was there before the key was.
-    let solver = Solver::read(database(&root.join("cache.db"))?.as_ref());
-    let workers = directories.iter().map(|(snapshotter, directory)| Worker::read(directory, snapshotter));
-    Ok(StateRoot { workers: workers.collect::<Result<_, _>>()?, solver, steady: false })
+/// In which order databases are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// All at the same time, which is faster. What one says of another may be older or newer than that one.
+    AtOnce,
+    /// In the order in which they point to each other: beside a daemon at work what a key leads to, or a record needs,
+    /// was there before the key or the record was.
+    InOrder,
+}
+
+impl Pace {
+    /// Runs two readings; the first one first, unless there is no hurry.
+    pub(super) fn both<A: Send, B>(self, first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+        match self {
+            Pace::InOrder => {
+                let first = first();
+                (first, second())
+            }
+            Pace::AtOnce => std::thread::scope(|scope| {
+                let first = scope.spawn(first);
+                let second = second();
+                (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
+            }),
+        }
+    }
+}
+
+fn read_once(root: &Path, directories: &[(String, PathBuf)], pace: Pace) -> Result<StateRoot, Unreadable> {
+    let solver = || Ok(Solver::read(database(&root.join("cache.db"))?.as_ref()));
+    let workers = || {
+        let workers = directories.iter().map(|(snapshotter, directory)| Worker::read_at(directory, snapshotter, pace));
+        workers.collect::<Result<Vec<_>, _>>()
+    };
+    let (solver, workers) = pace.both(solver, workers);
+    Ok(StateRoot { solver: solver?, workers: workers?, steady: false })
 }
 
 /// The OCI workers of a state root: snapshotter and directory, in the order of their names. Anything that is not the

@@ -1,7 +1,10 @@
 //! The snapshots of a worker: from the name BuildKit uses, over the key in the snapshotter, to the directory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, statat};
 
 use super::bolt::{Bucket, Database};
 
@@ -62,17 +65,15 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Adds the names; `namespace` is `v1/buildkit` of `containerdmeta.db`. A remote one is marked in either database.
-    pub(super) fn read(namespace: Option<Bucket<'_>>, own: Option<&Database>, store: &Path, name: &str) -> Snapshots {
-        let mut rows = HashMap::new();
-        for (key, row) in own.and_then(|own| own.root().path(["v1", "snapshots"])).into_iter().flat_map(Bucket::buckets)
-        {
-            if let Some(snapshot) = snapshot(row, store, name) {
-                rows.insert(text(key), snapshot);
-            }
-        }
+    /// Adds the names to the rows; `namespace` is `v1/buildkit` of `containerdmeta.db`. A remote one is marked in either
+    /// database.
+    pub(super) fn read(
+        namespace: Option<Bucket<'_>>,
+        mut rows: HashMap<String, Snapshot>,
+        snapshotter: &str,
+    ) -> Snapshots {
         let mut keys = HashMap::new();
-        let names = namespace.and_then(|namespace| namespace.path(["snapshots", name]));
+        let names = namespace.and_then(|namespace| namespace.path(["snapshots", snapshotter]));
         for (name, entry) in names.into_iter().flat_map(Bucket::buckets) {
             let Some(key) = entry.get(b"name").map(text) else { continue };
             if is_remote(entry)
@@ -95,14 +96,31 @@ impl Snapshots {
         self.rows.values()
     }
 
-    /// The snapshots that none of these names lead to, each with BuildKit's name if it has one.
-    pub(super) fn besides<'s>(&'s self, names: &HashSet<&str>) -> Vec<(&'s str, &'s Snapshot)> {
-        let used: HashSet<&str> =
-            self.keys.iter().filter(|(name, _)| names.contains(name.as_str())).map(|(_, key)| key.as_str()).collect();
-        let named: HashMap<&str, &str> = self.keys.iter().map(|(name, key)| (key.as_str(), name.as_str())).collect();
-        let rest = self.rows.iter().filter(|(key, _)| !used.contains(key.as_str()));
-        rest.map(|(key, row)| (named.get(key.as_str()).copied().unwrap_or(key), row)).collect()
+    /// The snapshots that no such name leads to, each with BuildKit's name if it has one.
+    pub(super) fn besides(&self, is_used: impl Fn(&str) -> bool) -> Vec<(&str, &Snapshot)> {
+        let mut rest: HashMap<&str, &str> = self.rows.keys().map(|key| (key.as_str(), key.as_str())).collect();
+        for (name, key) in &self.keys {
+            if is_used(name) {
+                rest.remove(key.as_str());
+            } else if let Some(known) = rest.get_mut(key.as_str()) {
+                *known = name;
+            }
+        }
+        rest.into_iter().filter_map(|(key, name)| Some((name, self.rows.get(key)?))).collect()
     }
+}
+
+/// What the snapshotter's own database lists, by its key, and whether it is on disk.
+pub(super) fn rows(own: Option<&Database>, store: &Path, snapshotter: &str) -> HashMap<String, Snapshot> {
+    // Looked up from here, each directory is one step away instead of ten.
+    let directory = File::open(store.join("snapshots")).ok();
+    let is_there = |number: u64| {
+        let files = files_directory(Path::new(&number.to_string()), snapshotter);
+        let found = directory.as_ref().and_then(|directory| statat(directory, &files, AtFlags::empty()).ok());
+        found.is_some_and(|found| FileType::from_raw_mode(found.st_mode).is_dir())
+    };
+    let listed = own.and_then(|own| own.root().path(["v1", "snapshots"])).into_iter().flat_map(Bucket::buckets);
+    listed.filter_map(|(key, row)| Some((text(key), snapshot(row, is_there)?))).collect()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -113,7 +131,7 @@ fn is_remote(entry: Bucket<'_>) -> bool {
     entry.bucket(b"labels").is_some_and(|labels| labels.get(REMOTE).is_some())
 }
 
-fn snapshot(row: Bucket<'_>, store: &Path, snapshotter: &str) -> Option<Snapshot> {
+fn snapshot(row: Bucket<'_>, is_there: impl Fn(u64) -> bool) -> Option<Snapshot> {
     let number = unsigned_varint(row.get(b"id")?)?;
     let kind = match row.get(b"kind")? {
         [1] => SnapshotKind::View,
@@ -121,12 +139,11 @@ fn snapshot(row: Bucket<'_>, store: &Path, snapshotter: &str) -> Option<Snapshot
         [3] => SnapshotKind::Committed,
         _ => return None,
     };
-    let files = files_directory(&store.join("snapshots").join(number.to_string()), snapshotter);
     let noted = |what: &[u8]| row.get(what).and_then(signed_varint).and_then(|it| u64::try_from(it).ok());
     Some(Snapshot {
         number,
         kind,
-        on_disk: files.is_dir(),
+        on_disk: is_there(number),
         remote: is_remote(row),
         bytes: noted(b"size").unwrap_or_default(),
         inodes: noted(b"inodes").unwrap_or_default(),

@@ -8,7 +8,8 @@ use super::blobs::{Blob, Blobs};
 use super::bolt::{BoltError, Bucket, Database};
 use super::classify::{Backing, Class, Facts, class, survivals};
 use super::records::{Record, RecordType};
-use super::snapshots::{Snapshot, SnapshotKind, Snapshots, files_directory, snapshot_store};
+use super::root::Pace;
+use super::snapshots::{self, Snapshot, SnapshotKind, Snapshots, files_directory, snapshot_store};
 use super::usage::usage;
 
 /// What one snapshotter of buildkitd's OCI worker keeps.
@@ -39,23 +40,24 @@ pub(crate) struct Chain<'w> {
 }
 
 impl Worker {
-    /// Reads a worker's databases, in the order in which they point to each other: beside a running daemon what a
-    /// record needs was there before the record was.
+    /// Reads the databases of a worker that is looked at by itself.
     pub(crate) fn read(directory: &Path, snapshotter: &str) -> Result<Worker, Unreadable> {
+        Worker::read_at(directory, snapshotter, Pace::AtOnce)
+    }
+
+    /// Reads a worker's databases.
+    pub(super) fn read_at(directory: &Path, snapshotter: &str, pace: Pace) -> Result<Worker, Unreadable> {
         let store = snapshot_store(directory, snapshotter);
-        let metadata = database(&directory.join("metadata_v2.db"))?;
-        let containerd = database(&directory.join("containerdmeta.db"))?;
-        let own = database(&store.join("metadata.db"))?;
+        let records = || Ok(records(database(&directory.join("metadata_v2.db"))?.as_ref()));
+        // Of leases only the names count, and they are most of the file.
+        let containerd = || opened(&directory.join("containerdmeta.db"), |path| Database::open_but(path, b"leases"));
+        let rows = || Ok(snapshots::rows(database(&store.join("metadata.db"))?.as_ref(), &store, snapshotter));
+        let (records, (containerd, rows)) = pace.both(records, || pace.both(containerd, rows));
+        let (records, containerd, rows): (HashMap<_, _>, _, _) = (records?, containerd?, rows?);
         let namespaces = containerd.as_ref().and_then(|containerd| containerd.root().path(["v1"]));
         let namespace = namespaces.and_then(|namespaces| namespaces.bucket(b"buildkit"));
-        let snapshots = Snapshots::read(namespace, own.as_ref(), &store, snapshotter);
+        let snapshots = Snapshots::read(namespace, rows, snapshotter);
         let blobs = namespaces.map(|namespaces| Blobs::read(namespaces, directory.join("content"))).unwrap_or_default();
-        let main = metadata.as_ref().and_then(|metadata| metadata.root().path(["_main"]));
-        let records = main.into_iter().flat_map(|main| main.buckets()).map(|(id, fields)| {
-            let id = String::from_utf8_lossy(id).into_owned();
-            (id.clone(), Record::read(&id, fields))
-        });
-        let records: HashMap<String, Record> = records.collect();
         let mut worker = Worker {
             id: worker_id(&directory.join("workerid"))?,
             snapshotter: snapshotter.to_owned(),
@@ -260,14 +262,20 @@ impl Tally {
     }
 }
 
-/// A record's content is held by a lease of its id, made for good; BuildKit removes the two together.
+fn records(metadata: Option<&Database>) -> HashMap<String, Record> {
+    let main = metadata.and_then(|metadata| metadata.root().path(["_main"]));
+    let records = main.into_iter().flat_map(Bucket::buckets).map(|(id, fields)| {
+        let id = String::from_utf8_lossy(id).into_owned();
+        (id.clone(), Record::read(&id, fields))
+    });
+    records.collect()
+}
+
+/// A record's content is held by a lease of the record's id; BuildKit makes and removes the two together. Other leases
+/// have other names, with a dash in them.
 fn lost(namespace: Bucket<'_>, records: &HashMap<String, Record>) -> HashSet<String> {
     let leases = namespace.bucket(b"leases").into_iter().flat_map(Bucket::buckets);
-    let for_good = leases.filter(|(_, lease)| {
-        let label = |name: &[u8]| lease.bucket(b"labels").is_some_and(|labels| labels.get(name).is_some());
-        label(b"containerd.io/gc.flat") && !label(b"buildkit/lease.temporary") && !label(b"containerd.io/gc.expire")
-    });
-    let ids = for_good.filter_map(|(id, _)| std::str::from_utf8(id).ok());
+    let ids = leases.filter_map(|(id, _)| std::str::from_utf8(id).ok());
     ids.filter(|id| !id.contains('-') && !records.contains_key(*id)).map(str::to_owned).collect()
 }
 
@@ -282,7 +290,14 @@ fn backing(snapshot: Option<&Snapshot>) -> Backing {
 
 /// Opens a database of the root; one that was never made is absent, not an error.
 pub(super) fn database(path: &Path) -> Result<Option<Database>, Unreadable> {
-    match Database::open(path) {
+    opened(path, Database::open)
+}
+
+fn opened(
+    path: &Path,
+    open: impl FnOnce(&Path) -> Result<Database, BoltError>,
+) -> Result<Option<Database>, Unreadable> {
+    match open(path) {
         Ok(database) => Ok(Some(database)),
         Err(BoltError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(BoltError::Io(error)) => Err(Unreadable::io(path, error)),

@@ -40,17 +40,17 @@ impl Image {
     }
 }
 
-/// Reads a database file.
-pub(super) fn open(path: &Path) -> Result<Database, BoltError> {
+/// Reads a database file, without entering the buckets in the buckets of the name `shallow`.
+pub(super) fn open(path: &Path, shallow: Option<&'static [u8]>) -> Result<Database, BoltError> {
     let file = File::open(path)?;
     // The pages are asked for in the order of the tree, which is not that of the disk.
     let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed);
-    page_by_page(&file)
+    page_by_page(&file, shallow)
 }
 
 /// Reads a database page by page.
-pub(super) fn page_by_page(source: &dyn Source) -> Result<Database, BoltError> {
-    settled(source, |source, meta, _| Database::walked(Pages::of(source, meta)?, meta))
+pub(super) fn page_by_page(source: &dyn Source, shallow: Option<&'static [u8]>) -> Result<Database, BoltError> {
+    settled(source, |source, meta, _| Database::walked(Pages::of(source, meta)?, meta, shallow))
 }
 
 pub(super) fn newest_transaction(path: &Path) -> Result<u64, BoltError> {

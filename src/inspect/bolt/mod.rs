@@ -23,7 +23,7 @@ pub(crate) use live::Image;
 use std::path::Path;
 
 use pages::{Pages, Range};
-use walk::{Entry, Node};
+use walk::{Buckets, Entry};
 
 /// A database whose every reachable page was read and found sound.
 #[derive(Debug)]
@@ -31,29 +31,34 @@ pub(crate) struct Database {
     /// What keys and values point into: the file, or what its pages use.
     bytes: Vec<u8>,
     /// Every bucket of the file; the first is the root.
-    buckets: Vec<Node>,
+    buckets: Buckets,
 }
 
 impl Database {
     /// Reads the newest committed transaction of a database file, also while a daemon writes to it.
     pub(crate) fn open(path: &Path) -> Result<Database, BoltError> {
-        live::open(path)
+        live::open(path, None)
+    }
+
+    /// As [`Database::open`], without entering the buckets in the buckets of this name: they count as empty.
+    pub(crate) fn open_but(path: &Path, name: &'static [u8]) -> Result<Database, BoltError> {
+        live::open(path, Some(name))
     }
 
     /// Reads a database from its bytes; what lies behind the last page in use may be missing.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Database, BoltError> {
         let meta = meta::newest(&bytes)?;
-        Database::walked(Pages::at_hand(bytes, &meta)?, &meta)
+        Database::walked(Pages::at_hand(bytes, &meta)?, &meta, None)
     }
 
     /// Reads a database from its bytes as [`Database::open`] reads a file.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn page_by_page(bytes: Vec<u8>) -> Result<Database, BoltError> {
-        live::page_by_page(&live::Still(bytes))
+        live::page_by_page(&live::Still(bytes), None)
     }
 
-    fn walked(pages: Pages<'_>, meta: &meta::Meta) -> Result<Database, BoltError> {
-        let (bytes, buckets) = walk::walk(pages, meta)?;
+    fn walked(pages: Pages<'_>, meta: &meta::Meta, shallow: Option<&'static [u8]>) -> Result<Database, BoltError> {
+        let (bytes, buckets) = walk::walk(pages, meta, shallow)?;
         Ok(Database { bytes, buckets })
     }
 
@@ -86,7 +91,7 @@ pub(crate) enum Item<'d> {
 
 impl<'d> Bucket<'d> {
     fn node(self) -> &'d [walk::Item] {
-        self.database.buckets.get(self.number).map_or(&[], |node| node.items.as_slice())
+        self.database.buckets.items(self.number)
     }
 
     fn bytes(self, range: Range) -> &'d [u8] {

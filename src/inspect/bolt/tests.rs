@@ -147,6 +147,27 @@ fn what_is_read_page_by_page_is_the_same_and_a_small_part_of_the_file() {
     assert!(database.bytes.len() * 2 < FIXTURES[2].len(), "{} of {}", database.bytes.len(), FIXTURES[2].len());
 }
 
+#[test]
+fn buckets_that_are_not_asked_for_are_known_by_name_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db");
+    std::fs::write(&path, FIXTURES[2]).unwrap();
+    let [whole, part] = [Database::open(&path), Database::open_but(&path, b"leases")].map(|database| database.unwrap());
+    let of = |database: &Database, name: &str| {
+        let mut found = Vec::new();
+        dump(database.root().path(["v1", "buildkit", name]).unwrap(), &mut found);
+        found
+    };
+    assert_eq!(of(&whole, "content"), of(&part, "content"));
+    assert_eq!(of(&whole, "snapshots"), of(&part, "snapshots"));
+    let names = |database: &Database| {
+        let leases = database.root().path(["v1", "buildkit", "leases"]).unwrap();
+        leases.buckets().map(|(name, _)| name.to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!((names(&whole), names(&part)), (names(&whole), of(&part, "leases")));
+    assert!(part.bytes.len() < whole.bytes.len());
+}
+
 /// A file on which transactions are committed while it is read.
 struct Restless {
     /// Commits after the first read, after the second, and so on, over and over.

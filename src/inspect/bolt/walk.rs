@@ -28,15 +28,31 @@ pub(super) struct Item {
     pub(super) entry: Entry,
 }
 
-/// A bucket: its items in the order of their keys.
+/// All buckets of a database.
 #[derive(Debug, Default)]
-pub(super) struct Node {
-    pub(super) items: Vec<Item>,
+pub(super) struct Buckets {
+    /// The items of all buckets, those of one bucket together and in the order of their keys.
+    items: Vec<Item>,
+    /// Where each bucket's items begin, and how many there are.
+    places: Vec<(u32, u32)>,
 }
 
-/// Reads all buckets of a transaction; the first is the root. Gives the bytes that they point into.
-pub(super) fn walk(pages: Pages<'_>, meta: &Meta) -> Result<(Vec<u8>, Vec<Node>), BoltError> {
-    let mut walk = Walk { pages, buckets: Vec::new() };
+impl Buckets {
+    /// The items of a bucket, in the order of their keys.
+    pub(super) fn items(&self, number: usize) -> &[Item] {
+        let place = self.places.get(number).map(|(start, count)| *start as usize..*start as usize + *count as usize);
+        place.and_then(|place| self.items.get(place)).unwrap_or_default()
+    }
+}
+
+/// Reads all buckets of a transaction; the first is the root. Gives the bytes that they point into. The buckets in a
+/// bucket of the name `shallow` are not entered, and empty.
+pub(super) fn walk(
+    pages: Pages<'_>,
+    meta: &Meta,
+    shallow: Option<&'static [u8]>,
+) -> Result<(Vec<u8>, Buckets), BoltError> {
+    let mut walk = Walk { pages, buckets: Buckets::default(), unfinished: Vec::new(), shallow, entering: true };
     walk.bucket(meta.root, 0)?;
     if let Some(freelist) = meta.freelist {
         walk.freelist(freelist)?;
@@ -53,37 +69,54 @@ struct Bounds {
 
 struct Walk<'s> {
     pages: Pages<'s>,
-    buckets: Vec<Node>,
+    buckets: Buckets,
+    /// The items so far of the bucket that is being read, behind those of the buckets around it.
+    unfinished: Vec<Item>,
+    /// The name of buckets whose buckets are not entered.
+    shallow: Option<&'static [u8]>,
+    /// Whether buckets are entered just now.
+    entering: bool,
 }
 
 impl Walk<'_> {
     fn bucket(&mut self, root: u64, depth: usize) -> Result<u32, BoltError> {
+        let begun = self.unfinished.len();
         let number = self.new_bucket(root)?;
-        self.page(root, number, Bounds::default(), depth)?;
+        self.page(root, Bounds::default(), depth)?;
+        self.finish(number, begun);
         Ok(number)
     }
 
+    /// Notes the items that were read since the bucket was begun.
+    fn finish(&mut self, number: u32, begun: usize) {
+        let start = self.buckets.items.len() as u32;
+        self.buckets.items.extend(self.unfinished.drain(begun..));
+        if let Some(place) = self.buckets.places.get_mut(number as usize) {
+            *place = (start, self.buckets.items.len() as u32 - start);
+        }
+    }
+
     fn new_bucket(&mut self, page: u64) -> Result<u32, BoltError> {
-        let number = u32::try_from(self.buckets.len());
-        self.buckets.push(Node::default());
+        let number = u32::try_from(self.buckets.places.len());
+        self.buckets.places.push((0, 0));
         number.map_err(|_| BoltError::Torn { page, what: "too many buckets" })
     }
 
-    fn page(&mut self, number: u64, bucket: u32, bounds: Bounds, depth: usize) -> Result<(), BoltError> {
+    fn page(&mut self, number: u64, bounds: Bounds, depth: usize) -> Result<(), BoltError> {
         let torn = |what| BoltError::Torn { page: number, what };
         if depth > DEEPEST {
             return Err(torn("nested too deeply"));
         }
         let page = self.pages.claim(number)?;
         match page.flags {
-            LEAF => self.leaf(page, bucket, bounds, depth),
-            BRANCH if page.count > 0 => self.branch(page, bucket, bounds, depth),
+            LEAF => self.leaf(page, bounds, depth),
+            BRANCH if page.count > 0 => self.branch(page, bounds, depth),
             BRANCH => Err(torn("a branch page without children")),
             _ => Err(torn("neither a branch nor a leaf page")),
         }
     }
 
-    fn branch(&mut self, page: Page, bucket: u32, bounds: Bounds, depth: usize) -> Result<(), BoltError> {
+    fn branch(&mut self, page: Page, bounds: Bounds, depth: usize) -> Result<(), BoltError> {
         let mut children = Vec::with_capacity(page.count.min(page.most_elements()));
         let mut free = page.data_start();
         for element in page.elements() {
@@ -97,12 +130,12 @@ impl Walk<'_> {
             self.ordered(page, *key, previous, bounds)?;
             previous = Some(*key);
             let to = children.get(at + 1).map(|(key, _)| *key).or(bounds.to);
-            self.page(*child, bucket, Bounds { from: Some(*key), to }, depth + 1)?;
+            self.page(*child, Bounds { from: Some(*key), to }, depth + 1)?;
         }
-        Ok(())
+        self.ends(page, previous, bounds)
     }
 
-    fn leaf(&mut self, page: Page, bucket: u32, bounds: Bounds, depth: usize) -> Result<(), BoltError> {
+    fn leaf(&mut self, page: Page, bounds: Bounds, depth: usize) -> Result<(), BoltError> {
         let mut free = page.data_start();
         let mut previous = None;
         for element in page.elements() {
@@ -116,14 +149,18 @@ impl Walk<'_> {
             previous = Some(key);
             let entry = match flags {
                 0 => Entry::Value(value),
-                1 => Entry::Bucket(self.bucket_in(page, value, depth)?),
+                1 if !self.entering => Entry::Bucket(self.new_bucket(page.number)?),
+                1 => {
+                    self.entering = self.shallow.is_none_or(|name| self.pages.bytes(key) != name);
+                    let bucket = self.bucket_in(page, value, depth)?;
+                    self.entering = true;
+                    Entry::Bucket(bucket)
+                }
                 _ => return Err(page.torn("an element of unknown kind")),
             };
-            if let Some(node) = self.buckets.get_mut(bucket as usize) {
-                node.items.push(Item { key, entry });
-            }
+            self.unfinished.push(Item { key, entry });
         }
-        Ok(())
+        self.ends(page, previous, bounds)
     }
 
     /// The bucket a leaf element holds: the number of its root page, or the page itself when it is small.
@@ -137,8 +174,10 @@ impl Walk<'_> {
         if depth > DEEPEST {
             return Err(page.torn("nested too deeply"));
         }
+        let begun = self.unfinished.len();
         let number = self.new_bucket(page.number)?;
-        self.leaf(inline, number, Bounds::default(), depth + 1)?;
+        self.leaf(inline, Bounds::default(), depth + 1)?;
+        self.finish(number, begun);
         Ok(number)
     }
 
@@ -164,11 +203,20 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Whether a key comes after the one before it, or, when it is the first of its page, not before the page's range.
     fn ordered(&self, page: Page, key: Range, previous: Option<Range>, bounds: Bounds) -> Result<(), BoltError> {
         let bytes = |range: Range| self.pages.bytes(range);
-        let after_previous = previous.is_none_or(|previous| bytes(previous) < bytes(key));
-        let after_from = bounds.from.is_none_or(|from| bytes(from) <= bytes(key));
-        let before_to = bounds.to.is_none_or(|to| bytes(key) < bytes(to));
-        if after_previous && after_from && before_to { Ok(()) } else { Err(page.torn("keys out of order")) }
+        let in_order = match (previous, bounds.from) {
+            (Some(previous), _) => bytes(previous) < bytes(key),
+            (None, Some(from)) => bytes(from) <= bytes(key),
+            (None, None) => true,
+        };
+        if in_order { Ok(()) } else { Err(page.torn("keys out of order")) }
+    }
+
+    /// Whether the last key of a page, and so every one, comes before the end of the page's range.
+    fn ends(&self, page: Page, last: Option<Range>, bounds: Bounds) -> Result<(), BoltError> {
+        let within = last.zip(bounds.to).is_none_or(|(last, to)| self.pages.bytes(last) < self.pages.bytes(to));
+        if within { Ok(()) } else { Err(page.torn("keys out of order")) }
     }
 }
