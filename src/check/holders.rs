@@ -13,9 +13,9 @@ pub(super) struct Holders<'s> {
     /// How many cache keys lead to a record.
     pub(super) results: HashMap<Place<'s>, usize>,
     /// The layers that hold results and have to be there.
-    pub(super) layers: BTreeSet<Place<'s>>,
+    pub(super) layers: Vec<Place<'s>>,
     /// Layers that hold results and need not be there: the same content is, under another record.
-    pub(super) spare: BTreeSet<Place<'s>>,
+    pub(super) spare: Vec<Place<'s>>,
     /// Whether any of those is a step's. A root that only has frontends is as good as empty.
     pub(super) any_step: bool,
     /// Results without files.
@@ -40,7 +40,6 @@ impl<'s> Holders<'s> {
             .filter_map(|(number, worker)| Some((worker.id.as_deref()?, number)))
             .collect();
         let mut holders = Holders::default();
-        let mut keys: HashMap<Place<'s>, Vec<usize>> = HashMap::new();
         for result in &state.solver.results {
             let Some(number) = workers.get(result.worker.as_str()).copied() else {
                 holders.unknown_worker += 1;
@@ -53,7 +52,6 @@ impl<'s> Holders<'s> {
                 holders.scratch += 1;
             } else if worker.records.contains_key(&result.record) {
                 *holders.results.entry(place).or_default() += 1;
-                keys.entry(place).or_default().push(result.key);
             } else {
                 holders.dangling += 1;
                 if worker.lost.contains(&result.record) {
@@ -61,28 +59,48 @@ impl<'s> Holders<'s> {
                 }
             }
         }
-        holders.sort_layers(state, &keys);
+        holders.sort_layers(state, &workers);
         holders
     }
 
     /// A phantom is dropped by a restart. Nothing is lost with it when its content stays under another record and either
     /// an image brought it, which the next build asks for by name, or all its keys lead to another layer as well.
-    fn sort_layers(&mut self, state: &'s StateRoot, keys: &HashMap<Place<'s>, Vec<usize>>) {
-        let layers = keys.keys().filter_map(|place| {
-            let worker = &state.workers[place.0];
-            worker.records.get(place.1).filter(|record| record.is_layer()).map(|record| (*place, worker, record))
-        });
-        let (twins, others): (Vec<_>, Vec<_>) = layers.partition(|(_, worker, record)| worker.has_warm_twin(record));
-        self.layers = others.iter().map(|(place, ..)| *place).collect();
-        let ready = others.iter().filter(|(_, worker, record)| is_ready(worker, record));
-        let answered: HashSet<usize> = ready.flat_map(|(place, ..)| keys[place].iter().copied()).collect();
-        for (place, _, record) in twins {
-            let is_spare = record.is_of_image() || keys[&place].iter().all(|key| answered.contains(key));
-            if is_spare { &mut self.spare } else { &mut self.layers }.insert(place);
+    fn sort_layers(&mut self, state: &'s StateRoot, workers: &HashMap<&str, usize>) {
+        let record_at = |place: &Place<'s>| state.workers[place.0].records.get(place.1);
+        let mut layers: Vec<Place<'s>> = self.results.keys().copied().collect();
+        layers.retain(|place| record_at(place).is_some_and(Record::is_layer));
+        layers.sort_unstable();
+        let is_twin =
+            |place: &Place<'s>| record_at(place).is_some_and(|record| state.workers[place.0].has_warm_twin(record));
+        let twins: Vec<Place<'s>>;
+        (twins, self.layers) = layers.into_iter().partition(is_twin);
+        if !twins.is_empty() {
+            let keys = keys(state, workers);
+            let is_ready =
+                |place: &&Place<'s>| record_at(place).is_some_and(|record| is_ready(&state.workers[place.0], record));
+            let ready = self.layers.iter().filter(is_ready);
+            let answered: HashSet<usize> = ready.flat_map(|place| keys[place].iter().copied()).collect();
+            for place in twins {
+                let is_of_image = record_at(&place).is_some_and(Record::is_of_image);
+                let is_spare = is_of_image || keys[&place].iter().all(|key| answered.contains(key));
+                if is_spare { &mut self.spare } else { &mut self.layers }.push(place);
+            }
+            self.layers.sort_unstable();
         }
         let mut records = self.layers.iter().filter_map(|place| state.workers[place.0].records.get(place.1));
         self.any_step = records.any(|record| record.record_type != RecordType::Frontend);
     }
+}
+
+/// The cache keys that lead to each record.
+fn keys<'s>(state: &'s StateRoot, workers: &HashMap<&str, usize>) -> HashMap<Place<'s>, Vec<usize>> {
+    let mut keys: HashMap<Place<'s>, Vec<usize>> = HashMap::new();
+    for result in &state.solver.results {
+        if let Some(number) = workers.get(result.worker.as_str()) {
+            keys.entry((*number, result.record.as_str())).or_default().push(result.key);
+        }
+    }
+    keys
 }
 
 /// Whether a build can use a layer now and after a restart, without fetching or unpacking anything: it is extracted,

@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) deep: bool,
     /// What is required; a default of everything stands in for what is not named.
     pub(crate) thresholds: Vec<Threshold>,
+    /// Whether the report has every record; else only those that a build cannot use as they are.
+    pub(crate) every_record: bool,
     /// The `buildkitd.toml` of the daemon that will use the root; the usual one, if it is there, when absent.
     pub(crate) buildkitd_config: Option<PathBuf>,
 }

@@ -59,6 +59,8 @@ pub(crate) async fn check(job: Job, cancel: CancellationToken, events: Events) -
         looked = clock.time("deep", read_everything(looked, cancel, events)).await?;
     }
     let report = summary::report(&job, &looked, &donors, promise.as_ref());
+    // Ten thousand records take a while to be given back, and nobody has to wait for it.
+    drop(tokio::task::spawn_blocking(move || drop(looked)));
     Ok(CheckReport { phases: clock.into_phases(), ..report })
 }
 
@@ -74,9 +76,11 @@ struct Looked {
 async fn look(job: Job) -> anyhow::Result<Looked> {
     let looked = move || {
         let state = inspect::read(&job.root).map_err(|error| unreadable(&job.root, error))?;
-        let leftovers = inspect::leftovers(&job.root, &state);
-        let collection = collection::collection(&job.root, job.buildkitd_config.as_deref(), &state)?;
-        Ok(Looked { state, leftovers, collection, deep: None })
+        let (leftovers, collection) = inspect::both(
+            || inspect::leftovers(&job.root, &state),
+            || collection::collection(&job.root, job.buildkitd_config.as_deref(), &state),
+        );
+        Ok(Looked { leftovers, collection: collection?, state, deep: None })
     };
     tokio::task::spawn_blocking(looked).await.context("reading the state root")?
 }

@@ -5,12 +5,13 @@ use super::holders::Holders;
 use crate::inspect::{Class, Record, Survival};
 use crate::report::check::Record as Row;
 
-/// Every record: parents before what lies on them as far as their ages tell, so that chains read upwards.
-pub(super) fn rows(looked: &Looked, holders: &Holders<'_>) -> Vec<Row> {
+/// Every record, or only the layers that a build cannot use as they are: parents before what lies on them as far as their ages tell, so that chains read upwards.
+pub(super) fn rows(looked: &Looked, holders: &Holders<'_>, every_record: bool) -> Vec<Row> {
     let evicted = looked.collection.evicted();
     let mut rows = Vec::new();
     for (number, worker) in looked.state.workers.iter().enumerate() {
-        let mut records: Vec<&Record> = worker.records.values().collect();
+        let amiss = |record: &&Record| every_record || record.is_layer() && !record.is_warm();
+        let mut records: Vec<&Record> = worker.records.values().filter(amiss).collect();
         records.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         rows.extend(records.into_iter().map(|record| {
             let place = (number, record.id.as_str());

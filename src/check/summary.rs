@@ -6,7 +6,7 @@ use super::coverage::covered;
 use super::holders::{Holders, Place, is_ready};
 use super::job::{Job, Subject, Threshold};
 use super::{Looked, records};
-use crate::inspect::{Lock, Record, RecordType, StateRoot, Tally};
+use crate::inspect::{self, Lock, Record, RecordType, StateRoot, Tally};
 use crate::manifest::Manifest;
 use crate::registry::Probe;
 use crate::report::check::{
@@ -20,15 +20,30 @@ const NAMED: usize = 5;
 
 /// The report, without the time it took.
 pub(super) fn report(job: &Job, looked: &Looked, donors: &[Probe], promise: Option<&Manifest>) -> CheckReport {
+    let holders = Holders::of(&looked.state);
+    let (records, report) = inspect::both(
+        || records::rows(looked, &holders, job.every_record),
+        || judged(job, looked, &holders, donors, promise),
+    );
+    CheckReport { records, ..report }
+}
+
+/// The report, without its rows for each record.
+fn judged(
+    job: &Job,
+    looked: &Looked,
+    holders: &Holders<'_>,
+    donors: &[Probe],
+    promise: Option<&Manifest>,
+) -> CheckReport {
     let state = &looked.state;
-    let holders = Holders::of(state);
     let donors: Vec<CoveredDonor> = donors.iter().map(|probe| covered_donor(probe, state)).collect();
     let manifest = promise.zip(job.manifest.as_deref()).map(|(promise, file)| kept(promise, file, state));
     let deep = looked.deep.as_ref().map(|deep| deep_rows(deep, state));
-    let requirements = requirements(job, looked, &holders, &donors, manifest.as_ref());
-    let mut reasons = damage(state, &holders);
+    let requirements = requirements(job, looked, holders, &donors, manifest.as_ref());
+    let mut reasons = damage(state, holders);
     reasons.extend(deep.iter().flat_map(|deep| named(deep.faults.iter().map(faulty).collect(), "faults")));
-    reasons.extend(unmet(&requirements, &holders, state, &donors));
+    reasons.extend(unmet(&requirements, holders, state, &donors));
     let (frontends, layers): (Vec<&Record>, Vec<&Record>) =
         all(state).map(|(_, record)| record).partition(|record| record.record_type == RecordType::Frontend);
     CheckReport {
@@ -37,7 +52,7 @@ pub(super) fn report(job: &Job, looked: &Looked, donors: &[Probe], promise: Opti
         version: env!("CARGO_PKG_VERSION").to_owned(),
         verdict: if reasons.is_empty() { Verdict::Warm } else { Verdict::NotWarm },
         reasons,
-        notes: notes(looked, &holders),
+        notes: notes(looked, holders),
         builder: report::Builder {
             kind: "none".to_owned(),
             state_root: Some(job.root.display().to_string()),
@@ -53,12 +68,12 @@ pub(super) fn report(job: &Job, looked: &Looked, donors: &[Probe], promise: Opti
         requirements,
         steady: state.steady,
         workers: state.workers.iter().map(worker).collect(),
-        cache: cache(state, &holders),
+        cache: cache(state, holders),
         leftovers: leftovers(looked),
         gc: looked.collection.report(|worker, id| state.workers[worker].records.get(id).is_some_and(Record::is_layer)),
         deep,
         manifest,
-        records: records::rows(looked, &holders),
+        records: Vec::new(),
     }
 }
 
@@ -237,7 +252,7 @@ fn kept(promise: &Manifest, file: &std::path::Path, state: &StateRoot) -> Promis
     }
 }
 
-fn worker(worker: &crate::inspect::Worker) -> Worker {
+fn worker(worker: &inspect::Worker) -> Worker {
     Worker {
         id: worker.id.clone(),
         snapshotter: worker.snapshotter.clone(),
@@ -263,7 +278,7 @@ fn cache(state: &StateRoot, holders: &Holders<'_>) -> Cache {
 
 fn leftovers(looked: &Looked) -> Leftovers {
     let found = &looked.leftovers;
-    let download = |download: &crate::inspect::PartialDownload| PartialDownload {
+    let download = |download: &inspect::PartialDownload| PartialDownload {
         reference: download.reference.clone(),
         bytes: download.bytes,
         expected: download.expected,
@@ -283,8 +298,8 @@ fn leftovers(looked: &Looked) -> Leftovers {
     }
 }
 
-fn deep_rows(deep: &crate::inspect::Deep, state: &StateRoot) -> Deep {
-    let fault = |fault: &crate::inspect::Fault| Fault {
+fn deep_rows(deep: &inspect::Deep, state: &StateRoot) -> Deep {
+    let fault = |fault: &inspect::Fault| Fault {
         worker: format!("runc-{}", state.workers[fault.worker].snapshotter),
         blob: fault.blob.clone(),
         snapshot: fault.snapshot,

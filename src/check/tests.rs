@@ -16,6 +16,7 @@ fn job_of(root: &Path) -> Job {
         credentials: KeychainOptions::default(),
         deep: false,
         thresholds: Vec::new(),
+        every_record: true,
         buildkitd_config: None,
     }
 }
@@ -42,6 +43,16 @@ async fn what_is_only_matched_or_only_fetched_is_not_warm() {
     assert_eq!(report.reasons[0], "4 of 8 layers with results are not usable as they are: 2 lazy, 2 blob-only");
     assert_eq!((report.layers.total, report.layers.extracted, report.records.len()), (8, 4, 14));
     assert_eq!((report.cache.damaged, report.cache.unknown_worker), (0, 0));
+}
+
+#[tokio::test]
+async fn a_report_that_nobody_reads_record_by_record_has_only_those_that_matter() {
+    let root = fixture::root();
+    let job = Job { every_record: false, ..job_of(root.path()) };
+    let report = check(job, CancellationToken::new(), Events::nobody()).await.unwrap();
+    let classes: Vec<&str> = report.records.iter().map(|record| record.class).collect();
+    assert_eq!((classes.len(), report.layers.total), (4, 8));
+    assert!(classes.iter().all(|class| ["lazy", "blob-only"].contains(class)), "{classes:?}");
 }
 
 #[tokio::test]

@@ -76,13 +76,18 @@ impl Pace {
                 let first = first();
                 (first, second())
             }
-            Pace::AtOnce => std::thread::scope(|scope| {
-                let first = scope.spawn(first);
-                let second = second();
-                (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
-            }),
+            Pace::AtOnce => both(first, second),
         }
     }
+}
+
+/// Does two things at the same time.
+pub(crate) fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
+    })
 }
 
 fn read_once(root: &Path, directories: &[(String, PathBuf)], pace: Pace) -> Result<StateRoot, Unreadable> {

@@ -82,14 +82,17 @@ impl Solver {
 
     fn read_results(&mut self, results: Option<Bucket<'_>>, by_result: Option<Bucket<'_>>, links: Option<Bucket<'_>>) {
         let mut counterparts = 0;
+        // Both are in the order of their keys, so that one walk beside the other finds each key.
+        let mut reachable = links.into_iter().flat_map(Bucket::buckets).map(|(name, _)| name).peekable();
         for (key, (name, stored)) in results.into_iter().flat_map(Bucket::buckets).enumerate() {
-            let reachable = links.is_some_and(|links| links.bucket(name).is_some());
+            while reachable.next_if(|link| *link < name).is_some() {}
+            let is_reachable = reachable.peek() == Some(&name);
             for (id, value) in stored.values() {
                 let known = by_result.and_then(|all| all.bucket(id)).is_some_and(|keys| keys.get(name).is_some());
                 counterparts += usize::from(known);
                 let text = std::str::from_utf8(id).ok();
                 let repeated = serde_json::from_slice::<Stored<'_>>(value).ok().map(|stored| stored.id);
-                let sound = known && reachable && repeated.as_deref() == text;
+                let sound = known && is_reachable && repeated.as_deref() == text;
                 match text.and_then(|text| text.split_once("::")).filter(|_| sound) {
                     Some((worker, record)) => {
                         self.results.push(CacheResult { key, worker: worker.to_owned(), record: record.to_owned() });

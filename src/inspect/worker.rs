@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Unreadable;
 use super::blobs::{Blob, Blobs};
 use super::bolt::{BoltError, Bucket, Database};
-use super::classify::{Backing, Class, Facts, class, survivals};
+use super::classify::{Backing, Class, Facts, Survival, class, survivals};
 use super::records::{Record, RecordType};
 use super::root::Pace;
 use super::snapshots::{self, Snapshot, SnapshotKind, Snapshots, files_directory, snapshot_store};
@@ -84,7 +84,6 @@ impl Worker {
             .map(|mutable| (mutable.id.clone(), (mutable.snapshot.clone(), mutable.record_type.clone())))
             .collect();
         for record in self.records.values_mut() {
-            let backing = |name: &str| backing(self.snapshots.named(name));
             let own = self.snapshots.named(&record.snapshot);
             let twin = record.equal_mutable.as_ref().map(|id| twins.get(id));
             let blob = record.blob.as_deref().map_or(Blob::Absent, |digest| self.blobs.state(digest));
@@ -94,8 +93,8 @@ impl Worker {
                 composed: record.composed,
                 blob_only: record.blob_only,
                 blob,
-                backing: backing(&record.snapshot),
-                equal_mutable: twin.map(|twin| twin.map_or(Backing::Absent, |(name, _)| backing(name))),
+                backing: backing(own),
+                equal_mutable: twin.map(|twin| backing(twin.and_then(|(name, _)| self.snapshots.named(name)))),
             });
             if let (RecordType::Regular, Some(Some((_, record_type)))) = (&record.record_type, twin) {
                 record.record_type = record_type.clone();
@@ -123,9 +122,12 @@ impl Worker {
             .values()
             .map(|record| (record.id.as_str(), (record.class, record.parents.as_slice())))
             .collect();
-        let decided: HashMap<String, _> =
-            survivals(&known).into_iter().map(|(id, survival)| (id.to_owned(), survival)).collect();
-        for (id, survival) in decided {
+        let lost: Vec<(String, Survival)> = survivals(&known)
+            .into_iter()
+            .filter(|(_, survival)| !survival.survives())
+            .map(|(id, survival)| (id.to_owned(), survival))
+            .collect();
+        for (id, survival) in lost {
             if let Some(record) = self.records.get_mut(&id) {
                 record.survival = survival;
             }

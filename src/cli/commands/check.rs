@@ -3,7 +3,7 @@
 use crate::check::{self, Job};
 use crate::cli::args::{CheckArgs, GlobalArgs};
 use crate::cli::progress::{Mode, Screen};
-use crate::cli::settings::{CheckSettings, Environment};
+use crate::cli::settings::{CheckSettings, Environment, Format};
 use crate::cli::{logging, output, running, targets};
 
 /// Runs it and writes the reports. Gives the exit code.
@@ -29,6 +29,7 @@ fn run(settings: CheckSettings, screen: &Screen) -> anyhow::Result<u8> {
         credentials: settings.credentials,
         deep: settings.deep,
         thresholds: settings.thresholds,
+        every_record: output.reports.iter().any(|to| to.format == Format::Json),
         buildkitd_config: settings.buildkitd_config,
     };
     output::clear_the_way(&output.reports)?;

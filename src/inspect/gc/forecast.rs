@@ -3,7 +3,7 @@
 //! Source: `prune`, `pruneOnce`, `calculateKeepBytes` and `sortDeleteRecords` in `cache/manager.go` of BuildKit v0.32.
 //! Where BuildKit leaves the order to chance (records used at the same time, equally often) ours is by id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::policy::{Disk, Limit, Policy, Rule};
 use crate::inspect::records::{Record, RecordType};
@@ -55,9 +55,17 @@ struct Entry<'w> {
 
 /// Forecasts the first collection after a start. `now` is in nanoseconds since 1970.
 pub(crate) fn forecast(worker: &Worker, policy: &Policy, disk: Disk, now: i64) -> Forecast {
-    let mut cache = Cache::new(worker);
-    let mut forecast = Forecast { total: cache.total(), evicted: Vec::new() };
-    if policy.rules.iter().any(|rule| rule.limit(forecast.total, disk) != Limit::None) {
+    let counted = Counted::of(worker);
+    let mut forecast = Forecast { total: counted.total(), evicted: Vec::new() };
+    let total = forecast.total;
+    let bites =
+        |rule: &Rule| rule.limit(total, disk) == Limit::None || i128::from(total) >= rule.kept_bytes(total, disk);
+    // Nearly always there is nothing to do, and then nothing has to be put in order either.
+    if !policy.rules.iter().any(bites) {
+        return forecast;
+    }
+    let mut cache = Cache::new(worker, counted);
+    if policy.rules.iter().any(|rule| rule.limit(total, disk) != Limit::None) {
         cache.count_sizes(now);
     }
     for (number, rule) in policy.rules.iter().enumerate() {
@@ -67,41 +75,64 @@ pub(crate) fn forecast(worker: &Worker, policy: &Policy, disk: Disk, now: i64) -
     forecast
 }
 
+/// The records that count: of an immutable one and the mutable one that holds its data, the one that is in use.
+struct Counted<'w> {
+    /// Each with the bytes BuildKit counts for it.
+    records: Vec<(&'w Record, u64)>,
+    /// The immutable record of each mutable one that has one.
+    twins: HashMap<&'w str, &'w Record>,
+}
+
+impl<'w> Counted<'w> {
+    fn of(worker: &'w Worker) -> Counted<'w> {
+        let kept = || worker.records.values().filter(|record| record.survival.survives());
+        let survives = |id: &str| worker.records.get(id).is_some_and(|record| record.survival.survives());
+        let twins: HashMap<&str, &Record> = kept()
+            .filter_map(|record| Some((record.equal_mutable.as_deref()?, record)))
+            .filter(|(mutable, _)| survives(mutable))
+            .collect();
+        let immutable: HashSet<&str> = twins.values().map(|record| record.id.as_str()).collect();
+        let parents = kept().flat_map(|record| &record.parents).map(String::as_str);
+        let in_use: HashSet<&str> = parents.filter(|parent| immutable.contains(parent)).collect();
+        let counts = |record: &&Record| match twins.get(record.id.as_str()) {
+            Some(immutable) => !in_use.contains(immutable.id.as_str()),
+            None => !immutable.contains(record.id.as_str()) || in_use.contains(record.id.as_str()),
+        };
+        let counted: Vec<&Record> = kept().filter(counts).collect();
+        let mut found = Counted { records: Vec::new(), twins };
+        let sized = counted.into_iter().map(|record| (record, bytes(worker, record, found.twin_of(record, worker))));
+        found.records = sized.collect();
+        found
+    }
+
+    fn twin_of(&self, record: &Record, worker: &'w Worker) -> Option<&'w Record> {
+        let mutable = |id: &str| worker.records.get(id).filter(|_| self.twins.contains_key(id));
+        self.twins.get(record.id.as_str()).copied().or_else(|| mutable(record.equal_mutable.as_deref()?))
+    }
+
+    fn total(&self) -> u64 {
+        self.records.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
 struct Cache<'w> {
     entries: Vec<Entry<'w>>,
 }
 
 impl<'w> Cache<'w> {
-    fn new(worker: &'w Worker) -> Cache<'w> {
-        let mut kept: Vec<&Record> = worker.records.values().filter(|record| record.survival.survives()).collect();
-        kept.sort_by(|a, b| a.id.cmp(&b.id));
-        let has_children: HashMap<&str, ()> =
-            kept.iter().flat_map(|record| &record.parents).map(|parent| (parent.as_str(), ())).collect();
-        let twins: HashMap<&str, &Record> = kept
-            .iter()
-            .filter_map(|record| Some((record.equal_mutable.as_deref()?, *record)))
-            .filter(|(mutable, _)| worker.records.get(*mutable).is_some_and(|mutable| mutable.survival.survives()))
-            .collect();
-        let in_use = |record: &Record| has_children.contains_key(record.id.as_str());
-        let counts = |record: &&&Record| match twins.get(record.id.as_str()) {
-            Some(immutable) => !in_use(immutable),
-            None => {
-                let shares = |id: &str| twins.get(id).is_some_and(|twin| twin.id == record.id);
-                in_use(record) || !record.equal_mutable.as_deref().is_some_and(shares)
-            }
-        };
-        let counted: Vec<&Record> = kept.iter().filter(counts).copied().collect();
+    fn new(worker: &'w Worker, mut of: Counted<'w>) -> Cache<'w> {
+        of.records.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        let counted = &of.records;
         let numbers: HashMap<&str, usize> =
-            counted.iter().enumerate().map(|(number, record)| (record.id.as_str(), number)).collect();
+            counted.iter().enumerate().map(|(number, (record, _))| (record.id.as_str(), number)).collect();
         let mut entries: Vec<Entry<'w>> = Vec::with_capacity(counted.len());
-        for record in &counted {
-            let of = |id: &str| worker.records.get(id).filter(|_| twins.contains_key(id));
-            let twin = twins.get(record.id.as_str()).copied().or_else(|| of(record.equal_mutable.as_deref()?));
+        for (record, bytes) in counted {
+            let twin = of.twin_of(record, worker);
             let held = record.parents.iter().chain(twin.into_iter().flat_map(|twin| &twin.parents));
             entries.push(Entry {
                 record,
                 twin,
-                bytes: bytes(worker, record, twin),
+                bytes: *bytes,
                 parents: held.filter_map(|parent| numbers.get(parent.as_str()).copied()).collect(),
                 references: 0,
                 last_used_at: record.last_used_at,
@@ -173,7 +204,7 @@ impl<'w> Cache<'w> {
 fn bytes(worker: &Worker, record: &Record, twin: Option<&Record>) -> u64 {
     let counted = record.counted_bytes.or_else(|| twin.and_then(|twin| twin.counted_bytes));
     counted.unwrap_or_else(|| {
-        let measured = twin.unwrap_or(record);
+        let measured = twin.filter(|_| record.is_mutable()).unwrap_or(record);
         let unpacked = if measured.blob_only { 0 } else { worker.unpacked_bytes(measured) };
         let blobs = measured.blob.as_deref().map_or(0, |digest| worker.blob_bytes(digest));
         unpacked.saturating_add(blobs)
