@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::inspect::{Class, Record, RecordType, StateRoot, Worker};
 
-/// A layer, by its worker's place in the root and its id; ordered, so that the same root gives the same report.
+/// A layer, by its worker's place in the root and its id.
 pub(super) type Place<'s> = (usize, &'s str);
 
 /// What the cache keys lead to.
@@ -12,7 +12,7 @@ pub(super) type Place<'s> = (usize, &'s str);
 pub(super) struct Holders<'s> {
     /// How many cache keys lead to a record.
     pub(super) results: HashMap<Place<'s>, usize>,
-    /// The layers that hold results and have to be there.
+    /// The layers that hold results and have to be there, in no order.
     pub(super) layers: Vec<Place<'s>>,
     /// Layers that hold results and need not be there: the same content is, under another record.
     pub(super) spare: Vec<Place<'s>>,
@@ -69,7 +69,6 @@ impl<'s> Holders<'s> {
         let record_at = |place: &Place<'s>| state.workers[place.0].records.get(place.1);
         let mut layers: Vec<Place<'s>> = self.results.keys().copied().collect();
         layers.retain(|place| record_at(place).is_some_and(Record::is_layer));
-        layers.sort_unstable();
         let is_twin =
             |place: &Place<'s>| record_at(place).is_some_and(|record| state.workers[place.0].has_warm_twin(record));
         let twins: Vec<Place<'s>>;
@@ -85,7 +84,6 @@ impl<'s> Holders<'s> {
                 let is_spare = is_of_image || keys[&place].iter().all(|key| answered.contains(key));
                 if is_spare { &mut self.spare } else { &mut self.layers }.push(place);
             }
-            self.layers.sort_unstable();
         }
         let mut records = self.layers.iter().filter_map(|place| state.workers[place.0].records.get(place.1));
         self.any_step = records.any(|record| record.record_type != RecordType::Frontend);

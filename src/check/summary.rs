@@ -180,7 +180,9 @@ fn unmet(
             "extracted" => {
                 let amiss =
                     holders.layers.iter().filter(|place| !is_ready(&state.workers[place.0], record_at(state, place)));
-                let amiss: Vec<&Record> = amiss.map(|place| record_at(state, place)).collect();
+                let mut amiss: Vec<&Record> = amiss.map(|place| record_at(state, place)).collect();
+                // The lowest layers first, and the same root gives the same report.
+                amiss.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
                 let kinds = kinds(&amiss);
                 reasons.push(format!(
                     "{} of {} with results are not usable as they are: {kinds}",

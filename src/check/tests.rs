@@ -40,7 +40,7 @@ async fn what_is_only_matched_or_only_fetched_is_not_warm() {
     assert_eq!(report.verdict, Verdict::NotWarm);
     let found: Vec<_> = report.requirements.iter().map(|it| (it.name.as_str(), it.of, it.found, it.met)).collect();
     assert_eq!(found, [("extracted", 8, 4, false)]);
-    assert_eq!(report.reasons[0], "4 of 8 layers with results are not usable as they are: 2 lazy, 2 blob-only");
+    assert_eq!(report.reasons[0], "4 of 8 layers with results are not usable as they are: 2 blob-only, 2 lazy");
     assert_eq!((report.layers.total, report.layers.extracted, report.records.len()), (8, 4, 14));
     assert_eq!((report.cache.damaged, report.cache.unknown_worker), (0, 0));
 }

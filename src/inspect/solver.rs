@@ -3,7 +3,7 @@
 //! Source: `solver/bboltcachestorage/storage.go` of BuildKit. It keeps every fact twice, in one bucket for each way to
 //! ask; where the two disagree, bytes were damaged.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 
@@ -56,40 +56,40 @@ impl Solver {
     }
 
     fn read_links(&mut self, links: Option<Bucket<'_>>, backlinks: Option<Bucket<'_>>) {
-        // Pairs of keys that are linked, by how often they were seen from either side.
-        let mut backward = 0;
-        for (_, sources) in backlinks.into_iter().flat_map(Bucket::buckets) {
-            backward += sources.items().count();
-        }
-        let mut pairs: HashMap<(&[u8], &[u8]), ()> = HashMap::with_capacity(backward);
+        let mut linked: HashSet<(&[u8], &[u8])> = HashSet::new();
         for (source, targets) in links.into_iter().flat_map(Bucket::buckets) {
             self.keys += 1;
             for (link, _) in targets.values() {
                 self.links += 1;
                 match target(link) {
-                    Some(target) => drop(pairs.insert((target, source), ())),
+                    Some(target) => {
+                        linked.insert((target, source));
+                    }
                     None => self.damaged += 1,
                 }
             }
         }
-        let mut met = 0;
         for (target, sources) in backlinks.into_iter().flat_map(Bucket::buckets) {
-            met += sources.items().filter(|(source, _)| pairs.contains_key(&(target, *source))).count();
+            for (source, _) in sources.items() {
+                linked.remove(&(target, source));
+            }
         }
         // A link that only one side knows; what the solver released may leave a backlink behind.
-        self.damaged += pairs.len().saturating_sub(met);
+        self.damaged += linked.len();
     }
 
     fn read_results(&mut self, results: Option<Bucket<'_>>, by_result: Option<Bucket<'_>>, links: Option<Bucket<'_>>) {
-        let mut counterparts = 0;
+        let mut counterparts: HashSet<(&[u8], &[u8])> = HashSet::new();
+        for (id, keys) in by_result.into_iter().flat_map(Bucket::buckets) {
+            counterparts.extend(keys.items().map(|(key, _)| (id, key)));
+        }
         // Both are in the order of their keys, so that one walk beside the other finds each key.
         let mut reachable = links.into_iter().flat_map(Bucket::buckets).map(|(name, _)| name).peekable();
         for (key, (name, stored)) in results.into_iter().flat_map(Bucket::buckets).enumerate() {
             while reachable.next_if(|link| *link < name).is_some() {}
             let is_reachable = reachable.peek() == Some(&name);
             for (id, value) in stored.values() {
-                let known = by_result.and_then(|all| all.bucket(id)).is_some_and(|keys| keys.get(name).is_some());
-                counterparts += usize::from(known);
+                let known = counterparts.remove(&(id, name));
                 let text = std::str::from_utf8(id).ok();
                 let repeated = serde_json::from_slice::<Stored<'_>>(value).ok().map(|stored| stored.id);
                 let sound = known && is_reachable && repeated.as_deref() == text;
@@ -101,9 +101,7 @@ impl Solver {
                 }
             }
         }
-        let backward: usize =
-            by_result.into_iter().flat_map(Bucket::buckets).map(|(_, keys)| keys.items().count()).sum();
-        self.damaged += backward.saturating_sub(counterparts);
+        self.damaged += counterparts.len();
     }
 }
 
