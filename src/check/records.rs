@@ -21,6 +21,7 @@ pub(super) fn rows(looked: &Looked, holders: &Holders<'_>, every_record: bool) -
                 class: record.class.name(),
                 survives: record.survival.survives(),
                 loss: loss(record),
+                spare: holders.spare.contains(&place),
                 layer: record.is_layer(),
                 record_type: record.record_type.name().to_owned(),
                 description: record.description.clone(),

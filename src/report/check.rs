@@ -289,6 +289,8 @@ pub(crate) struct Record {
     pub(crate) survives: bool,
     /// Why not.
     pub(crate) loss: Option<String>,
+    /// Whether nothing is lost with it, because its content is here under another record.
+    pub(crate) spare: bool,
     /// Whether it is a layer: not a local source, a checkout, a cache mount or something mutable.
     pub(crate) layer: bool,
     /// `regular`, `internal`, `frontend`, `source.local`, `source.git.checkout`, `exec.cachemount`.

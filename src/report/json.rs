@@ -149,6 +149,7 @@ mod tests {
         records[].results
         records[].snapshot
         records[].snapshotter
+        records[].spare
         records[].survives
         records[].usage_count
         requirements[].found

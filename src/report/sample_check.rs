@@ -10,6 +10,7 @@ fn record(id: &str, class: &'static str, loss: Option<&str>) -> Record {
         class,
         survives: loss.is_none(),
         loss: loss.map(str::to_owned),
+        spare: false,
         layer: true,
         record_type: "regular".to_owned(),
         description: format!("imported {id}"),

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 
-use super::live::{Source, Still, take_from};
+use super::live::{Source, take_from};
 use super::meta::{PAGE_HEADER, fnv1a};
 use super::*;
 

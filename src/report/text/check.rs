@@ -131,9 +131,10 @@ fn gc(gc: &Gc) -> Vec<String> {
     lines
 }
 
-/// The layers that hold a result and are not as a build needs them.
+/// The layers that are not as a build needs them.
 fn not_warm(records: &[Record]) -> Vec<String> {
-    let amiss = records.iter().filter(|record| record.layer && (record.class != "extracted" || !record.survives));
+    let amiss = records.iter().filter(|record| record.layer && !record.spare);
+    let amiss = amiss.filter(|record| record.class != "extracted" || !record.survives);
     shortened(amiss.map(|record| {
         let name = if record.description.is_empty() { &record.id } else { &record.description };
         let loss = record.loss.as_ref().map(|loss| format!("; {loss}")).unwrap_or_default();
