@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::support::judge::changed;
 use crate::support::registry::made;
-use crate::support::{Builder, Run, World, donor, ground};
+use crate::support::{Builder, Registry, Run, World, donor, ground};
 
 /// A root that a plain build on the sample's cache left, with further arguments for buildctl.
 fn built(world: &World, more: &[&str]) -> PathBuf {
@@ -105,6 +105,53 @@ fn a_root_that_was_loaded_from_has_blobs_that_nobody_unpacked() {
     assert_eq!((layers(&run), covered(&run)), ([8, 0, 8, 0, 0], [11, 0, 8, 0]));
     assert!(run.stdout.contains("its blob is here and was never unpacked"), "{}", run.stdout);
     holds_after_a_restart(&world, &run, &root);
+}
+
+/// The base image is compressed in one way, and the donor's copy of its layer in another: BuildKit unpacks it once.
+#[test]
+fn a_layer_known_under_two_compressions_is_there_after_a_restart_and_counts_as_such() {
+    let world = World::new();
+    let registry = Registry::open(&made(world.path("registry")), &world.path("registry/data"));
+    let zstd = format!("{}/sample:zstd", registry.address());
+    let builder = Builder::start(&world.path("ci"), &world.path("ci/root"), &world.config());
+    let export = format!("type=registry,mode=max,compression=zstd,force-compression=true,ref={zstd}");
+    builder.build(&ground().sample, &["--export-cache", &export]).succeeded();
+    drop(builder);
+    world.warm().from([&zstd]).with(["--on-miss", "fail"]).run().ends_warm();
+    let manifest = world.path("manifest.json");
+    let more = ["--cache-from", &zstd, "--manifest", manifest.to_str().unwrap()];
+
+    let run = world.check(&world.root(), &more).exits(0);
+
+    assert_eq!((run.reports("/layers/extracted"), run.reports("/layers/phantom")), (11.into(), 1.into()));
+    assert!(run.stdout.contains("1 layer known under two compressions"), "{}", run.stdout);
+    drop(Builder::start(&world.path("daemon"), &world.root(), &world.config()));
+    let run = world.check(&world.root(), &more).exits(0);
+    assert_eq!((run.reports("/layers/extracted"), run.reports("/layers/phantom")), (11.into(), 0.into()));
+}
+
+#[test]
+fn what_is_asked_for_wrongly_is_a_usage_error_that_says_how_to_ask() {
+    let world = World::new();
+    world.warm().run().ends_warm();
+    fs::write(world.path("limits.toml"), "[worker.oci]\n  maxUsedSpace = \"much\"\n").unwrap();
+    fs::write(world.path("promise.json"), "{}").unwrap();
+    for (arguments, words) in [
+        (["--require", "extracted"], ["could not use --require: `extracted` has no `=`", "extracted=95%"]),
+        (["--require", "warm=1"], ["`warm` is not one of extracted, survives, kept", "extracted=95%"]),
+        (["--manifest", "promise.json"], ["could not use the manifest", "cachewarm warm --manifest FILE"]),
+        (["--manifest", "absent.json"], ["No such file", "cachewarm warm --manifest FILE"]),
+        (["--buildkitd-config", "limits.toml"], ["invalid size: 'much'", "--buildkitd-config"]),
+        (["--cache-from", "Not A Reference"], ["Not A Reference", "hint:"]),
+    ] {
+        let run = world.check(&world.root(), &arguments);
+        assert_eq!(run.code, Some(2), "{arguments:?}: {}", run.stderr);
+        for word in words {
+            assert!(run.stderr.contains(word), "no `{word}` in:\n{}", run.stderr);
+        }
+    }
+    let absent = format!("{}/team/sample:absent", ground().registry.address());
+    world.check(&world.root(), &["--cache-from", &absent]).blames(&["team/sample:absent", "hint:"]);
 }
 
 #[test]
