@@ -218,7 +218,7 @@ pub(crate) struct DonorArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Builder")]
 pub(crate) struct BuilderArgs {
-    /// Builder: auto, unix:///PATH, spawn or spawn:/PATH/TO/buildkitd. auto takes BUILDKIT_HOST, then
+    /// Builder: auto, unix:///PATH, tcp://HOST:PORT, spawn or spawn:/PATH/TO/buildkitd. auto takes BUILDKIT_HOST, then
     /// /run/buildkit/buildkitd.sock, then spawn.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) builder: Option<String>,
@@ -228,6 +228,29 @@ pub(crate) struct BuilderArgs {
     /// buildkitd.toml for a daemon we start; its registry hosts count for donors too.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) buildkitd_config: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+}
+
+/// TLS with a builder on TCP; any of these asks for it.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TlsArgs {
+    /// Authority of the builder's certificate, for tcp://; the system's ones when absent.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tlscacert: Option<String>,
+    /// Our certificate, for tcp://.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tlscert: Option<String>,
+    /// Key of our certificate.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tlskey: Option<String>,
+    /// Name in the builder's certificate, where it is not the host's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tlsservername: Option<String>,
+    /// Let tcp:// do without TLS beyond this machine.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
+    pub(crate) insecure_tcp: Option<String>,
 }
 
 /// What to do when.

@@ -18,10 +18,10 @@ pub(crate) use sources::{Given, Origin};
 pub(crate) use values::{Format, ReportTo};
 
 use self::sources::{Separator, Sources};
-use super::args::{AwsArgs, BuildArgs, GlobalArgs, OutputArgs, SourceArgs, WarmArgs};
+use super::args::{AwsArgs, BuildArgs, GlobalArgs, OutputArgs, SourceArgs, TlsArgs, WarmArgs};
 use super::progress::Mode;
 use crate::auth::{KeychainOptions, Secret};
-use crate::buildkit::{ADDRESS_FORMS, Address};
+use crate::buildkit::{ADDRESS_FORMS, Address, Tls};
 use crate::failure::{Failure, Kind};
 use crate::warm::OnMiss;
 
@@ -129,6 +129,7 @@ pub(crate) struct Settings {
     pub(crate) builder: Address,
     /// `BUILDKIT_HOST`.
     pub(crate) buildkit_host: Option<String>,
+    pub(crate) tls: Tls,
     pub(crate) root: Option<PathBuf>,
     pub(crate) buildkitd_config: Option<PathBuf>,
     pub(crate) on_miss: OnMiss,
@@ -203,6 +204,7 @@ impl Settings {
             build: build_from(&from, build, donor.cache_from)?,
             builder: from.some("builder", builder.builder)?.read(ADDRESS_FORMS, str::parse)?.value,
             buildkit_host: environment.filled("BUILDKIT_HOST")?,
+            tls: tls_from(&from, builder.tls)?,
             root: from.path("root", builder.root)?,
             buildkitd_config: from.path("buildkitd-config", builder.buildkitd_config)?,
             on_miss: from.some("on-miss", behavior.on_miss)?.read("run or fail", values::on_miss)?.value,
@@ -227,6 +229,16 @@ fn credentials_from(from: &Sources<'_>, typed: AwsArgs, environment: &Environmen
         docker_config,
         aws_profile: text("aws-profile", typed.aws_profile)?,
         aws_region: text("aws-region", typed.aws_region)?,
+    })
+}
+
+fn tls_from(from: &Sources<'_>, typed: TlsArgs) -> anyhow::Result<Tls> {
+    Ok(Tls {
+        authority: from.path("tlscacert", typed.tlscacert)?,
+        certificate: from.path("tlscert", typed.tlscert)?,
+        key: from.path("tlskey", typed.tlskey)?,
+        server_name: from.one("tlsservername", typed.tlsservername)?.map(|given| given.value),
+        may_be_plain: from.on("insecure-tcp", typed.insecure_tcp)?,
     })
 }
 

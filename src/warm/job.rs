@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::{KeychainOptions, Secret};
-use crate::buildkit::Address;
+use crate::buildkit::{Address, Tls};
 use crate::source::SourceSpec;
 use crate::targets::Target;
 
@@ -28,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) builder: Address,
     /// What `auto` tries first (`BUILDKIT_HOST`).
     pub(crate) buildkit_host: Option<String>,
+    /// Whom a builder on TCP trusts, and we.
+    pub(crate) tls: Tls,
     /// The state root; what the builder says, else `/var/lib/buildkit`, when absent.
     pub(crate) root: Option<PathBuf>,
     /// Given to a daemon we start, and tells the donor probe about registry hosts.

@@ -78,6 +78,7 @@ fn wanted(job: &Job, plan: &Plan) -> Wanted {
     Wanted {
         address: job.builder.clone(),
         buildkit_host: job.buildkit_host.clone(),
+        tls: job.tls.clone(),
         root: job.root.clone(),
         config: job.buildkitd_config.clone(),
         refuse_steps: job.on_miss == OnMiss::Fail,

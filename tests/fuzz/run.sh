@@ -16,7 +16,7 @@ for target in database values; do
   seeds=$(mktemp -d)
   trap 'rm -rf "$seeds"' EXIT
   cp ../fixtures/*.db "$seeds"
-  for root in ../fixtures/state-root*; do
+  for root in ../fixtures/state-root ../fixtures/state-root-*; do
     for database in "$root"/*.db; do cp "$database" "$seeds/$(basename "$root")-$(basename "$database")"; done
   done
   [ "$target" = database ] || { rm "$seeds"/*; printf '[worker.oci]\n  maxUsedSpace = "10%%"\n  [[worker.oci.gcpolicy]]\n    keepDuration = "48h"\n    filters = ["type==source.local,id!=x"]\n' >"$seeds/policy"; printf '{"Input":1,"Digest":"sha256:aa","Selector":"sha256:bb"}@key' >"$seeds/link"; }

@@ -3,6 +3,7 @@
 mod config;
 mod runc;
 mod spawn;
+mod tcp;
 mod unix;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use spawn::Daemon;
 
 pub(crate) use runc::{is_stand_in, stand_in};
 pub(crate) use spawn::Spawn;
+pub(crate) use tcp::Tls;
 
 /// Where a buildkitd keeps its state and listens, unless told otherwise.
 const USUAL_ROOT: &str = "/var/lib/buildkit";
@@ -36,6 +38,8 @@ pub(crate) struct Wanted {
     pub(crate) address: Address,
     /// `BUILDKIT_HOST`, which `auto` tries first.
     pub(crate) buildkit_host: Option<String>,
+    /// Whom a builder on TCP trusts, and we.
+    pub(crate) tls: Tls,
     /// `--root`.
     pub(crate) root: Option<PathBuf>,
     /// `--buildkitd-config`.
@@ -58,7 +62,7 @@ impl Wanted {
 pub(crate) struct Builder {
     /// How to talk to it.
     pub(crate) channel: Channel,
-    /// `unix` or `spawn`.
+    /// `unix`, `tcp` or `spawn`.
     pub(crate) kind: &'static str,
     /// Its address, for people.
     pub(crate) address: String,
@@ -84,6 +88,7 @@ impl Builder {
         let root = wanted.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
         match &wanted.address {
             Address::Unix(socket) => Builder::running(socket, root).await,
+            Address::Tcp { host, port } => Builder::remote(host, *port, &wanted.tls, root).await,
             Address::Spawn(program) => Builder::spawn(wanted.spawn(root, program.clone())).await,
             Address::Auto => Builder::first_there(wanted, root, events).await,
         }
@@ -94,16 +99,20 @@ impl Builder {
             let address: Address = host.parse().map_err(anyhow::Error::msg).explain(
                 Kind::Usage,
                 format!("could not use BUILDKIT_HOST={host}"),
-                format!("set it to unix:///PATH, or name a builder with --builder ({})", super::ADDRESS_FORMS),
+                format!(
+                    "set it to unix:///PATH or tcp://HOST:PORT, or name a builder with --builder ({})",
+                    super::ADDRESS_FORMS
+                ),
             )?;
             events.note(format!("builder: {host}, from BUILDKIT_HOST"));
             return match address {
                 Address::Unix(socket) => Builder::running(&socket, root).await,
+                Address::Tcp { host, port } => Builder::remote(&host, port, &wanted.tls, root).await,
                 Address::Spawn(program) => Builder::spawn(wanted.spawn(root, program)).await,
                 Address::Auto => Err(Failure::new(
                     Kind::Usage,
                     "could not use BUILDKIT_HOST=auto",
-                    "set it to unix:///PATH, or unset it",
+                    "set it to unix:///PATH or tcp://HOST:PORT, or unset it",
                 )),
             };
         }
@@ -123,6 +132,11 @@ impl Builder {
     async fn running(socket: &Path, root: PathBuf) -> anyhow::Result<Builder> {
         let channel = unix::dial(socket).await?;
         Builder::introduce(channel, "unix", format!("unix://{}", socket.display()), root, None).await
+    }
+
+    async fn remote(host: &str, port: u16, tls: &Tls, root: PathBuf) -> anyhow::Result<Builder> {
+        let channel = tcp::dial(host, port, tls).await?;
+        Builder::introduce(channel, "tcp", tcp::shown(host, port), root, None).await
     }
 
     /// Starts a private buildkitd and waits until it answers.
@@ -146,11 +160,15 @@ impl Builder {
             let info = control.info(InfoRequest::default()).await?.into_inner();
             anyhow::Ok((workers, info))
         });
-        let (workers, info) = asked.await.context("it did not answer in time").and_then(|answer| answer).explain(
-            Kind::Environment,
-            format!("could not talk to the builder at {address}"),
-            "check that a buildkitd of v0.12 or later listens there",
-        )?;
+        let answer = asked.await.context("it did not answer in time").and_then(|answer| answer);
+        let (workers, info) = answer.map_err(|error| {
+            // With TLS 1.3 a daemon refuses a client's certificate only after the client thinks that all is well.
+            let hint = match kind {
+                "tcp" => tcp::hint(&error).unwrap_or(tcp::UNANSWERED),
+                _ => "check that a buildkitd of v0.12 or later listens there",
+            };
+            Failure::because(error, Kind::Environment, format!("could not talk to the builder at {address}"), hint)
+        })?;
         let version = info.buildkit_version.map(|version| version.version).unwrap_or_default();
         let worker = workers.into_iter().next();
         let worker_id = worker.as_ref().map(|worker| worker.id.clone()).unwrap_or_default();

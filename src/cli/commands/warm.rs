@@ -55,6 +55,7 @@ fn job_from(settings: Settings, environment: &Environment) -> anyhow::Result<(Jo
         ssh_auth_sock: settings.ssh_auth_sock,
         builder: settings.builder,
         buildkit_host: settings.buildkit_host,
+        tls: settings.tls,
         root: settings.root,
         buildkitd_config: settings.buildkitd_config,
         on_miss: settings.on_miss,
