@@ -90,7 +90,10 @@ impl Collection {
         let enough = (total >> 30) + 1;
         let rule = &self.policy.rules[number];
         match (self.policy.is_default, rule.filters.is_empty()) {
-            (true, true) => format!("set reservedSpace = \"{enough}GB\" in [worker.oci] of buildkitd.toml"),
+            (true, true) => format!(
+                "set reservedSpace = \"{enough}GB\" in [worker.oci] of buildkitd.toml, and maxUsedSpace to what the cache may \
+                 grow to"
+            ),
             (true, false) => {
                 "nothing, if they may be made again; else write gcpolicy rules of your own without this one".to_owned()
             }

@@ -26,6 +26,8 @@ pub(super) struct Holders<'s> {
     pub(super) unknown_worker: usize,
     /// Of those, the ones whose record is in the root all the same: only the worker's id is another.
     pub(super) disowned: usize,
+    /// Records that results lead to and that are written in place: BuildKit never makes such a result.
+    pub(super) impossible: usize,
     /// Records that results name and that were lost, not removed: their content is still held.
     pub(super) lost: BTreeSet<Place<'s>>,
 }
@@ -68,6 +70,7 @@ impl<'s> Holders<'s> {
     fn sort_layers(&mut self, state: &'s StateRoot, workers: &HashMap<&str, usize>) {
         let record_at = |place: &Place<'s>| state.workers[place.0].records.get(place.1);
         let mut layers: Vec<Place<'s>> = self.results.keys().copied().collect();
+        self.impossible = layers.iter().filter(|place| record_at(place).is_some_and(Record::is_mutable)).count();
         layers.retain(|place| record_at(place).is_some_and(Record::is_layer));
         let is_twin =
             |place: &Place<'s>| record_at(place).is_some_and(|record| state.workers[place.0].has_warm_twin(record));

@@ -99,6 +99,10 @@ fn damage(state: &StateRoot, holders: &Holders<'_>) -> Vec<String> {
         let fields = count(fields, "field");
         reasons.push(format!("metadata_v2.db has {fields} that cannot be read; buildkitd would not start on it"));
     }
+    if holders.impossible > 0 {
+        let records = count(holders.impossible, "record");
+        reasons.push(format!("cache.db leads to {records} that metadata_v2.db says are written in place"));
+    }
     if !holders.lost.is_empty() {
         let records = count(holders.lost.len(), "record");
         reasons.push(format!("metadata_v2.db lacks {records} that cache.db leads to and whose content is still held"));

@@ -110,6 +110,22 @@ async fn a_record_that_was_lost_is_told_from_one_that_was_removed() {
 }
 
 #[tokio::test]
+async fn a_result_in_a_record_that_is_written_in_place_is_damage() {
+    let root = fixture::root();
+    let path = root.path().join("runc-overlayfs/metadata_v2.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let field = b"snapshot.committed";
+    let places: Vec<usize> = (0..bytes.len() - field.len()).filter(|at| bytes[*at..].starts_with(field)).collect();
+    for at in places {
+        bytes[at + field.len() - 1] = b'e';
+    }
+    fs::write(&path, bytes).unwrap();
+    let (verdict, reasons) = said(root.path(), &["extracted=0"]).await;
+    assert_eq!(verdict, Verdict::NotWarm);
+    assert!(reasons.contains("records that metadata_v2.db says are written in place"), "{reasons}");
+}
+
+#[tokio::test]
 async fn a_root_that_cannot_be_read_says_what_to_do() {
     let error = check(job_of(Path::new("/nowhere")), CancellationToken::new(), Events::nobody()).await.unwrap_err();
     let failure = Failure::of(&error).unwrap();
