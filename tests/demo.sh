@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job on real input: a sample project whose mode=max cache lies in a registry behind an ECR login
-# is warmed into an empty state root, and BuildKit itself then confirms it with the cache's registry off.
+# is warmed into an empty state root, looked at from disk, and BuildKit itself then confirms it with the cache's
+# registry off.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 if [ $$ != 1 ]; then
@@ -69,6 +70,11 @@ status=0
   --builder "spawn:$BUILDKITD" --root "$work/root" --buildkitd-config "$work/buildkitd.toml" \
   --manifest "$work/manifest.json" --report text --report "json=$work/report.json" || status=$?
 
+say "cachewarm check, without a daemon: what lies in the root"
+checked=0
+"$target/debug/cachewarm" check --quiet --root "$work/root" --buildkitd-config "$work/buildkitd.toml" --cache-from "$cache" \
+  --manifest "$work/manifest.json" --deep --report text || checked=$?
+
 say "Proof: the daemon is started again, the cache's registry is off, the mirror's layers are gone"
 stop "$ecr_pid"
 find "$work/mirror/data" -path '*/blobs/sha256/*' -name data -size +100k -delete
@@ -100,6 +106,7 @@ json() { python3 -c "import json; r = json.load(open('$work/report.json')); prin
 check "cachewarm exits 0 (it exited $status)" [ "$status" = 0 ]
 check "verdict warm" [ "$(json 'r["verdict"]')" = warm ]
 check "11 of 11 layers extracted" [ "$(json 'r["layers"]["extracted"], r["layers"]["total"]')" = "11 11" ]
+check "cachewarm check exits 0 (it exited $checked)" [ "$checked" = 0 ]
 check "the cache's registry is off" bash -c "! exec 3<>/dev/tcp/127.0.0.1/443" 2>/dev/null
 rebuild tests/test_kernel.py
 check "tests/ changed: only [test 1/2] and [test 2/2] run (ran: $ran)" [ "$ran" = "[test 1/2] [test 2/2]" ]

@@ -1,6 +1,8 @@
 //! The middle of a run: having the builder build everything, then looking at what it left on disk.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,11 +18,13 @@ use crate::buildkit::{
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
 use crate::report::Clock;
+use crate::retry;
 use crate::targets::Target;
 use crate::verify::{self, Claim, Doubts, OnDisk};
 
 /// How often a fetch that failed is asked for again, BuildKit's own retries aside.
 const ATTEMPTS: u32 = 3;
+const WRITE_OUT_EVERY: Duration = Duration::from_secs(1);
 const IMAGE_SCHEME: &str = "docker-image://";
 
 /// What the builder was asked for and said.
@@ -77,9 +81,11 @@ pub(super) async fn solve(
     for plan in &plan.sessions {
         sessions.push(plan.open(&builder.channel).await?);
     }
+    let builder_root = builder.root.clone();
     let solved = tokio::select! {
         solved = open_everything(job, plan, donors, builder, &setting, thorough, clock, cancel, events) => solved,
         ended = any_ended(&sessions) => Err(ended.into()),
+        never = write_out(&builder_root) => match never {},
     };
     for session in sessions {
         session.close().await;
@@ -88,6 +94,21 @@ pub(super) async fn solve(
         Ok(solved) => Ok(solved),
         Err(error) => Err(explained(error, &ledger.accounts(), builder).await),
     }
+}
+
+/// Has what BuildKit unpacks written to disk while it goes on, so that the sync at the end finds little to do. The
+/// kernel by itself waits until a tenth of the memory is full of it.
+async fn write_out(root: &Path) -> Infallible {
+    loop {
+        retry::pause(WRITE_OUT_EVERY).await;
+        let root = root.to_owned();
+        // A root that is not here is synced nowhere, and one that cannot be is told of at the end.
+        let _ = tokio::task::spawn_blocking(move || sync(&root)).await;
+    }
+}
+
+fn sync(root: &Path) -> std::io::Result<()> {
+    std::fs::File::open(root).and_then(|root| Ok(rustix::fs::syncfs(&root)?))
 }
 
 /// Resolves when one of the sessions ends by itself: what it serves can then not be had any more.
@@ -233,7 +254,7 @@ pub(super) async fn look(builder: &Builder, solved: &Solved, events: &Events) ->
     let (root, worker_id, opened) = (builder.root.clone(), builder.worker_id.clone(), solved.opened.clone());
     let looked = tokio::task::spawn_blocking(move || {
         // BuildKit does not sync what it unpacks: a snapshot of the disk taken now would lack it.
-        let synced = std::fs::File::open(&root).and_then(|root| Ok(rustix::fs::syncfs(&root)?));
+        let synced = sync(&root);
         (synced, verify::on_disk(&root, &worker_id, &opened))
     });
     let (synced, looked) = looked.await.context("reading the state root")?;
