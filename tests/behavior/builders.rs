@@ -73,6 +73,22 @@ fn a_full_disk_is_named_and_more_room_is_all_it_takes() {
     world.warm().run().ends_warm();
 }
 
+/// containerd makes a snapshot's directory before it notes the snapshot; a kill in between leaves it in the next one's way.
+#[test]
+fn a_directory_that_a_killed_daemon_left_in_the_way_is_no_hindrance() {
+    for number in [1, 6] {
+        let world = World::new();
+        drop(Builder::start(&world.path("daemon"), &world.root(), &world.config()));
+        let left = world.root().join(format!("runc-overlayfs/snapshots/snapshots/{number}/fs"));
+        fs::create_dir_all(&left).unwrap();
+        fs::write(left.join("file"), "left").unwrap();
+
+        world.warm().with(["--on-miss", "fail"]).run().ends_warm();
+
+        world.judged(&world.root(), changed("tests/test_kernel.py")).ran_only(&["test 1/2", "test 2/2"]);
+    }
+}
+
 #[test]
 fn a_buildkitd_that_is_not_there_is_named() {
     let world = World::new();

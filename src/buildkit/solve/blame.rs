@@ -48,6 +48,14 @@ pub(crate) fn is_spoilt_download(error: &anyhow::Error) -> bool {
     format!("{error:#}").contains("unexpected commit")
 }
 
+/// Whether the remains of a killed daemon were in the way. containerd moves a snapshot's directory to its place before
+/// it notes the snapshot, so that a kill in between leaves a directory where the next snapshot belongs. The attempt that
+/// fails on it also removes it (`createSnapshot` of its overlay snapshotter).
+pub(crate) fn is_left_by_a_crash(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    text.contains("failed to rename: rename ") && text.contains("file exists")
+}
+
 /// Whether it was the builder itself that went away, whatever it was asked for. The end of a session may be seen
 /// before that of a call.
 pub(crate) fn is_lost(error: &anyhow::Error) -> bool {
@@ -66,5 +74,7 @@ mod tests {
         let full = anyhow::Error::new(Status::resource_exhausted("write /x: no space left on device"));
         let wrong = anyhow::Error::new(Status::unknown("dockerfile parse error on line 1: unknown instruction: FORM"));
         assert_eq!((is_surroundings(&full), is_surroundings(&wrong)), (true, false));
+        let left = anyhow::Error::new(Status::unknown("failed to rename: rename /s/new-259 /s/6: file exists"));
+        assert_eq!((is_left_by_a_crash(&left), is_left_by_a_crash(&wrong)), (true, false));
     }
 }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bollard_buildkit_proto::pb;
 
-use super::blame::{is_lost, is_surroundings};
+use super::blame::{is_left_by_a_crash, is_lost, is_surroundings};
 use super::request::{Build, Setting};
 use crate::failure::{Explain, Failure, Kind};
 
@@ -58,7 +58,10 @@ pub(crate) async fn ask(setting: &Setting, questions: &[Question]) -> anyhow::Re
                 options.insert(format!("input-metadata:{context}"), serde_json::to_string(&metadata)?);
             }
         }
-        let answer = ask_one(setting, question, options, inputs).await;
+        let mut answer = ask_one(setting, question, options.clone(), inputs.clone()).await;
+        if answer.as_ref().is_err_and(is_left_by_a_crash) {
+            answer = ask_one(setting, question, options, inputs).await;
+        }
         let what = format!("could not make the build graph of target `{}`", question.target);
         answers.push(match answer {
             Err(error) if is_lost(&error) => return Err(error.context(what)),
