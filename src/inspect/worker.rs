@@ -49,7 +49,8 @@ impl Worker {
     pub(super) fn read_at(directory: &Path, snapshotter: &str, pace: Pace) -> Result<Worker, Unreadable> {
         let store = snapshot_store(directory, snapshotter);
         let records = || Ok(records(database(&directory.join("metadata_v2.db"))?.as_ref()));
-        // Of leases only the names count, and they are most of the file.
+        // Of leases only the names count, and they are most of the file. Sound they have to be like everything else:
+        // a daemon does not start on a torn one.
         let containerd = || opened(&directory.join("containerdmeta.db"), |path| Database::open_but(path, b"leases"));
         let rows = || Ok(snapshots::rows(database(&store.join("metadata.db"))?.as_ref(), &store, snapshotter));
         let (records, (containerd, rows)) = pace.both(records, || pace.both(containerd, rows));

@@ -40,7 +40,7 @@ impl Image {
     }
 }
 
-/// Reads a database file, without entering the buckets in the buckets of the name `shallow`.
+/// Reads a database file, keeping nothing of the buckets in the buckets of the name `shallow`.
 pub(super) fn open(path: &Path, shallow: Option<&'static [u8]>) -> Result<Database, BoltError> {
     let file = File::open(path)?;
     // The pages are asked for in the order of the tree, which is not that of the disk.

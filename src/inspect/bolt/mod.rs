@@ -40,7 +40,7 @@ impl Database {
         live::open(path, None)
     }
 
-    /// As [`Database::open`], without entering the buckets in the buckets of this name: they count as empty.
+    /// As [`Database::open`], keeping nothing of the buckets in the buckets of this name: they count as empty.
     pub(crate) fn open_but(path: &Path, name: &'static [u8]) -> Result<Database, BoltError> {
         live::open(path, Some(name))
     }

@@ -89,6 +89,18 @@ impl<'s> Pages<'s> {
         self.bytes
     }
 
+    /// How many bytes are kept so far.
+    pub(super) fn kept(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets what was fetched since so many bytes were kept. Pages at hand stay at hand.
+    pub(super) fn forget(&mut self, kept: usize) {
+        if self.source.is_some() {
+            self.bytes.truncate(kept);
+        }
+    }
+
     /// The bytes of a range.
     pub(super) fn bytes(&self, range: Range) -> &[u8] {
         range.of(&self.bytes).unwrap_or_default()

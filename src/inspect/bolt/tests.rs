@@ -168,6 +168,18 @@ fn buckets_that_are_not_asked_for_are_known_by_name_only() {
     assert!(part.bytes.len() < whole.bytes.len());
 }
 
+#[test]
+fn what_is_not_kept_has_to_be_sound_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db");
+    for at in (0..FIXTURES[2].len()).step_by(37) {
+        let mut bytes = FIXTURES[2].to_vec();
+        bytes[at] ^= 0x20;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(Database::open(&path).is_ok(), Database::open_but(&path, b"leases").is_ok(), "byte {at}");
+    }
+}
+
 /// A file on which transactions are committed while it is read.
 struct Restless {
     /// Commits after the first read, after the second, and so on, over and over.

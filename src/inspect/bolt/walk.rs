@@ -46,13 +46,13 @@ impl Buckets {
 }
 
 /// Reads all buckets of a transaction; the first is the root. Gives the bytes that they point into. The buckets in a
-/// bucket of the name `shallow` are not entered, and empty.
+/// bucket of the name `shallow` are walked through like all others, and count as empty.
 pub(super) fn walk(
     pages: Pages<'_>,
     meta: &Meta,
     shallow: Option<&'static [u8]>,
 ) -> Result<(Vec<u8>, Buckets), BoltError> {
-    let mut walk = Walk { pages, buckets: Buckets::default(), unfinished: Vec::new(), shallow, entering: true };
+    let mut walk = Walk { pages, buckets: Buckets::default(), unfinished: Vec::new(), shallow, keeping: true };
     walk.bucket(meta.root, 0)?;
     if let Some(freelist) = meta.freelist {
         walk.freelist(freelist)?;
@@ -72,10 +72,10 @@ struct Walk<'s> {
     buckets: Buckets,
     /// The items so far of the bucket that is being read, behind those of the buckets around it.
     unfinished: Vec<Item>,
-    /// The name of buckets whose buckets are not entered.
+    /// The name of buckets of whose buckets nothing is kept.
     shallow: Option<&'static [u8]>,
-    /// Whether buckets are entered just now.
-    entering: bool,
+    /// Whether what is in buckets is kept just now.
+    keeping: bool,
 }
 
 impl Walk<'_> {
@@ -149,11 +149,11 @@ impl Walk<'_> {
             previous = Some(key);
             let entry = match flags {
                 0 => Entry::Value(value),
-                1 if !self.entering => Entry::Bucket(self.new_bucket(page.number)?),
+                1 if !self.keeping => Entry::Bucket(self.walked_through(page, value, depth)?),
                 1 => {
-                    self.entering = self.shallow.is_none_or(|name| self.pages.bytes(key) != name);
+                    self.keeping = self.shallow.is_none_or(|name| self.pages.bytes(key) != name);
                     let bucket = self.bucket_in(page, value, depth)?;
-                    self.entering = true;
+                    self.keeping = true;
                     Entry::Bucket(bucket)
                 }
                 _ => return Err(page.torn("an element of unknown kind")),
@@ -179,6 +179,16 @@ impl Walk<'_> {
         self.leaf(inline, Bounds::default(), depth + 1)?;
         self.finish(number, begun);
         Ok(number)
+    }
+
+    /// A bucket that is sound and of which nothing is kept.
+    fn walked_through(&mut self, page: Page, value: Range, depth: usize) -> Result<u32, BoltError> {
+        let kept = (self.pages.kept(), self.buckets.items.len(), self.buckets.places.len());
+        self.bucket_in(page, value, depth)?;
+        self.pages.forget(kept.0);
+        self.buckets.items.truncate(kept.1);
+        self.buckets.places.truncate(kept.2);
+        self.new_bucket(page.number)
     }
 
     /// No page that is in use may be listed as free: the next writer would overwrite it.
