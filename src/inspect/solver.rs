@@ -59,6 +59,7 @@ impl Solver {
         let mut linked: HashSet<(&[u8], &[u8])> = HashSet::new();
         for (source, targets) in links.into_iter().flat_map(Bucket::buckets) {
             self.keys += 1;
+            self.damaged += usize::from(!is_key(source));
             for (link, _) in targets.values() {
                 self.links += 1;
                 match target(link) {
@@ -86,6 +87,7 @@ impl Solver {
         // Both are in the order of their keys, so that one walk beside the other finds each key.
         let mut reachable = links.into_iter().flat_map(Bucket::buckets).map(|(name, _)| name).peekable();
         for (key, (name, stored)) in results.into_iter().flat_map(Bucket::buckets).enumerate() {
+            self.damaged += usize::from(!is_key(name));
             while reachable.next_if(|link| *link < name).is_some() {}
             let is_reachable = reachable.peek() == Some(&name);
             for (id, value) in stored.values() {
@@ -110,10 +112,65 @@ pub(super) fn target(link: &[u8]) -> Option<&[u8]> {
     #[derive(Deserialize)]
     struct Link<'s> {
         #[serde(rename = "Digest", borrow)]
-        _digest: std::borrow::Cow<'s, str>,
+        digest: std::borrow::Cow<'s, str>,
+        #[serde(rename = "Selector", borrow, default)]
+        selector: std::borrow::Cow<'s, str>,
     }
     let at = link.iter().position(|byte| *byte == b'@')?;
     let (description, target) = (&link[..at], &link[at + 1..]);
-    serde_json::from_slice::<Link<'_>>(description).ok()?;
-    (!target.is_empty() && !target.contains(&b'@')).then_some(target)
+    let link = serde_json::from_slice::<Link<'_>>(description).ok()?;
+    let sound = is_digest(link.digest.as_bytes())
+        && (link.selector.is_empty() || is_digest(link.selector.as_bytes()))
+        && is_key(target);
+    sound.then_some(target)
+}
+
+/// Whether these are the bytes of a cache key: an id that BuildKit drew, or a digest.
+fn is_key(bytes: &[u8]) -> bool {
+    let is_drawn = bytes.len() == 25 && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    is_drawn || is_digest(bytes)
+}
+
+/// Whether these are the bytes of a digest, or of what takes the place of one for a source of one session alone.
+fn is_digest(bytes: &[u8]) -> bool {
+    let hex = [(b"sha256:".as_slice(), 64), (b"random:", 64), (b"sha384:", 96), (b"sha512:", 128)];
+    hex.into_iter().any(|(kind, length)| {
+        let hex = bytes.strip_prefix(kind).filter(|hex| hex.len() == length);
+        hex.is_some_and(|hex| hex.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_drawn_or_a_digest_to_the_last_digit() {
+        let hex = "0123456789abcdef".repeat(4);
+        for key in ["9awsstrin3x0str78pjxsjw8b", &format!("sha256:{hex}"), &format!("random:{hex}")] {
+            assert!(is_key(key.as_bytes()), "{key}");
+        }
+        let cut = format!("sha256:{}", &hex[1..]);
+        for wrong in
+            ["", "9awsstrin3x0str78pjxsjw8B", "9aws", &format!("randnm:{hex}"), &cut, &format!("sha256:{}u", &hex[1..])]
+        {
+            assert!(!is_key(wrong.as_bytes()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_a_description_and_a_key() {
+        let hex = "0123456789abcdef".repeat(4);
+        let key = "9awsstrin3x0str78pjxsjw8b";
+        let link = format!(r#"{{"Input":1,"Digest":"sha256:{hex}","Selector":"sha256:{hex}"}}@{key}"#);
+        assert_eq!(target(link.as_bytes()), Some(key.as_bytes()));
+        for wrong in [
+            link.replace("abcdef\"}", "abcde>\"}"),
+            link.replace('@', "#"),
+            format!("{link}@{key}"),
+            link.replace("9aws", ""),
+        ] {
+            assert_eq!(target(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
 }
