@@ -2,9 +2,8 @@
 //!
 //! BuildKit finds a donor's layer by its blob chain id, else by its chain id (`GetByBlob` in `cache/manager.go`).
 
-use sha2::{Digest, Sha256};
-
 use super::holders::is_ready;
+use crate::digest::sha256;
 use crate::inspect::{Class, Record, StateRoot, Worker};
 use crate::registry::StackedLayer;
 use crate::report::check::{Coverage, CoveredLayer};
@@ -90,19 +89,14 @@ fn chain_ids(layers: &[StackedLayer]) -> Vec<ChainIds> {
 
 fn ids_on(parent: Option<&ChainIds>, stacked: &StackedLayer) -> ChainIds {
     let (blob, diff_id) = (&stacked.layer.digest, &stacked.layer.diff_id);
-    let own = sha256(&format!("{blob} {diff_id}"));
+    let own = sha256(format!("{blob} {diff_id}"));
     match parent {
         None => ChainIds { chain_id: diff_id.clone(), blob_chain_id: own },
         Some(parent) => ChainIds {
-            chain_id: sha256(&format!("{} {diff_id}", parent.chain_id)),
-            blob_chain_id: sha256(&format!("{} {own}", parent.blob_chain_id)),
+            chain_id: sha256(format!("{} {diff_id}", parent.chain_id)),
+            blob_chain_id: sha256(format!("{} {own}", parent.blob_chain_id)),
         },
     }
-}
-
-fn sha256(text: &str) -> String {
-    let hex: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub(super) struct Holders<'s> {
     pub(super) layers: Vec<Place<'s>>,
     /// Layers that hold results and need not be there: the same content is, under another record.
     pub(super) spare: Vec<Place<'s>>,
-    /// Whether any of those is a step's. A root that only has frontends is as good as empty.
+    /// Whether any of `layers` is a step's. A root that only has frontends is as good as empty.
     pub(super) any_step: bool,
     /// Results without files.
     pub(super) scratch: usize,

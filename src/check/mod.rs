@@ -23,7 +23,7 @@ use crate::event::{Event, Events};
 use crate::failure::{Failure, Kind};
 use crate::inspect::{self, Deep, Leftovers, StateRoot, Unreadable};
 use crate::manifest::Manifest;
-use crate::registry::{self, Client, Probe, RegistryHosts};
+use crate::registry::{self, Client, Probe};
 use crate::report::Clock;
 use crate::report::check::CheckReport;
 use collection::Collection;
@@ -108,10 +108,9 @@ async fn read_everything(looked: Looked, cancel: CancellationToken, events: Even
 
 /// The donors, looked at as a warm run looks at them: one that cannot be used is an error.
 async fn probe(job: &Job) -> anyhow::Result<Vec<Probe>> {
-    let hosts = job.buildkitd_config.as_deref().map_or_else(|| Ok(RegistryHosts::default()), RegistryHosts::of_file)?;
-    let client = Client::new(hosts, Keychain::new(job.credentials.clone()));
-    let looks = job.donors.iter().map(|donor| registry::probe(&client, &donor.reference, donor.is_insecure()));
-    let probes = futures::future::join_all(looks).await;
+    let client = Client::configured(job.buildkitd_config.as_deref(), Keychain::new(job.credentials.clone()))?;
+    let donors = job.donors.iter().map(|donor| (donor.reference.as_str(), donor.is_insecure()));
+    let probes = registry::probe_all(&client, donors).await;
     match probes.iter().find_map(|probe| Some(probe.problem.as_ref()?.failure(&probe.reference))) {
         Some(failure) => Err(failure),
         None => Ok(probes),

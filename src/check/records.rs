@@ -1,18 +1,21 @@
 //! The rows of the report that are about one record each.
 
+use std::collections::HashSet;
+
 use super::Looked;
 use super::holders::Holders;
 use crate::inspect::{Class, Record, Survival};
 use crate::report::check::Record as Row;
 
-/// Every record, or only the layers that a build cannot use as they are: parents before what lies on them as far as their ages tell, so that chains read upwards.
+/// Every record, or only the layers that a build cannot use as they are.
 pub(super) fn rows(looked: &Looked, holders: &Holders<'_>, every_record: bool) -> Vec<Row> {
     let evicted = looked.collection.evicted();
+    let spare: HashSet<_> = holders.spare.iter().collect();
     let mut rows = Vec::new();
     for (number, worker) in looked.state.workers.iter().enumerate() {
         let amiss = |record: &&Record| every_record || record.is_layer() && !record.is_warm();
         let mut records: Vec<&Record> = worker.records.values().filter(amiss).collect();
-        records.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        sort_by_age(&mut records);
         rows.extend(records.into_iter().map(|record| {
             let place = (number, record.id.as_str());
             Row {
@@ -21,7 +24,7 @@ pub(super) fn rows(looked: &Looked, holders: &Holders<'_>, every_record: bool) -
                 class: record.class.name(),
                 survives: record.survival.survives(),
                 loss: loss(record),
-                spare: holders.spare.contains(&place),
+                spare: spare.contains(&place),
                 layer: record.is_layer(),
                 record_type: record.record_type.name().to_owned(),
                 description: record.description.clone(),
@@ -41,6 +44,12 @@ pub(super) fn rows(looked: &Looked, holders: &Holders<'_>, every_record: bool) -
         }));
     }
     rows
+}
+
+/// Parents before what lies on them, as far as their ages tell, so that chains read upwards; and the same root always
+/// gives the same order.
+pub(super) fn sort_by_age(records: &mut [&Record]) {
+    records.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
 }
 
 /// A record that a build cannot use as it is, as one sentence.

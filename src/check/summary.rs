@@ -185,8 +185,7 @@ fn unmet(
                 let amiss =
                     holders.layers.iter().filter(|place| !is_ready(&state.workers[place.0], record_at(state, place)));
                 let mut amiss: Vec<&Record> = amiss.map(|place| record_at(state, place)).collect();
-                // The lowest layers first, and the same root gives the same report.
-                amiss.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+                records::sort_by_age(&mut amiss);
                 let kinds = kinds(&amiss);
                 reasons.push(format!(
                     "{} of {} with results are not usable as they are: {kinds}",
@@ -248,13 +247,14 @@ fn kept(promise: &Manifest, file: &std::path::Path, state: &StateRoot) -> Promis
     let ready = |id: &String| {
         state.workers.iter().any(|worker| worker.records.get(id).is_some_and(|record| is_ready(worker, record)))
     };
+    let absent: Vec<String> = promise.records.iter().filter(|id| !ready(id)).cloned().collect();
     Promise {
         file: file.display().to_string(),
         created_at: promise.created_at.clone(),
         commit: promise.commit.clone(),
         records: promise.records.len(),
-        extracted: promise.records.iter().filter(|id| ready(id)).count(),
-        absent: promise.records.iter().filter(|id| !ready(id)).cloned().collect(),
+        extracted: promise.records.len() - absent.len(),
+        absent,
     }
 }
 

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256, Sha512};
 use super::root::StateRoot;
 use super::snapshots::SnapshotKind;
 use super::usage::{Usage, usage};
+use crate::digest;
 
 /// Bytes read at once; what a core's cache holds.
 const CHUNK: usize = 256 * 1024;
@@ -191,18 +192,18 @@ fn hash_with<D: Digest>(name: &str, path: &Path, mut read: impl FnMut(u64) -> bo
         }
         hasher.update(&chunk[..length]);
     }
-    let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{name}:{hex}"))
+    Ok(digest::written(name, &hasher.finalize()))
 }
 
 fn judged(findings: Vec<Finding>) -> Deep {
     let mut deep = Deep::default();
-    let sizes = findings.iter().filter_map(|finding| match finding {
-        Finding::Snapshot { recorded, found, .. } => Some(recorded.bytes == found.bytes),
-        _ => None,
-    });
-    let (same, other): (Vec<bool>, Vec<bool>) = sizes.partition(|same| *same);
-    let to_the_byte = same.len() > other.len();
+    let (mut same, mut other) = (0_usize, 0_usize);
+    for finding in &findings {
+        if let Finding::Snapshot { recorded, found, .. } = finding {
+            *if recorded.bytes == found.bytes { &mut same } else { &mut other } += 1;
+        }
+    }
+    let to_the_byte = same > other;
     for finding in findings {
         match finding {
             Finding::Read(_) => {}

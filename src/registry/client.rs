@@ -3,17 +3,18 @@
 //! **Invariant:** what it returns was read whole, is within the limit asked for, and hashes to its digest. It asks
 //! the mirrors in order and then the origin, as BuildKit does. It never uploads, and knows nothing of caches.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use reqwest::Method;
 use reqwest::header::ACCEPT;
-use sha2::{Digest, Sha256};
 
 use super::error::{Fault, RegistryError};
 use super::exchange::{Answer, Exchange, Request, Want};
 use super::hosts::RegistryHosts;
 use super::reference::Reference;
 use crate::auth::Keychain;
+use crate::digest;
 use crate::retry::Policy;
 
 /// Every manifest and index type there is a use for.
@@ -45,12 +46,17 @@ pub(crate) struct Repository {
 }
 
 impl Client {
-    /// A client that reaches hosts as `hosts` says and logs in with `keychain`.
-    pub(crate) fn new(hosts: RegistryHosts, keychain: Keychain) -> Client {
-        Client::with_policy(hosts, keychain, Policy::REGISTRY)
+    /// A client that reaches hosts as buildkitd's configuration says, or as BuildKit does without one, and logs in with
+    /// `keychain`.
+    ///
+    /// # Errors
+    /// Explained: a configuration that cannot be read.
+    pub(crate) fn configured(buildkitd_config: Option<&Path>, keychain: Keychain) -> anyhow::Result<Client> {
+        let hosts = buildkitd_config.map_or_else(|| Ok(RegistryHosts::default()), RegistryHosts::of_file)?;
+        Ok(Client::with_policy(hosts, keychain, Policy::REGISTRY))
     }
 
-    /// The same with another patience.
+    /// A client that reaches hosts as `hosts` says, with another patience.
     pub(crate) fn with_policy(hosts: RegistryHosts, keychain: Keychain, policy: Policy) -> Client {
         Client { hosts: Arc::new(hosts), exchange: Arc::new(Exchange::new(keychain, policy)) }
     }
@@ -72,7 +78,7 @@ impl Repository {
             want: Want::Body { limit, digest: object.contains(':').then_some(object) },
         };
         let answer = self.ask(&request).await?;
-        let digest = digest_of(&answer.bytes);
+        let digest = digest::sha256(&answer.bytes);
         if let Some(promised) = &answer.digest
             && promised.starts_with("sha256:")
             && *promised != digest
@@ -114,12 +120,6 @@ impl Repository {
             RegistryError::new(self.reference.host(), Fault::Unreachable { cause: "there is no host to ask".into() })
         }))
     }
-}
-
-/// `sha256:…` of some bytes.
-pub(super) fn digest_of(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    hash.iter().fold(String::from("sha256:"), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::fake::{Asked, Fake, Reply};
 use super::*;
 use crate::auth::KeychainOptions;
+use crate::digest::sha256;
 
 const QUICK: Policy = Policy {
     attempts: 3,
@@ -38,7 +39,7 @@ async fn a_manifest_is_asked_for_in_all_its_forms_and_named_by_its_bytes() {
     let fake = Fake::start(|_| Reply::ok("{}")).await;
     let (client, _folder) = client("", &[]);
     let manifest = repository(&client, &fake.host).manifest("main", 100).await.unwrap();
-    assert_eq!(manifest.digest, digest_of(b"{}"));
+    assert_eq!(manifest.digest, sha256(b"{}"));
     let asked = &fake.asked()[0];
     assert_eq!(asked.line, "GET /v2/team/cache/manifests/main");
     assert!(asked.header("accept").unwrap().contains("vnd.oci.image.index"));
@@ -141,9 +142,9 @@ async fn a_body_that_breaks_off_or_has_the_wrong_bytes_is_asked_for_again() {
     })
     .await;
     let (client, _folder) = client("", &[]);
-    let bytes = repository(&client, &fake.host).blob(&digest_of(b"right"), 100).await.unwrap();
+    let bytes = repository(&client, &fake.host).blob(&sha256(b"right"), 100).await.unwrap();
     assert_eq!((bytes.as_slice(), fake.asked().len()), (b"right".as_slice(), 3));
-    let error = repository(&client, &fake.host).blob(&digest_of(b"other"), 100).await.unwrap_err();
+    let error = repository(&client, &fake.host).blob(&sha256(b"other"), 100).await.unwrap_err();
     assert!(matches!(error.fault, Fault::Corrupt { .. }), "{error}");
 }
 
@@ -169,7 +170,7 @@ async fn a_redirect_is_followed_without_our_credentials() {
     })
     .await;
     let (client, _folder) = client("", &[&fake.host]);
-    let bytes = repository(&client, &fake.host).blob(&digest_of(b"blob"), 100).await.unwrap();
+    let bytes = repository(&client, &fake.host).blob(&sha256(b"blob"), 100).await.unwrap();
     assert_eq!(bytes, b"blob");
 }
 

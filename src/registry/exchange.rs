@@ -12,12 +12,12 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, RA
 use reqwest::{Method, Response, Url};
 
 use super::challenge;
-use super::client::digest_of;
 use super::error::{Fault, RegistryError};
 use super::hosts::{Endpoint, Scheme};
 use super::token::{self, Login};
 use super::transport::Transport;
 use crate::auth::Keychain;
+use crate::digest;
 use crate::retry::{self, Policy};
 
 /// How much of an error's body is read, in bytes.
@@ -222,9 +222,9 @@ async fn answer(host: &str, response: Response, want: Want<'_>) -> Result<Answer
         Want::Body { limit, digest } => {
             let bytes = body(host, response, limit).await?;
             if let Some(digest) = digest.filter(|digest| digest.starts_with("sha256:"))
-                && digest_of(&bytes) != digest
+                && digest::sha256(&bytes) != digest
             {
-                let what = format!("asked for {digest}, got {} bytes of {}", bytes.len(), digest_of(&bytes));
+                let what = format!("asked for {digest}, got {} bytes of {}", bytes.len(), digest::sha256(&bytes));
                 return Err(RegistryError::new(host, Fault::Corrupt { what }));
             }
             bytes

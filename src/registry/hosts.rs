@@ -147,7 +147,7 @@ fn mirror_parts(mirror: &str) -> (String, String) {
 }
 
 /// Docker's rule for who may be spoken to in the clear: `localhost`, 127.0.0.0/8 and ::1, whatever the port.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or(rest, |(address, _)| address),
         None => host.split_once(':').filter(|(_, port)| !port.contains(':')).map_or(host, |(name, _)| name),

@@ -1,6 +1,6 @@
 //! Donors: registry caches, their manifests, and whether they can be used at all.
 //!
-//! A [`mod@reference`] names one, [`RegistryHosts`] says how its host is reached, [`Client`] asks, and [`probe()`]
+//! A [`mod@reference`] names one, [`mod@hosts`] says how its host is reached, [`Client`] asks, and [`probe_all()`]
 //! judges: a [`Probe`] has the donor's layers, or the [`problem`] that keeps BuildKit from importing it.
 //!
 //! **Invariant:** reads only, and downloads no layer.
@@ -23,8 +23,8 @@ mod transport;
 mod fake;
 
 pub(crate) use client::Client;
-pub(crate) use hosts::RegistryHosts;
+pub(crate) use hosts::is_loopback;
 #[cfg(test)]
 pub(crate) use layer::Layer;
 pub(crate) use layer::StackedLayer;
-pub(crate) use probe::{Probe, probe};
+pub(crate) use probe::{Probe, probe_all};

@@ -66,9 +66,14 @@ impl Probe {
     }
 }
 
+/// Looks at donors all at once, as [`probe`] looks at one; each is its reference and whether it is insecure.
+pub(crate) async fn probe_all<'d>(client: &Client, donors: impl Iterator<Item = (&'d str, bool)>) -> Vec<Probe> {
+    futures::future::join_all(donors.map(|(reference, insecure)| probe(client, reference, insecure))).await
+}
+
 /// Looks at one donor. `insecure` is the import's `registry.insecure=true`. Never fails: what goes wrong is the
 /// probe's [`Probe::problem`].
-pub(crate) async fn probe(client: &Client, reference: &str, insecure: bool) -> Probe {
+async fn probe(client: &Client, reference: &str, insecure: bool) -> Probe {
     let mut probe = Probe {
         reference: reference.to_owned(),
         digest: None,

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::super::client::digest_of;
 use super::super::fake::{Asked, Fake, Reply};
 use super::super::hosts::RegistryHosts;
 use super::*;
 use crate::auth::{Keychain, KeychainOptions};
+use crate::digest::sha256;
 use crate::failure::Failure;
 use crate::retry::Policy;
 
@@ -22,16 +22,16 @@ struct Contents(HashMap<String, Vec<u8>>);
 impl Contents {
     fn blob(&mut self, bytes: impl Into<Vec<u8>>, media_type: &str) -> serde_json::Value {
         let bytes = bytes.into();
-        let digest = digest_of(&bytes);
+        let digest = sha256(&bytes);
         let descriptor = serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len(),
-            "annotations": {"containerd.io/uncompressed": digest_of(b"diff")}});
+            "annotations": {"containerd.io/uncompressed": sha256(b"diff")}});
         self.0.insert(format!("blobs/{digest}"), bytes);
         descriptor
     }
 
     fn manifest(&mut self, name: &str, manifest: &serde_json::Value) -> serde_json::Value {
         let bytes = manifest.to_string().into_bytes();
-        let digest = digest_of(&bytes);
+        let digest = sha256(&bytes);
         let descriptor = serde_json::json!({"mediaType": manifest["mediaType"], "digest": digest, "size": bytes.len()});
         self.0.insert(format!("manifests/{name}"), bytes.clone());
         self.0.insert(format!("manifests/{digest}"), bytes);
@@ -44,7 +44,7 @@ impl Contents {
         let layers = [contents.blob("lower", LAYER), contents.blob("upper", LAYER)];
         let written = serde_json::json!({
             "layers": [{"blob": layers[0]["digest"], "parent": -1}, {"blob": layers[1]["digest"]}],
-            "records": [{"digest": digest_of(b"record"), "layers": [{"layer": 1}]}],
+            "records": [{"digest": sha256(b"record"), "layers": [{"layer": 1}]}],
         });
         let config = contents.blob(config(written), CACHE_CONFIG);
         contents.manifest("main", &serde_json::json!({"mediaType": IMAGE, "config": config, "layers": layers}));
@@ -102,7 +102,7 @@ async fn a_cache_may_be_an_index_of_its_layers() {
 fn image(contents: &mut Contents, name: &str, cache: Option<&str>) -> serde_json::Value {
     let layer = contents.blob("lower", LAYER);
     let mut config =
-        serde_json::json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest_of(name.as_bytes())]}});
+        serde_json::json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": [sha256(name.as_bytes())]}});
     if let Some(cache) = cache {
         config["moby.buildkit.cache.v0"] = STANDARD.encode(cache).into();
     }
@@ -136,9 +136,9 @@ async fn every_platform_of_an_image_is_looked_at() {
 #[tokio::test]
 async fn missing_blobs_are_listed() {
     let mut contents = good();
-    contents.0.remove(&format!("blobs/{}", digest_of(b"lower")));
+    contents.0.remove(&format!("blobs/{}", sha256(b"lower")));
     let probe = probed(contents).await;
-    assert_eq!(probe.missing, [digest_of(b"lower")]);
+    assert_eq!(probe.missing, [sha256(b"lower")]);
     let problem = probe.problem.unwrap();
     assert_eq!(problem.kind, ProblemKind::BlobsMissing);
     assert!(problem.what.starts_with("1 of its 2 blobs are gone from 127.0.0.1:"), "{problem}");
@@ -224,7 +224,7 @@ async fn each_refusal_has_its_own_name_and_remedy() {
 
 #[tokio::test]
 async fn what_is_no_reference_is_a_problem_of_the_command_line() {
-    let client = Client::new(RegistryHosts::default(), Keychain::new(KeychainOptions::default()));
+    let client = Client::configured(None, Keychain::new(KeychainOptions::default())).unwrap();
     let probe = probe(&client, "h.io/Upper:{rev}", false).await;
     assert_eq!((probe.reference.as_str(), probe.usable()), ("h.io/Upper:{rev}", false));
     assert_eq!(Failure::of(&probe.problem.unwrap().failure("x")).unwrap().kind.exit_code(), 2);

@@ -8,7 +8,7 @@ use super::Job;
 use super::plan::Plan;
 use crate::auth::Keychain;
 use crate::event::Events;
-use crate::registry::{self, Client, Probe, RegistryHosts};
+use crate::registry::{self, Client, Probe};
 use crate::report;
 use crate::targets::Donor;
 
@@ -36,16 +36,15 @@ impl Donors {
 /// # Errors
 /// Explained: a donor that cannot be used, unless donors are optional and another one works.
 pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &Events) -> anyhow::Result<Donors> {
-    let hosts = job.buildkitd_config.as_deref().map_or_else(|| Ok(RegistryHosts::default()), RegistryHosts::of_file)?;
-    let client = Client::new(hosts, keychain.clone());
+    let client = Client::configured(job.buildkitd_config.as_deref(), keychain.clone())?;
     let mut wanted: Vec<&Donor> = Vec::new();
     for donor in plan.targets.iter().flat_map(|target| &target.donors) {
         if !wanted.iter().any(|known| known.reference == donor.reference) {
             wanted.push(donor);
         }
     }
-    let looks = wanted.iter().map(|donor| registry::probe(&client, &donor.reference, donor.is_insecure()));
-    let probes = futures::future::join_all(looks).await;
+    let donors = wanted.iter().map(|donor| (donor.reference.as_str(), donor.is_insecure()));
+    let probes = registry::probe_all(&client, donors).await;
     for probe in &probes {
         match &probe.problem {
             None => events.note(format!("donor {}: {} layers", probe.reference, probe.layers().len())),

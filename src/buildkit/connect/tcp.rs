@@ -1,12 +1,12 @@
 //! A buildkitd that listens on TCP, in the clear on this machine or with TLS anywhere.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::failure::{Explain, Failure, Kind};
+use crate::registry::is_loopback;
 
 /// A host that does not answer at all should not hold us.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -98,10 +98,6 @@ pub(super) async fn dial(host: &str, port: u16, tls: &Tls) -> anyhow::Result<Cha
 /// As it is written: `tcp://HOST:PORT`.
 pub(super) fn shown(host: &str, port: u16) -> String {
     if host.contains(':') { format!("tcp://[{host}]:{port}") } else { format!("tcp://{host}:{port}") }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 const NO_PEM: &str = "check that --tlscacert, --tlscert and --tlskey name PEM files that belong together";

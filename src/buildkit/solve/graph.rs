@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 use anyhow::{Context, bail};
 use bollard_buildkit_proto::pb;
 use prost::Message;
-use sha2::{Digest, Sha256};
+
+use crate::digest;
 
 /// One result: an output of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,7 +99,7 @@ impl Graph {
         let mut decoded = HashMap::new();
         for bytes in operations {
             let op = pb::Op::decode(bytes.as_slice()).context("decoding an LLB operation")?;
-            decoded.insert(digest_of(bytes), (bytes, op));
+            decoded.insert(digest::sha256(bytes), (bytes, op));
         }
         let terminal = pb::Op::decode(terminal.as_slice()).context("decoding the LLB result")?;
         for input in &terminal.inputs {
@@ -261,18 +262,9 @@ pub(crate) fn frontend_image(reference: &str, platform: Option<pb::Platform>) ->
     let attrs = [("image.recordtype".to_owned(), "frontend".to_owned())].into();
     let source = pb::SourceOp { identifier: format!("docker-image://{reference}"), attrs };
     let op = pb::Op { op: Some(pb::op::Op::Source(source)), platform, ..Default::default() }.encode_to_vec();
-    let input = pb::Input { digest: digest_of(&op), index: 0 };
+    let input = pb::Input { digest: digest::sha256(&op), index: 0 };
     let terminal = pb::Op { inputs: vec![input], ..Default::default() }.encode_to_vec();
     pb::Definition { def: vec![op, terminal], ..Default::default() }
-}
-
-fn digest_of(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn kind_of(op: &pb::Op) -> Kind {

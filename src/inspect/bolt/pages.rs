@@ -63,23 +63,20 @@ pub(super) struct Pages<'s> {
 impl<'s> Pages<'s> {
     /// All pages at hand.
     pub(super) fn at_hand(bytes: Vec<u8>, meta: &Meta) -> Result<Pages<'s>, BoltError> {
-        if (bytes.len() as u64) < meta.bytes_in_use() {
-            return Err(BoltError::Torn { page: meta.high_water, what: "the file ends before its last page" });
-        }
-        Pages::new(None, bytes, meta)
+        Pages::new(None, bytes.len() as u64, bytes, meta)
     }
 
     /// Pages to be fetched.
     pub(super) fn of(source: &'s dyn Source, meta: &Meta) -> Result<Pages<'s>, BoltError> {
-        if source.length()? < meta.bytes_in_use() {
-            return Err(BoltError::Torn { page: meta.high_water, what: "the file ends before its last page" });
-        }
-        Pages::new(Some(source), Vec::new(), meta)
+        Pages::new(Some(source), source.length()?, Vec::new(), meta)
     }
 
-    fn new(source: Option<&'s dyn Source>, bytes: Vec<u8>, meta: &Meta) -> Result<Pages<'s>, BoltError> {
-        let in_use = u32::try_from(meta.bytes_in_use()).map(|in_use| in_use as usize);
-        let in_use = in_use.map_err(|_| BoltError::Torn { page: meta.high_water, what: "larger than 4 GiB" })?;
+    fn new(source: Option<&'s dyn Source>, length: u64, bytes: Vec<u8>, meta: &Meta) -> Result<Pages<'s>, BoltError> {
+        let torn = |what| BoltError::Torn { page: meta.high_water, what };
+        if length < meta.bytes_in_use() {
+            return Err(torn("the file ends before its last page"));
+        }
+        let in_use = u32::try_from(meta.bytes_in_use()).map_err(|_| torn("larger than 4 GiB"))? as usize;
         let seen = vec![false; in_use / meta.page_size];
         Ok(Pages { source, page_size: meta.page_size, seen, bytes, fetched: Vec::new() })
     }
@@ -208,11 +205,6 @@ fn used(page: &[u8]) -> usize {
 impl Page {
     pub(super) fn torn(self, what: &'static str) -> BoltError {
         BoltError::Torn { page: self.number, what }
-    }
-
-    /// Bytes of the header.
-    pub(super) fn header(self) -> usize {
-        PAGE_HEADER
     }
 
     /// How many elements there is room for.

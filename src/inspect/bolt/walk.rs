@@ -5,7 +5,7 @@
 //! (reached once, in order, not free) and of its page writer (data in the order of the elements).
 
 use super::BoltError;
-use super::meta::Meta;
+use super::meta::{Meta, PAGE_HEADER};
 use super::pages::{BRANCH, FREELIST, LEAF, Page, Pages, Range};
 
 const BUCKET_HEADER: usize = 16;
@@ -199,8 +199,8 @@ impl Walk<'_> {
         }
         // A count that does not fit its 16 bits stands in front of the list.
         let (count, first) = match page.count {
-            0xFFFF => (usize::try_from(self.pages.u64(page, page.header())?).ok(), page.header() + 8),
-            count => (Some(count), page.header()),
+            0xFFFF => (usize::try_from(self.pages.u64(page, PAGE_HEADER)?).ok(), PAGE_HEADER + 8),
+            count => (Some(count), PAGE_HEADER),
         };
         let beyond = || page.torn("a list beyond its page");
         let count = count.filter(|count| *count <= page.length / 8).ok_or_else(beyond)?;

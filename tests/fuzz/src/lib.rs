@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "a fuzz target uses a part of what it includes")]
 
+#[path = "../../../src/digest.rs"]
+mod digest;
 #[path = "../../../src/failure.rs"]
 mod failure;
 #[path = "../../../src/units.rs"]
