@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// The name of a container that is created when none is given.
+pub(super) const CONTAINER: &str = "cachewarm";
+
 /// A builder's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
-    /// The first that is there: `BUILDKIT_HOST`, the usual socket, else a daemon of our own.
+    /// The first that is there: `BUILDKIT_HOST`, the usual socket, else a daemon of our own, by Docker if need be.
     Auto,
     /// `unix://PATH`: a running buildkitd.
     Unix(PathBuf),
@@ -19,10 +22,15 @@ pub(crate) enum Address {
     },
     /// `spawn[:PATH]`: a private buildkitd on the state root, started and stopped by us; PATH is its binary.
     Spawn(Option<PathBuf>),
+    /// `docker-container[://NAME]`: a buildkitd in a container; one that is there, or a new one on the state root.
+    Container(String),
+    /// `docker`: the BuildKit inside dockerd.
+    Docker,
 }
 
-/// What `--builder` takes today, for messages.
-pub(crate) const ADDRESS_FORMS: &str = "auto, unix:///PATH, tcp://HOST:PORT, spawn or spawn:/PATH/TO/buildkitd";
+/// What `--builder` takes, for messages.
+pub(crate) const ADDRESS_FORMS: &str =
+    "auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, spawn or spawn:/PATH/TO/buildkitd";
 
 impl FromStr for Address {
     type Err = String;
@@ -35,6 +43,8 @@ impl FromStr for Address {
         match text {
             "auto" => return Ok(Address::Auto),
             "spawn" => return Ok(Address::Spawn(None)),
+            "docker" => return Ok(Address::Docker),
+            "docker-container" => return Ok(Address::Container(CONTAINER.to_owned())),
             _ => {}
         }
         if let Some(path) = text.strip_prefix("unix://") {
@@ -51,8 +61,13 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("spawn:") {
             return absolute(path).map(|path| Address::Spawn(Some(path)));
         }
-        if text == "docker" || text.starts_with("docker-container://") {
-            return Err(format!("builders like `{text}` are not supported yet"));
+        if let Some(name) = text.strip_prefix("docker-container://") {
+            let rest = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
+            let fits = name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphanumeric());
+            return match fits && name.chars().all(rest) {
+                true => Ok(Address::Container(name.to_owned())),
+                false => Err(format!("`{text}` names no container")),
+            };
         }
         Err(format!("`{text}` is not a builder address"))
     }
@@ -63,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_written_and_the_ones_to_come_are_refused_by_name() {
+    fn addresses_are_read_as_written() {
         assert_eq!("unix:///run/x.sock".parse(), Ok(Address::Unix("/run/x.sock".into())));
         assert_eq!("spawn:/opt/buildkitd".parse(), Ok(Address::Spawn(Some("/opt/buildkitd".into()))));
         assert_eq!("tcp://h:1".parse(), Ok(Address::Tcp { host: "h".into(), port: 1 }));
@@ -73,7 +88,13 @@ mod tests {
         {
             assert!(wrong.parse::<Address>().is_err(), "{wrong}");
         }
-        assert_eq!("docker".parse::<Address>(), Err("builders like `docker` are not supported yet".into()));
+        assert_eq!("docker".parse(), Ok(Address::Docker));
+        assert_eq!("docker-container".parse(), Ok(Address::Container("cachewarm".into())));
+        assert_eq!("docker-container://my_builder.1".parse(), Ok(Address::Container("my_builder.1".into())));
+        for wrong in ["docker-container://", "docker-container://x", "docker-container://-x", "docker-container://a/b"]
+        {
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        }
         assert_eq!("ftp://h".parse::<Address>(), Err("`ftp://h` is not a builder address".into()));
         assert!("unix://relative".parse::<Address>().is_err());
     }

@@ -9,7 +9,7 @@ mod session;
 mod solve;
 
 pub(crate) use address::{ADDRESS_FORMS, Address};
-pub(crate) use connect::{Builder, Spawn, Tls, Wanted, is_stand_in, stand_in};
+pub(crate) use connect::{Builder, Create, DockerHost, Restart, Spawn, StateRoot, Tls, Wanted, is_stand_in, stand_in};
 pub(crate) use records::{RecordInUse, in_use};
 pub(crate) use session::{
     Agents, Local, PermissionRule, Secrets, Services, Session, SessionEnded, SessionId, SessionPlan,

@@ -21,7 +21,7 @@ use self::sources::{Separator, Sources};
 use super::args::{AwsArgs, BuildArgs, GlobalArgs, OutputArgs, SourceArgs, TlsArgs, WarmArgs};
 use super::progress::Mode;
 use crate::auth::{KeychainOptions, Secret};
-use crate::buildkit::{ADDRESS_FORMS, Address, Tls};
+use crate::buildkit::{ADDRESS_FORMS, Address, DockerHost, Restart, Tls};
 use crate::failure::{Failure, Kind};
 use crate::warm::OnMiss;
 
@@ -31,6 +31,8 @@ type Defaults = [(&'static str, &'static str)];
 
 const DEFAULTS: &Defaults = &[
     ("builder", "auto"),
+    ("buildkit-image", "moby/buildkit:buildx-stable-1"),
+    ("builder-restart", "no"),
     ("on-miss", "run"),
     ("min-hit-rate", "0"),
     ("stall-timeout", "60s"),
@@ -100,6 +102,11 @@ impl Environment {
         (self.0)(name).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
+    /// The folder of docker's configuration.
+    fn docker_config(&self) -> Option<PathBuf> {
+        self.directory("DOCKER_CONFIG").or_else(|| Some(self.directory("HOME")?.join(".docker")))
+    }
+
     fn setting(&self, name: &'static str) -> anyhow::Result<Option<Given<String>>> {
         let variable = variable_of(name);
         let value = self.filled(&variable)?;
@@ -130,6 +137,10 @@ pub(crate) struct Settings {
     /// `BUILDKIT_HOST`.
     pub(crate) buildkit_host: Option<String>,
     pub(crate) tls: Tls,
+    pub(crate) docker: DockerHost,
+    pub(crate) buildkit_image: String,
+    pub(crate) builder_restart: Restart,
+    pub(crate) keep_builder: bool,
     pub(crate) root: Option<PathBuf>,
     pub(crate) buildkitd_config: Option<PathBuf>,
     pub(crate) on_miss: OnMiss,
@@ -205,6 +216,13 @@ impl Settings {
             builder: from.some("builder", builder.builder)?.read(ADDRESS_FORMS, str::parse)?.value,
             buildkit_host: environment.filled("BUILDKIT_HOST")?,
             tls: tls_from(&from, builder.tls)?,
+            docker: docker_from(environment)?,
+            buildkit_image: from.some("buildkit-image", builder.container.buildkit_image)?.value,
+            builder_restart: from
+                .some("builder-restart", builder.container.builder_restart)?
+                .read(RESTARTS, str::parse)?
+                .value,
+            keep_builder: from.on("keep-builder", builder.container.keep_builder)?,
             root: from.path("root", builder.root)?,
             buildkitd_config: from.path("buildkitd-config", builder.buildkitd_config)?,
             on_miss: from.some("on-miss", behavior.on_miss)?.read("run or fail", values::on_miss)?.value,
@@ -223,10 +241,8 @@ impl Settings {
 
 fn credentials_from(from: &Sources<'_>, typed: AwsArgs, environment: &Environment) -> anyhow::Result<KeychainOptions> {
     let text = |name, typed| anyhow::Ok(from.one(name, typed)?.map(|given| given.value));
-    let docker_config =
-        environment.directory("DOCKER_CONFIG").or_else(|| Some(environment.directory("HOME")?.join(".docker")));
     Ok(KeychainOptions {
-        docker_config,
+        docker_config: environment.docker_config(),
         aws_profile: text("aws-profile", typed.aws_profile)?,
         aws_region: text("aws-region", typed.aws_region)?,
     })
@@ -239,6 +255,16 @@ fn tls_from(from: &Sources<'_>, typed: TlsArgs) -> anyhow::Result<Tls> {
         key: from.path("tlskey", typed.tlskey)?,
         server_name: from.one("tlsservername", typed.tlsservername)?.map(|given| given.value),
         may_be_plain: from.on("insecure-tcp", typed.insecure_tcp)?,
+    })
+}
+
+fn docker_from(environment: &Environment) -> anyhow::Result<DockerHost> {
+    Ok(DockerHost {
+        host: environment.filled("DOCKER_HOST")?,
+        context: environment.filled("DOCKER_CONTEXT")?,
+        config: environment.docker_config(),
+        tls: environment.filled("DOCKER_TLS_VERIFY")?.is_some(),
+        certificates: environment.directory("DOCKER_CERT_PATH"),
     })
 }
 
@@ -276,6 +302,8 @@ fn source_from(from: &Sources<'_>, typed: SourceArgs, environment: &Environment)
     })
 }
 
+/// What `--builder-restart` takes.
+const RESTARTS: &str = "no, always, unless-stopped or on-failure[:TIMES]";
 const NO_REPO: &str = "there is no repository to look in";
 const WITH_REPO: &str = "add --repo URL; a directory is used as it is";
 

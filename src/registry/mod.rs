@@ -28,3 +28,4 @@ pub(crate) use hosts::is_loopback;
 pub(crate) use layer::Layer;
 pub(crate) use layer::StackedLayer;
 pub(crate) use probe::{Probe, probe_all};
+pub(crate) use reference::Reference;

@@ -292,6 +292,7 @@ mod tests {
             "p99": 5.1
           },
           "proof": {
+            "on": "shadow",
             "results": 24,
             "fetched": [],
             "extracted": [],

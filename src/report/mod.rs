@@ -105,7 +105,7 @@ pub(crate) struct Report {
     pub(crate) frontends: Option<Layers>,
     /// What went over the network.
     pub(crate) transfer: Transfer,
-    /// Whether BuildKit itself confirmed it on a shadow root; absent when it was not asked.
+    /// Whether BuildKit itself confirmed it; absent when it was not asked.
     pub(crate) proof: Option<Proof>,
     /// How long each phase took.
     pub(crate) phases: Vec<Phase>,
@@ -127,13 +127,13 @@ pub(crate) struct Source {
 /// What it was built with.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Builder {
-    /// `unix` or `spawn`.
+    /// `unix`, `tcp`, `spawn`, `docker-container` or `docker`.
     pub(crate) kind: String,
     /// Its address.
     pub(crate) address: String,
     /// What BuildKit says of itself.
     pub(crate) buildkit_version: String,
-    /// The state root that was read, or would have been.
+    /// The state root that was read, or would have been; absent when it is out of reach.
     pub(crate) state_root: Option<String>,
 }
 
@@ -304,9 +304,11 @@ pub(crate) struct Transfer {
     pub(crate) p99: f64,
 }
 
-/// BuildKit built again on a shadow root, without donors.
+/// BuildKit built again, without donors.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Proof {
+    /// Where: a daemon that was started for it, or the builder itself, which says nothing of a restart.
+    pub(crate) on: Prover,
     /// Results it was asked for.
     pub(crate) results: usize,
     /// Blobs it wanted to fetch.
@@ -317,6 +319,27 @@ pub(crate) struct Proof {
     pub(crate) ran: Vec<String>,
     /// Whatever else went wrong.
     pub(crate) errors: Vec<String>,
+}
+
+/// Who built again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Prover {
+    /// A daemon that was started on a shadow of the state root.
+    #[default]
+    Shadow,
+    /// The builder.
+    Builder,
+}
+
+impl Prover {
+    /// As a person reads it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Prover::Shadow => "a build on a shadow of the state root",
+            Prover::Builder => "another build without donors",
+        }
+    }
 }
 
 /// How long a phase took.

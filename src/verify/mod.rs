@@ -1,7 +1,7 @@
-//! Is it warm? Read from disk, and asked of BuildKit itself on a shadow root.
+//! Is it warm? Read from disk, and asked of BuildKit itself.
 
 mod on_disk;
 mod prove;
 
 pub(crate) use on_disk::{OnDisk, on_disk};
-pub(crate) use prove::{Claim, Doubts, prove};
+pub(crate) use prove::{Claim, Doubts, ask_again, prove};

@@ -1,11 +1,14 @@
-//! The proof: BuildKit itself asks for every result again, on a shadow of the state root and without donors.
-//! Whatever it fetches, unpacks or runs there was not warm.
+//! The proof: BuildKit itself asks for every result again, without donors. Whatever it fetches, unpacks or runs then was
+//! not warm.
+//!
+//! On a shadow of the state root a daemon that was just started says so ([`prove`]). The builder itself can be asked as
+//! well ([`ask_again`]): that is what can be had where its state is out of reach, and says nothing of a restart.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
 use crate::buildkit::{
     Accounts, Builder, Ledger, Patience, Request, SessionPlan, Setting, Spawn, materialize, unless_cancelled,
@@ -36,11 +39,7 @@ impl Doubts {
 
 /// What is to be proven.
 #[derive(Debug)]
-pub(crate) struct Claim<'c> {
-    /// The state root.
-    pub(crate) root: &'c Path,
-    /// How to start a daemon on it; its root is replaced by the shadow.
-    pub(crate) daemon: Spawn,
+pub(crate) struct Claim {
     /// The sessions the results' definitions name.
     pub(crate) sessions: Vec<SessionPlan>,
     /// What the targets need to be granted.
@@ -53,12 +52,17 @@ pub(crate) struct Claim<'c> {
     pub(crate) layers: HashSet<String>,
 }
 
-/// Asks BuildKit.
+/// Asks a BuildKit that `daemon` starts on a shadow of its root.
 ///
 /// # Errors
 /// When it could not be asked: no room for the shadow, no buildkitd. A result that is not there is a doubt, not an error.
-pub(crate) async fn prove(claim: Claim<'_>, patience: Patience, cancel: &CancellationToken) -> anyhow::Result<Doubts> {
-    let root = claim.root.to_owned();
+pub(crate) async fn prove(
+    daemon: Spawn,
+    claim: Claim,
+    patience: Patience,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Doubts> {
+    let root = daemon.root.clone();
     let shadow =
         tokio::task::spawn_blocking(move || Shadow::create(&root, None)).await.context("making a shadow root")??;
     let spawn = Spawn {
@@ -66,31 +70,34 @@ pub(crate) async fn prove(claim: Claim<'_>, patience: Patience, cancel: &Cancell
         snapshotter: shadow.snapshotters().first().cloned(),
         refuse_steps: true,
         entitlements: claim.entitlements.clone(),
-        ..claim.daemon.clone()
+        ..daemon
     };
     let started = unless_cancelled(cancel, Builder::spawn(spawn)).await;
     let mut builder = started.context("starting buildkitd on the shadow root")?;
-    let asked = ask(&builder, claim, patience, cancel).await;
+    let asked = ask_again(&builder.channel, claim, patience, cancel).await;
     builder.stop().await?;
     asked
 }
 
-async fn ask(
-    builder: &Builder,
-    claim: Claim<'_>,
+/// Asks the BuildKit behind a channel.
+///
+/// # Errors
+/// When it could not be asked. A result that is not there is a doubt, not an error.
+pub(crate) async fn ask_again(
+    channel: &Channel,
+    claim: Claim,
     patience: Patience,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Doubts> {
     let mut sessions = Vec::new();
     for plan in &claim.sessions {
-        sessions.push(plan.open(&builder.channel).await?);
+        sessions.push(plan.open(channel).await?);
     }
     let events = Events::nobody();
     // The first step that starts ends it: it may take an hour, and one is enough.
     let ledger = Ledger::new(events.clone(), true);
     ledger.expect_work(claim.work);
-    let setting =
-        Setting { channel: builder.channel.clone(), entitlements: claim.entitlements, ledger: ledger.clone() };
+    let setting = Setting { channel: channel.clone(), entitlements: claim.entitlements, ledger: ledger.clone() };
     let once = Patience { attempts: 1, ..patience };
     let outcome = async {
         for request in &claim.requests {

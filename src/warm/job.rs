@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::{KeychainOptions, Secret};
-use crate::buildkit::{Address, Tls};
+use crate::buildkit::{Address, DockerHost, Restart, Tls};
 use crate::source::SourceSpec;
 use crate::targets::Target;
 
@@ -30,6 +30,14 @@ pub(crate) struct Job {
     pub(crate) buildkit_host: Option<String>,
     /// Whom a builder on TCP trusts, and we.
     pub(crate) tls: Tls,
+    /// Which Docker is meant.
+    pub(crate) docker: DockerHost,
+    /// The image of a container that has to be created.
+    pub(crate) buildkit_image: String,
+    /// When Docker starts that container again.
+    pub(crate) builder_restart: Restart,
+    /// Whether that container stays.
+    pub(crate) keep_builder: bool,
     /// The state root; what the builder says, else `/var/lib/buildkit`, when absent.
     pub(crate) root: Option<PathBuf>,
     /// Given to a daemon we start, and tells the donor probe about registry hosts.

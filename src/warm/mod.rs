@@ -12,7 +12,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Keychain;
-use crate::buildkit::{Accounts, Address, Builder, Spawn, Wanted, unless_cancelled};
+use crate::buildkit::{Accounts, Address, Builder, Create, Spawn, Wanted, unless_cancelled};
 use crate::event::Events;
 use crate::report::{Clock, Report, Verdict};
 use crate::source;
@@ -36,7 +36,7 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     if job.prove == Some(true) {
         Spawn::on(PathBuf::new(), spawned_program(&job.builder), None).can_start().await?;
     }
-    let wanted = wanted(&job, &plan);
+    let wanted = wanted(&job, &plan, &keychain);
     let mut thorough = false;
     let mut earlier = Accounts::default();
     let (builder, solved, found, doubts) = loop {
@@ -74,11 +74,18 @@ fn spawned_program(address: &Address) -> Option<PathBuf> {
     }
 }
 
-fn wanted(job: &Job, plan: &Plan) -> Wanted {
+fn wanted(job: &Job, plan: &Plan, keychain: &Keychain) -> Wanted {
     Wanted {
         address: job.builder.clone(),
         buildkit_host: job.buildkit_host.clone(),
         tls: job.tls.clone(),
+        docker: job.docker.clone(),
+        create: Create {
+            image: job.buildkit_image.clone(),
+            restart: job.builder_restart.clone(),
+            keep: job.keep_builder,
+            keychain: keychain.clone(),
+        },
         root: job.root.clone(),
         config: job.buildkitd_config.clone(),
         refuse_steps: job.on_miss == OnMiss::Fail,

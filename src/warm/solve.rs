@@ -13,7 +13,7 @@ use super::plan::{self, Plan};
 use super::{Job, OnMiss};
 use crate::buildkit::{
     self, Accounts, Builder, Graph, Ledger, Node, Order, Patience, RecordInUse, Request, Session, SessionEnded,
-    SessionPlan, Setting, Spawn,
+    SessionPlan, Setting, Spawn, StateRoot,
 };
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
@@ -81,11 +81,11 @@ pub(super) async fn solve(
     for plan in &plan.sessions {
         sessions.push(plan.open(&builder.channel).await?);
     }
-    let builder_root = builder.root.clone();
+    let root = builder.root.path().map(Path::to_owned);
     let solved = tokio::select! {
         solved = open_everything(job, plan, donors, builder, &setting, thorough, clock, cancel, events) => solved,
         ended = any_ended(&sessions) => Err(ended.into()),
-        never = write_out(&builder_root) => match never {},
+        never = write_out(root.as_deref()) => match never {},
     };
     for session in sessions {
         session.close().await;
@@ -98,7 +98,8 @@ pub(super) async fn solve(
 
 /// Has what BuildKit unpacks written to disk while it goes on, so that the sync at the end finds little to do. The
 /// kernel by itself waits until a tenth of the memory is full of it.
-async fn write_out(root: &Path) -> Infallible {
+async fn write_out(root: Option<&Path>) -> Infallible {
+    let Some(root) = root else { return std::future::pending().await };
     loop {
         retry::pause(WRITE_OUT_EVERY).await;
         let root = root.to_owned();
@@ -251,18 +252,25 @@ async fn explained(error: anyhow::Error, accounts: &Accounts, builder: &mut Buil
 /// # Errors
 /// When a root that must be readable, because the daemon was ours, is not.
 pub(super) async fn look(builder: &Builder, solved: &Solved, events: &Events) -> anyhow::Result<Found> {
-    let (root, worker_id, opened) = (builder.root.clone(), builder.worker_id.clone(), solved.opened.clone());
+    let root = match &builder.root {
+        StateRoot::At(root) => root.clone(),
+        StateRoot::OutOfReach(why) => {
+            events.warn(format!("not verified on disk: {why}"));
+            return Ok(Found::Unread(format!("not verified on disk: {why}")));
+        }
+    };
+    let (read, worker_id, opened) = (root.clone(), builder.worker_id.clone(), solved.opened.clone());
     let looked = tokio::task::spawn_blocking(move || {
         // BuildKit does not sync what it unpacks: a snapshot of the disk taken now would lack it.
-        let synced = sync(&root);
-        (synced, verify::on_disk(&root, &worker_id, &opened))
+        let synced = sync(&read);
+        (synced, verify::on_disk(&read, &worker_id, &opened))
     });
     let (synced, looked) = looked.await.context("reading the state root")?;
     match looked {
         Ok(found) => {
             synced.explain(
                 Kind::Environment,
-                format!("could not sync the state root {}", builder.root.display()),
+                format!("could not sync the state root {}", root.display()),
                 "look at the disk and the kernel's log",
             )?;
             Ok(Found::OnDisk(Box::new(found)))
@@ -283,7 +291,8 @@ pub(super) fn will_prove(job: &Job, builder: &Builder) -> bool {
     job.prove.unwrap_or(builder.kind == "spawn")
 }
 
-/// Has BuildKit build again on a shadow root, when that is wanted.
+/// Has BuildKit build again without donors, when that is wanted: on a shadow of the state root, or itself where nobody can
+/// read that.
 ///
 /// # Errors
 /// When it was wanted and could not be done.
@@ -296,19 +305,29 @@ pub(super) async fn prove(
     clock: &mut Clock,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Option<Doubts>> {
-    let Found::OnDisk(on_disk) = found else { return Ok(None) };
-    if solved.miss.is_some() || !will_prove(job, builder) {
+    if solved.miss.is_some() {
         return Ok(None);
     }
+    let layers = match found {
+        Found::OnDisk(on_disk) => on_disk.blobs.iter().cloned().collect(),
+        Found::Unread(_) => solved.accounts.extractions.keys().cloned().collect(),
+    };
     let claim = Claim {
-        root: &builder.root,
-        daemon: Spawn::on(builder.root.clone(), builder.program.clone(), job.buildkitd_config.clone()),
         sessions: plan.sessions.clone(),
         entitlements: plan.entitlements(),
         requests: solved.requests.iter().cloned().map(Request::without_imports).collect(),
         work: work(&solved.graphs),
-        layers: on_disk.blobs.iter().cloned().collect(),
+        layers,
     };
     let patience = Patience { attempts: 1, stall: job.stall_timeout.max(Duration::from_secs(60)) };
-    clock.time("prove", verify::prove(claim, patience, cancel)).await.map(Some)
+    match (found, builder.root.path()) {
+        (Found::OnDisk(_), Some(root)) if will_prove(job, builder) => {
+            let daemon = Spawn::on(root.to_owned(), builder.program.clone(), job.buildkitd_config.clone());
+            clock.time("prove", verify::prove(daemon, claim, patience, cancel)).await.map(Some)
+        }
+        (Found::Unread(_), _) if job.prove != Some(false) => {
+            clock.time("prove", verify::ask_again(&builder.channel, claim, patience, cancel)).await.map(Some)
+        }
+        _ => Ok(None),
+    }
 }

@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::solve::{Found, Solved};
 use crate::buildkit::{Account, Accounts, Builder, Graph, Operation, Request};
 use crate::manifest::{Manifest, PromisedStep};
-use crate::report::{self, Clock, Report, Step, StepState, Verdict};
+use crate::report::{self, Clock, Prover, Report, Step, StepState, Verdict};
 use crate::verify::Doubts;
 
 /// The kind of reason of a step that every build runs.
@@ -51,7 +51,7 @@ pub(super) fn report(
             kind: builder.kind.into(),
             address: builder.address.clone(),
             buildkit_version: builder.version.clone(),
-            state_root: Some(builder.root.display().to_string()),
+            state_root: builder.root.path().map(|root| root.display().to_string()),
         },
         donors: donors.into_rows(),
         resolved_by_every_build: resolved_by_every_build(&solved.accounts),
@@ -61,6 +61,7 @@ pub(super) fn report(
         layers,
         frontends,
         proof: doubts.map(|doubts| report::Proof {
+            on: prover(&found),
             results: solved.requests.iter().map(Request::len).sum(),
             fetched: doubts.fetched,
             extracted: doubts.extracted,
@@ -261,13 +262,13 @@ fn verdict(
         }
     }
     if let Some(doubts) = doubts {
+        let build = prover(found).words();
         let said = [("run", &doubts.ran), ("fetch", &doubts.fetched), ("unpack", &doubts.extracted)];
         for (verb, list) in said.iter().filter(|(_, list)| !list.is_empty()) {
             let shown = list[..list.len().min(NAMED)].join(", ");
-            reasons.push(format!("a build on a shadow of the state root had to {verb} {}: {shown}", list.len()));
+            reasons.push(format!("{build} had to {verb} {}: {shown}", list.len()));
         }
-        reasons
-            .extend(doubts.errors.iter().map(|error| format!("a build on a shadow of the state root failed: {error}")));
+        reasons.extend(doubts.errors.iter().map(|error| format!("{build} failed: {error}")));
     }
     if hit_rate < job.min_hit_rate {
         let (rate, wanted) = (hit_rate * 100.0, job.min_hit_rate * 100.0);
@@ -277,6 +278,13 @@ fn verdict(
         _ if !reasons.is_empty() => (Verdict::NotWarm, reasons),
         Found::Unread(why) => (Verdict::NotVerified, vec![why.clone()]),
         Found::OnDisk(_) => (Verdict::Warm, reasons),
+    }
+}
+
+fn prover(found: &Found) -> Prover {
+    match found {
+        Found::OnDisk(_) => Prover::Shadow,
+        Found::Unread(_) => Prover::Builder,
     }
 }
 

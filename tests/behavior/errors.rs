@@ -29,7 +29,7 @@ fn what_the_command_line_gets_wrong() {
     tells!("nothing_to_build", |world| world.warm().source([]));
     tells!("flag_unknown", |world| world.warm().with(["--buidler", "spawn"]));
     tells!("builder_is_no_address", |world| world.warm().builder("ftp://nowhere"));
-    tells!("builder_still_to_come", |world| world.warm().builder("docker-container://builder"));
+    tells!("container_is_no_name", |world| world.warm().builder("docker-container://a/b"));
     tells!("donor_is_no_reference", |world| world.warm().from(["Not A Reference"]));
     tells!("hit_rate_over_one", |world| world.warm().with(["--min-hit-rate", "90"]));
     tells!("revision_unknown", |world| world.warm().source([

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that speak for somebody else, and the one place that speaks to them.
-const HOMES: [(&str, &str); 8] = [
+const HOMES: [(&str, &str); 9] = [
     ("aws_config", "auth/ecr"),
     ("aws_credential_types", "auth/ecr"),
     ("aws_sdk_ecr", "auth/ecr"),
+    ("bollard", "buildkit/connect/docker"),
     ("bollard_buildkit_proto", "buildkit/"),
     ("clap", "cli/"),
     ("git2", "source/git"),

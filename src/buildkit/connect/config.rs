@@ -1,9 +1,11 @@
 //! The configuration of a buildkitd we start: the person's own file with what a private daemon needs changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use toml::{Table, Value};
+
+use crate::failure::{Explain, Kind};
 
 /// Lazily pulled blobs that BuildKit fetches at the same time (`[system] maxRegistryConcurrency`, since v0.31.0;
 /// older daemons pass over it). Its default of 4 leaves most of a fast network idle.
@@ -18,13 +20,28 @@ pub(super) struct Private<'p> {
     pub(super) socket: &'p Path,
     /// Its snapshotter; its own choice when absent.
     pub(super) snapshotter: Option<&'p str>,
+    /// Whether it removes what its configuration lets it remove.
+    pub(super) collects_garbage: bool,
     /// A directory for a runc that refuses every step; without it, steps run.
     pub(super) refuse_steps: Option<&'p Path>,
     /// What it lets builds be granted, beside what its own configuration lets.
     pub(super) entitlements: &'p [String],
 }
 
-/// Changes `given` (the text of a buildkitd.toml) as a private daemon needs it; it also removes nothing while we work.
+/// The text of a buildkitd.toml; none is an empty one.
+///
+/// # Errors
+/// Explained: it cannot be read.
+pub(super) fn read(file: Option<&Path>) -> anyhow::Result<String> {
+    let Some(file) = file else { return Ok(String::new()) };
+    std::fs::read_to_string(file).explain(
+        Kind::Usage,
+        format!("could not read the buildkitd configuration {}", file.display()),
+        "name a readable file with --buildkitd-config",
+    )
+}
+
+/// Changes `given` (the text of a buildkitd.toml) as a private daemon needs it.
 ///
 /// # Errors
 /// When `given` is not TOML.
@@ -44,8 +61,10 @@ pub(super) fn private(given: &str, private: &Private<'_>) -> anyhow::Result<Stri
     let worker = section(&mut config, "worker")?;
     let oci = section(worker, "oci")?;
     oci.insert("enabled".into(), true.into());
-    oci.insert("gc".into(), false.into());
-    oci.remove("gcpolicy");
+    if !private.collects_garbage {
+        oci.insert("gc".into(), false.into());
+        oci.remove("gcpolicy");
+    }
     if let Some(snapshotter) = private.snapshotter {
         oci.insert("snapshotter".into(), snapshotter.into());
     }
@@ -57,6 +76,36 @@ pub(super) fn private(given: &str, private: &Private<'_>) -> anyhow::Result<Stri
     section(worker, "containerd")?.insert("enabled".into(), false.into());
     section(&mut config, "system")?.entry("maxRegistryConcurrency").or_insert(REGISTRY_CONCURRENCY.into());
     Ok(config.to_string())
+}
+
+/// Where a file of this machine has to be in a container, and the file.
+pub(super) type Moved = (PathBuf, PathBuf);
+
+/// Moves the certificates and keys that a configuration names into a directory of a container.
+///
+/// # Errors
+/// When `given` is not TOML.
+pub(super) fn with_certificates_in(given: &str, directory: &Path) -> anyhow::Result<(String, Vec<Moved>)> {
+    let mut config: Table = given.parse().context("reading the buildkitd configuration")?;
+    let mut moved = Vec::new();
+    let mut to_there = |value: &mut Value| {
+        if let Value::String(file) = value {
+            let there = directory.join(format!("{}.pem", moved.len()));
+            moved.push((there.clone(), PathBuf::from(&*file)));
+            *value = text(&there);
+        }
+    };
+    let hosts = config.get_mut("registry").and_then(Value::as_table_mut);
+    for (_, host) in hosts.into_iter().flatten() {
+        let list = host.get_mut("ca").and_then(Value::as_array_mut);
+        list.into_iter().flatten().for_each(&mut to_there);
+        let pairs = host.get_mut("keypair").and_then(Value::as_array_mut);
+        for pair in pairs.into_iter().flatten() {
+            pair.get_mut("key").into_iter().for_each(&mut to_there);
+            pair.get_mut("cert").into_iter().for_each(&mut to_there);
+        }
+    }
+    Ok((config.to_string(), moved))
 }
 
 fn text(path: &Path) -> Value {
@@ -90,7 +139,8 @@ mod tests {
             mirrors = ["127.0.0.1:5000"]
         "#;
         let (root, socket) = (Path::new("/state"), Path::new("/run/s.sock"));
-        let wanted = Private { root, socket, snapshotter: None, refuse_steps: None, entitlements: &[] };
+        let wanted =
+            Private { root, socket, snapshotter: None, collects_garbage: false, refuse_steps: None, entitlements: &[] };
         let config = private(given, &wanted).unwrap();
         let config: Table = config.parse().unwrap();
         assert_eq!(config["root"].as_str(), Some("/state"));
@@ -100,5 +150,26 @@ mod tests {
         assert!(!oci.contains_key("gcpolicy"));
         assert_eq!(config["worker"]["containerd"]["enabled"].as_bool(), Some(false));
         assert_eq!(config["registry"]["docker.io"]["mirrors"][0].as_str(), Some("127.0.0.1:5000"));
+    }
+
+    #[test]
+    fn certificates_follow_into_a_container() {
+        let given = r#"
+            [registry."r"]
+            ca = ["/etc/ca.pem"]
+            [[registry."r".keypair]]
+            key = "/etc/key.pem"
+            cert = "/etc/cert.pem"
+            [registry."plain"]
+            http = true
+        "#;
+        let (config, moved) = with_certificates_in(given, Path::new("/c")).unwrap();
+        let config: Table = config.parse().unwrap();
+        assert_eq!(config["registry"]["r"]["ca"][0].as_str(), Some("/c/0.pem"));
+        assert_eq!(config["registry"]["r"]["keypair"][0]["cert"].as_str(), Some("/c/2.pem"));
+        assert_eq!(config["registry"]["plain"]["http"].as_bool(), Some(true));
+        let expected = [("/c/0.pem", "/etc/ca.pem"), ("/c/1.pem", "/etc/key.pem"), ("/c/2.pem", "/etc/cert.pem")];
+        assert_eq!(moved, expected.map(|(there, here)| (PathBuf::from(there), PathBuf::from(here))));
+        assert!(with_certificates_in("[", Path::new("/c")).is_err());
     }
 }

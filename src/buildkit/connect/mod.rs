@@ -1,8 +1,10 @@
 //! Reaching a builder, or starting one.
 
 mod config;
+mod docker;
 mod runc;
 mod spawn;
+mod state_root;
 mod tcp;
 mod unix;
 
@@ -11,22 +13,26 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::types::WorkerRecord;
 use bollard_buildkit_proto::moby::buildkit::v1::{InfoRequest, ListWorkersRequest};
 use bollard_buildkit_proto::pb;
+use tonic::Code;
 use tonic::transport::Channel;
 
-use super::Address;
+use super::{Address, address};
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
 use crate::retry;
+use docker::{Container, Engine};
 use spawn::Daemon;
 
+pub(crate) use docker::{Create, DockerHost, Restart};
 pub(crate) use runc::{is_stand_in, stand_in};
 pub(crate) use spawn::Spawn;
+pub(crate) use state_root::StateRoot;
 pub(crate) use tcp::Tls;
 
-/// Where a buildkitd keeps its state and listens, unless told otherwise.
-const USUAL_ROOT: &str = "/var/lib/buildkit";
+/// Where a buildkitd listens unless told otherwise.
 const USUAL_SOCKET: &str = "/run/buildkit/buildkitd.sock";
 /// A running daemon answers at once; a stuck one should not hold us.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,6 +46,10 @@ pub(crate) struct Wanted {
     pub(crate) buildkit_host: Option<String>,
     /// Whom a builder on TCP trusts, and we.
     pub(crate) tls: Tls,
+    /// Which Docker is meant.
+    pub(crate) docker: DockerHost,
+    /// What a container that has to be created is like.
+    pub(crate) create: Create,
     /// `--root`.
     pub(crate) root: Option<PathBuf>,
     /// `--buildkitd-config`.
@@ -51,9 +61,14 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    fn spawn(&self, root: PathBuf, program: Option<PathBuf>) -> Spawn {
+    /// The state root, where nothing tells more.
+    fn root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| state_root::USUAL.into())
+    }
+
+    fn spawn(&self, program: Option<PathBuf>) -> Spawn {
         let entitlements = self.entitlements.clone();
-        Spawn { refuse_steps: self.refuse_steps, entitlements, ..Spawn::on(root, program, self.config.clone()) }
+        Spawn { refuse_steps: self.refuse_steps, entitlements, ..Spawn::on(self.root(), program, self.config.clone()) }
     }
 }
 
@@ -62,21 +77,32 @@ impl Wanted {
 pub(crate) struct Builder {
     /// How to talk to it.
     pub(crate) channel: Channel,
-    /// `unix`, `tcp` or `spawn`.
+    /// `unix`, `tcp`, `spawn`, `docker-container` or `docker`.
     pub(crate) kind: &'static str,
     /// Its address, for people.
     pub(crate) address: String,
     /// What it says of itself.
     pub(crate) version: String,
-    /// Its state root: ours when we started it, else what we were told or guess.
-    pub(crate) root: PathBuf,
+    /// Its state root: ours when we started it, else what Docker says, or we were told or guess.
+    pub(crate) root: StateRoot,
     /// The id of the worker that builds; the state root holds the same one.
     pub(crate) worker_id: String,
     /// What it builds for unless told otherwise.
     pub(crate) platform: Option<pb::Platform>,
     /// The binary, when we started it.
     pub(crate) program: Option<PathBuf>,
-    daemon: Option<Daemon>,
+    behind: Behind,
+}
+
+/// What stands behind a builder, as far as it is our business.
+#[derive(Debug)]
+enum Behind {
+    /// A daemon that runs whether we do or not.
+    Stranger,
+    /// A process of ours.
+    Process(Daemon),
+    /// A container, of ours or not.
+    Container(Container),
 }
 
 impl Builder {
@@ -85,16 +111,29 @@ impl Builder {
     /// # Errors
     /// When there is none; the message says which were looked for and what to do.
     pub(crate) async fn connect(wanted: &Wanted, events: &Events) -> anyhow::Result<Builder> {
-        let root = wanted.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
         match &wanted.address {
-            Address::Unix(socket) => Builder::running(socket, root).await,
-            Address::Tcp { host, port } => Builder::remote(host, *port, &wanted.tls, root).await,
-            Address::Spawn(program) => Builder::spawn(wanted.spawn(root, program.clone())).await,
-            Address::Auto => Builder::first_there(wanted, root, events).await,
+            Address::Auto => Builder::first_there(wanted, events).await,
+            address => Builder::at(address, wanted, events).await,
         }
     }
 
-    async fn first_there(wanted: &Wanted, root: PathBuf, events: &Events) -> anyhow::Result<Builder> {
+    async fn at(address: &Address, wanted: &Wanted, events: &Events) -> anyhow::Result<Builder> {
+        match address {
+            Address::Auto => Err(Failure::new(
+                Kind::Usage,
+                "could not use BUILDKIT_HOST=auto",
+                "set it to unix:///PATH or tcp://HOST:PORT, or unset it",
+            )),
+            Address::Unix(socket) => Builder::running(socket, wanted.root()).await,
+            Address::Tcp { host, port } => Builder::remote(host, *port, &wanted.tls, wanted.root()).await,
+            Address::Spawn(program) => Builder::spawn(wanted.spawn(program.clone())).await,
+            Address::Container(name) => Builder::in_container(name, wanted, events).await,
+            Address::Docker => Builder::in_docker(wanted).await,
+        }
+    }
+
+    /// `auto`: says which it took, and what it passed over.
+    async fn first_there(wanted: &Wanted, events: &Events) -> anyhow::Result<Builder> {
         if let Some(host) = &wanted.buildkit_host {
             let address: Address = host.parse().map_err(anyhow::Error::msg).explain(
                 Kind::Usage,
@@ -105,96 +144,179 @@ impl Builder {
                 ),
             )?;
             events.note(format!("builder: {host}, from BUILDKIT_HOST"));
-            return match address {
-                Address::Unix(socket) => Builder::running(&socket, root).await,
-                Address::Tcp { host, port } => Builder::remote(&host, port, &wanted.tls, root).await,
-                Address::Spawn(program) => Builder::spawn(wanted.spawn(root, program)).await,
-                Address::Auto => Err(Failure::new(
-                    Kind::Usage,
-                    "could not use BUILDKIT_HOST=auto",
-                    "set it to unix:///PATH or tcp://HOST:PORT, or unset it",
-                )),
-            };
+            return Builder::at(&address, wanted, events).await;
         }
         // A daemon on another root would warm the wrong one.
         if wanted.root.is_none() && Path::new(USUAL_SOCKET).exists() {
             events.note(format!("builder: unix://{USUAL_SOCKET} is there"));
-            return Builder::running(Path::new(USUAL_SOCKET), root).await;
+            return Builder::running(Path::new(USUAL_SOCKET), wanted.root()).await;
         }
-        let passed_over = match wanted.root {
+        let mut passed_over = match wanted.root {
             Some(_) => format!("passed over {USUAL_SOCKET}, because --root was given"),
             None => format!("no {USUAL_SOCKET}"),
         };
-        events.note(format!("builder: a private buildkitd on {} ({passed_over})", root.display()));
-        Builder::spawn(wanted.spawn(root, None)).await
+        let root = wanted.root();
+        if wanted.spawn(None).can_start().await.is_err() {
+            passed_over.push_str("; no buildkitd in PATH");
+        } else if !state_root::is_free(&root)? {
+            passed_over.push_str(&format!("; another buildkitd uses {}", root.display()));
+        } else {
+            events.note(format!("builder: a private buildkitd on {} ({passed_over})", root.display()));
+            return Builder::spawn(wanted.spawn(None)).await;
+        }
+        events.note(format!("builder: a container of Docker ({passed_over})"));
+        let made = Builder::in_container(address::CONTAINER, wanted, events).await;
+        made.map_err(|error| error.context(format!("no builder was found: {passed_over}")))
     }
 
     async fn running(socket: &Path, root: PathBuf) -> anyhow::Result<Builder> {
         let channel = unix::dial(socket).await?;
-        Builder::introduce(channel, "unix", format!("unix://{}", socket.display()), root, None).await
+        let address = format!("unix://{}", socket.display());
+        Builder::introduce(channel, "unix", address, StateRoot::At(root), Behind::Stranger).await
     }
 
     async fn remote(host: &str, port: u16, tls: &Tls, root: PathBuf) -> anyhow::Result<Builder> {
         let channel = tcp::dial(host, port, tls).await?;
-        Builder::introduce(channel, "tcp", tcp::shown(host, port), root, None).await
+        Builder::introduce(channel, "tcp", tcp::shown(host, port), StateRoot::At(root), Behind::Stranger).await
     }
 
     /// Starts a private buildkitd and waits until it answers.
     pub(crate) async fn spawn(spawn: Spawn) -> anyhow::Result<Builder> {
-        let root = spawn.root.clone();
+        let root = StateRoot::At(spawn.root.clone());
         let (daemon, channel) = spawn.start().await?;
         let address = format!("spawn:{}", daemon.program().display());
-        Builder::introduce(channel, "spawn", address, root, Some(daemon)).await
+        Builder::introduce(channel, "spawn", address, root, Behind::Process(daemon)).await
+    }
+
+    /// The container of that name, or a new one.
+    async fn in_container(name: &str, wanted: &Wanted, events: &Events) -> anyhow::Result<Builder> {
+        let engine = Engine::connect(&wanted.docker, wanted.tls.may_be_plain).await?;
+        if let Some((container, mounted)) = Container::find(&engine, name, events).await? {
+            // Whoever names a root knows better than Docker; the worker's id tells whether it is the right one.
+            let root = wanted.root.clone().map_or(mounted, StateRoot::At);
+            let address = format!("docker-container://{}", container.name());
+            let channel = container.channel().await?;
+            return Builder::introduce(channel, CONTAINER, address, root, Behind::Container(container)).await;
+        }
+        let root = wanted.root();
+        events.note(format!(
+            "builder: a new container {name} on {}, by {} at {}",
+            root.display(),
+            engine.version,
+            engine.address()
+        ));
+        let plan = docker::Plan {
+            name,
+            root: &root,
+            config: wanted.config.as_deref(),
+            entitlements: &wanted.entitlements,
+            create: &wanted.create,
+        };
+        let mut container = docker::create(&engine, &plan, events).await?;
+        let answers = |channel| async { workers(channel).await.is_ok() };
+        let channel = container.ready(answers).await?;
+        if wanted.create.keep {
+            container.keep();
+        }
+        let address = format!("docker-container://{name}");
+        Builder::introduce(channel, CONTAINER, address, StateRoot::At(root), Behind::Container(container)).await
+    }
+
+    /// The BuildKit inside dockerd.
+    async fn in_docker(wanted: &Wanted) -> anyhow::Result<Builder> {
+        let engine = Engine::connect(&wanted.docker, wanted.tls.may_be_plain).await?;
+        let channel = docker::dial_embedded(&engine).await?;
+        let root = StateRoot::OutOfReach("dockerd keeps its cache in a form of its own".to_owned());
+        let mut builder = Builder::introduce(channel, "docker", engine.address(), root, Behind::Stranger).await?;
+        builder.version = match builder.version.as_str() {
+            "" => engine.version,
+            version => format!("{version} ({})", engine.version),
+        };
+        Ok(builder)
     }
 
     async fn introduce(
         channel: Channel,
         kind: &'static str,
         address: String,
-        root: PathBuf,
-        daemon: Option<Daemon>,
+        root: StateRoot,
+        behind: Behind,
     ) -> anyhow::Result<Builder> {
-        let mut control = ControlClient::new(channel.clone());
         let asked = tokio::time::timeout(CALL_TIMEOUT, async {
-            let workers = control.list_workers(ListWorkersRequest::default()).await?.into_inner().record;
-            let info = control.info(InfoRequest::default()).await?.into_inner();
-            anyhow::Ok((workers, info))
+            anyhow::Ok((workers(channel.clone()).await?, version(channel.clone()).await?))
         });
         let answer = asked.await.context("it did not answer in time").and_then(|answer| answer);
-        let (workers, info) = answer.map_err(|error| {
-            // With TLS 1.3 a daemon refuses a client's certificate only after the client thinks that all is well.
-            let hint = match kind {
-                "tcp" => tcp::hint(&error).unwrap_or(tcp::UNANSWERED),
-                _ => "check that a buildkitd of v0.12 or later listens there",
-            };
-            Failure::because(error, Kind::Environment, format!("could not talk to the builder at {address}"), hint)
-        })?;
-        let version = info.buildkit_version.map(|version| version.version).unwrap_or_default();
+        let (workers, version) = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                // With TLS 1.3 a daemon refuses a client's certificate only after the client thinks that all is well.
+                let hint = match kind {
+                    "tcp" => tcp::hint(&error).unwrap_or(tcp::UNANSWERED),
+                    CONTAINER => "check that buildkitd and buildctl of v0.12 or later are in it",
+                    _ => "check that a buildkitd of v0.12 or later listens there",
+                };
+                let last = match &behind {
+                    Behind::Container(container) => format!("; it said last{}", container.last_words().await),
+                    _ => String::new(),
+                };
+                let what = format!("could not talk to the builder at {address}{last}");
+                return Err(Failure::because(error, Kind::Environment, what, hint));
+            }
+        };
         let worker = workers.into_iter().next();
         let worker_id = worker.as_ref().map(|worker| worker.id.clone()).unwrap_or_default();
         let platform = worker.and_then(|worker| worker.platforms.into_iter().next());
-        let program = daemon.as_ref().map(|daemon| daemon.program().to_owned());
-        Ok(Builder { channel, kind, address, version, root, worker_id, platform, program, daemon })
+        let program = match &behind {
+            Behind::Process(daemon) => Some(daemon.program().to_owned()),
+            _ => None,
+        };
+        Ok(Builder { channel, kind, address, version, root, worker_id, platform, program, behind })
     }
 
     /// Stops the daemon if it is ours, and waits until its databases are closed and on disk.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
-        match self.daemon.take() {
-            Some(daemon) => daemon.stop().await,
-            None => Ok(()),
+        match std::mem::replace(&mut self.behind, Behind::Stranger) {
+            Behind::Process(daemon) => daemon.stop().await,
+            Behind::Container(container) => container.stop().await,
+            Behind::Stranger => Ok(()),
         }
     }
 
-    /// The last lines of our daemon's log, if it ended by itself or is just about to.
+    /// The last lines of the daemon's log, if we can have it and it ended by itself or is just about to.
     pub(crate) async fn last_words(&mut self) -> Option<String> {
-        let daemon = self.daemon.as_mut()?;
         // A broken connection is seen before the process is gone.
         for _ in 0..40 {
-            if daemon.has_ended() {
-                return Some(daemon.log_tail());
+            match &mut self.behind {
+                Behind::Process(daemon) => {
+                    if daemon.has_ended() {
+                        return Some(daemon.log_tail());
+                    }
+                }
+                Behind::Container(container) => {
+                    if container.has_ended().await {
+                        return Some(container.log_tail().await);
+                    }
+                }
+                Behind::Stranger => return None,
             }
             retry::pause(Duration::from_millis(50)).await;
         }
         None
+    }
+}
+
+/// The kind of a builder in a container.
+const CONTAINER: &str = "docker-container";
+
+async fn workers(channel: Channel) -> anyhow::Result<Vec<WorkerRecord>> {
+    Ok(ControlClient::new(channel).list_workers(ListWorkersRequest::default()).await?.into_inner().record)
+}
+
+/// What BuildKit says of itself; nothing from the one in Docker before 23.0, which has no word for that.
+async fn version(channel: Channel) -> anyhow::Result<String> {
+    match ControlClient::new(channel).info(InfoRequest::default()).await {
+        Ok(info) => Ok(info.into_inner().buildkit_version.map(|version| version.version).unwrap_or_default()),
+        Err(status) if status.code() == Code::Unimplemented => Ok(String::new()),
+        Err(status) => Err(status.into()),
     }
 }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use super::config::{self, Private};
-use super::unix;
+use super::{state_root, unix};
 use crate::failure::{Explain, Failure, Kind};
 use crate::retry;
 
@@ -25,8 +25,6 @@ use crate::retry;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// It ends running requests first, then closes its databases.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// A daemon that was orphaned a moment ago needs this long to let go of the root.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOG_TAIL_BYTES: u64 = 4_000;
 const LOG_TAIL_LINES: usize = 15;
 
@@ -81,13 +79,9 @@ impl Spawn {
 
     /// Starts the daemon and waits until it answers.
     pub(super) async fn start(&self) -> anyhow::Result<(Daemon, Channel)> {
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        self.prepare_root()?;
-        while !self.unlocked()? {
-            if Instant::now() > deadline {
-                return Err(self.locked());
-            }
-            retry::pause(Duration::from_millis(100)).await;
+        state_root::prepare(&self.root)?;
+        if !state_root::becomes_free(&self.root).await? {
+            return Err(self.locked());
         }
         let mut daemon = self.launch()?;
         let socket = daemon.runtime.path().join("buildkitd.sock");
@@ -113,58 +107,21 @@ impl Spawn {
         }
     }
 
-    fn prepare_root(&self) -> anyhow::Result<()> {
-        let root = self.root.display();
-        std::fs::create_dir_all(&self.root).explain(
-            Kind::Environment,
-            format!("could not make the state root {root}"),
-            "run as root, or name a directory you may write with --root",
-        )?;
-        tempfile::Builder::new().prefix(".cachewarm-").tempfile_in(&self.root).map(drop).explain(
-            Kind::Environment,
-            format!("could not write to the state root {root}"),
-            "run as root on a disk that is not full or read-only, or name another directory with --root",
-        )
-    }
-
-    /// Whether nobody holds the root. BuildKit holds an exclusive lock on this file while it runs.
-    fn unlocked(&self) -> anyhow::Result<bool> {
-        let Ok(file) = File::open(self.root.join("buildkitd.lock")) else { return Ok(true) };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(true),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-            Err(std::fs::TryLockError::Error(error)) => Err(error).context("asking for the lock of the state root"),
-        }
-    }
-
     fn locked(&self) -> anyhow::Error {
-        Failure::new(
-            Kind::Environment,
-            format!(
-                "the state root {} is in use by another buildkitd, which holds its buildkitd.lock",
-                self.root.display()
-            ),
-            "warm through that daemon with --builder unix://SOCKET, or stop it first",
-        )
+        state_root::held(&self.root, "unix://SOCKET")
     }
 
     fn launch(&self) -> anyhow::Result<Daemon> {
         let program = self.program.clone().unwrap_or_else(|| "buildkitd".into());
         let runtime = runtime_dir().context("making a directory for the socket of buildkitd")?;
-        let given = match &self.config {
-            None => String::new(),
-            Some(path) => std::fs::read_to_string(path).explain(
-                Kind::Usage,
-                format!("could not read the buildkitd configuration {}", path.display()),
-                "name a readable file with --buildkitd-config",
-            )?,
-        };
+        let given = config::read(self.config.as_deref())?;
         let socket = runtime.path().join("buildkitd.sock");
         let private = Private {
             root: &self.root,
             socket: &socket,
             snapshotter: self.snapshotter.as_deref(),
             refuse_steps: self.refuse_steps.then(|| runtime.path()),
+            collects_garbage: false,
             entitlements: &self.entitlements,
         };
         let config = config::private(&given, &private).explain(

@@ -20,9 +20,13 @@ use tonic::{Request, Status};
 
 use super::progress::Ledger;
 use crate::buildkit::session::SessionId;
+use crate::failure::{Failure, Kind};
 
 /// Messages of BuildKit may be this large; tonic's own limit is a quarter of it.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// What a builder has to offer, by its names for it (`frontend/gateway/pb/caps.go` of BuildKit).
+const NEEDED: [&str; 5] = ["importcaches", "statfile", "proto.refarray", "reference.output", "gateway.solve.evaluate"];
 
 /// What every build of a run has in common.
 #[derive(Debug, Clone)]
@@ -84,7 +88,9 @@ impl Build {
         let build = Build { bridge, id, outer, status, abort };
         let request = build.request(frontend::PingRequest {});
         let mut bridge = build.bridge.clone();
-        build.alive(async move { bridge.ping(request).await }).await.context("starting a build")?;
+        let pong = build.alive(async move { bridge.ping(request).await }).await.context("starting a build")?;
+        let offered = pong.into_inner().frontend_api_caps;
+        can_all(|id| offered.iter().any(|cap| cap.id == id && cap.enabled))?;
         Ok(build)
     }
 
@@ -196,6 +202,19 @@ impl Build {
     }
 }
 
+/// Whether a builder can do all that we ask for; it says so itself.
+fn can_all(can: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|id| !can(id)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Environment,
+        format!("the builder is too old: it lacks {}", missing.join(", ")),
+        "use BuildKit v0.12 or later, or Docker 20.10 or later",
+    ))
+}
+
 impl Drop for Build {
     fn drop(&mut self) {
         self.abort.iter().for_each(AbortHandle::abort);
@@ -216,5 +235,17 @@ impl Import {
         let mut attributes: HashMap<String, String> = self.extra.iter().cloned().collect();
         attributes.insert("ref".into(), self.reference.clone());
         attributes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_builder_that_lacks_something_is_told_what() {
+        assert!(can_all(|_| true).is_ok());
+        let error = can_all(|id| id != "statfile").unwrap_err();
+        assert_eq!(error.to_string(), "the builder is too old: it lacks statfile");
     }
 }

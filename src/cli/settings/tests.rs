@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::args::{self, Command};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 44] = [
+const SAMPLES: [(&str, &str); 47] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -38,6 +38,9 @@ const SAMPLES: [(&str, &str); 44] = [
     ("tlskey", "key.pem"),
     ("tlsservername", "builder.example"),
     ("insecure-tcp", "true"),
+    ("buildkit-image", "registry.example/buildkit:v1"),
+    ("builder-restart", "on-failure:3"),
+    ("keep-builder", "true"),
     ("root", "/srv/buildkit"),
     ("buildkitd-config", "/etc/buildkitd.toml"),
     ("on-miss", "fail"),
@@ -139,11 +142,11 @@ fn an_empty_variable_counts_as_not_set() {
 fn an_error_says_where_the_value_came_from() {
     insta::assert_snapshot!(told(resolve(&["--builder=ftp://nowhere".into()], &[])), @"
     could not use --builder: `ftp://nowhere` is not a builder address
-    hint: write auto, unix:///PATH, tcp://HOST:PORT, spawn or spawn:/PATH/TO/buildkitd
+    hint: write auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, spawn or spawn:/PATH/TO/buildkitd
     ");
-    insta::assert_snapshot!(told(resolve(&[], &[("CACHEWARM_BUILDER", "docker")])), @"
-    could not use CACHEWARM_BUILDER: builders like `docker` are not supported yet
-    hint: write auto, unix:///PATH, tcp://HOST:PORT, spawn or spawn:/PATH/TO/buildkitd
+    insta::assert_snapshot!(told(resolve(&[], &[("CACHEWARM_BUILDER", "docker-container://-")])), @"
+    could not use CACHEWARM_BUILDER: `docker-container://-` names no container
+    hint: write auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, spawn or spawn:/PATH/TO/buildkitd
     ");
     let (_kept, path) = file_with("stall-timeout = 60");
     let words = told(resolve(&["--config".into(), path.clone()], &[])).replace(&path, "FILE");

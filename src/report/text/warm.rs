@@ -2,7 +2,7 @@
 
 use super::{Page, donor, layers, shortened, time};
 use crate::report::words::{bytes, clean, count, seconds};
-use crate::report::{Proof, Report, Source, Step, StepState, TargetSummary, Transfer};
+use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer};
 
 /// The report as lines of text.
 pub(crate) fn text(report: &Report) -> String {
@@ -110,7 +110,12 @@ fn transfer(transfer: &Transfer) -> Vec<String> {
 }
 
 fn proof(proof: &Proof) -> Vec<String> {
-    let asked = format!("BuildKit built {} again without donors", count(proof.results, "result"));
+    let asked = match proof.on {
+        Prover::Shadow => format!("BuildKit built {} again without donors", count(proof.results, "result")),
+        Prover::Builder => {
+            format!("asked again, the builder itself found {} without donors", count(proof.results, "result"))
+        }
+    };
     let lists =
         [("fetched", &proof.fetched), ("unpacked", &proof.extracted), ("ran", &proof.ran), ("failed", &proof.errors)];
     if lists.iter().all(|(_, list)| list.is_empty()) {

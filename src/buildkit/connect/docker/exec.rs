@@ -1,0 +1,79 @@
+//! A connection to the buildkitd of a container: `buildctl dial-stdio`, run in it, with its standard streams as the wire.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use futures::{StreamExt as _, TryStreamExt as _};
+use hyper_util::rt::TokioIo;
+use tokio_util::io::StreamReader;
+use tonic::transport::{Channel, Endpoint};
+
+use super::host::Io;
+
+/// Bytes of a frame's buffer; dial-stdio writes up to 32 KiB at once.
+const FRAME_BYTES: usize = 64 * 1024;
+/// Characters kept of what it complains of.
+const COMPLAINT_LENGTH: usize = 2_000;
+
+/// What `dial-stdio` wrote to standard error: why it could not connect.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Complaints(Arc<Mutex<String>>);
+
+impl Complaints {
+    /// All of it so far.
+    pub(super) fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).trim().to_owned()
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if text.len() < COMPLAINT_LENGTH {
+            text.push_str(&String::from_utf8_lossy(bytes));
+        }
+    }
+}
+
+/// A channel to the buildkitd in a container. Every connection of it is a process of its own in there, which ends with it.
+///
+/// # Errors
+/// When the command cannot be started. Whether anybody answers only a call shows.
+pub(super) async fn dial(docker: &Docker, container: &str, complaints: &Complaints) -> anyhow::Result<Channel> {
+    let (docker, container, complaints) = (docker.clone(), container.to_owned(), complaints.clone());
+    let connector = tower::service_fn(move |_| {
+        let (docker, container, complaints) = (docker.clone(), container.clone(), complaints.clone());
+        async move { connection(&docker, &container, complaints).await.map(TokioIo::new) }
+    });
+    // The address is not used; BuildKit takes any authority on its socket.
+    Ok(Endpoint::from_static("http://localhost").connect_with_connector(connector).await?)
+}
+
+async fn connection(docker: &Docker, container: &str, complaints: Complaints) -> io::Result<Box<dyn Io>> {
+    let options = CreateExecOptions {
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        cmd: Some(vec!["buildctl", "dial-stdio"]),
+        ..Default::default()
+    };
+    let command = docker.create_exec(container, options).await.map_err(io::Error::other)?;
+    let options = StartExecOptions { output_capacity: Some(FRAME_BYTES), ..Default::default() };
+    let started = docker.start_exec(&command.id, Some(options)).await.map_err(io::Error::other)?;
+    let StartExecResults::Attached { output, input } = started else {
+        return Err(io::Error::other("Docker did not attach to the command"));
+    };
+    let output = output.map_err(io::Error::other).filter_map(move |frame| {
+        let wire = match frame {
+            Ok(LogOutput::StdOut { message }) => Some(Ok(message)),
+            Ok(other) => {
+                complaints.add(&other.into_bytes());
+                None
+            }
+            Err(error) => Some(Err(error)),
+        };
+        std::future::ready(wire)
+    });
+    Ok(Box::new(tokio::io::join(StreamReader::new(Box::pin(output)), input)))
+}
