@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests and the demo run against: Debian's packages, BuildKit, buildx, moto.
+# Installs what the tests and the demo run against: Debian's packages (Docker 20.10 among them), BuildKit, buildx,
+# Docker 29, moto.
 # Pinned, and quick when nothing is to do. Everything that is not a Debian package lives in a cache
 # folder outside the tree; its file `env` says where each part is.
 set -euo pipefail
@@ -64,6 +65,7 @@ debian_packages
 buildkit_version=$(sed -n 's/^\tgithub.com\/moby\/buildkit \(v[^ ]*\).*/\1/p' tools/go.mod)
 buildkit=$(go_tools buildkit tools "-X github.com/moby/buildkit/version.Version=$buildkit_version")
 buildx=$(go_tools buildx tools-buildx)
+dockerd=$(go_tools dockerd tools-dockerd)
 moto=$(moto)
 
 cat >"$cache/env.part" <<END
@@ -71,6 +73,8 @@ BUILDKITD=$buildkit/buildkitd
 BUILDCTL=$buildkit/buildctl
 DOCKERFILE_FRONTEND=$buildkit/dockerfile-frontend
 BUILDX=$buildx/buildx
+DOCKERD_20=/usr/sbin/dockerd
+DOCKERD_29=$dockerd/dockerd
 MOTO_SERVER=$moto/bin/moto_server
 END
 mv "$cache/env.part" "$cache/env"

@@ -131,8 +131,8 @@ async fn open_everything(
     events: &Events,
 ) -> anyhow::Result<Solved> {
     let questions = plan.questions();
-    let asked = buildkit::unless_cancelled(cancel, buildkit::ask(setting, &questions));
-    let answers = clock.time("solve", asked).await?;
+    let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout };
+    let answers = clock.time("solve", buildkit::ask(setting, &questions, patience, cancel, events)).await?;
     let mut graphs = Vec::new();
     for answer in &answers {
         let mut graph = Graph::default();
@@ -144,7 +144,6 @@ async fn open_everything(
     let frontends = frontend_images(&setting.ledger.accounts());
     setting.ledger.expect_work(work(&graphs));
     let requests = requests(plan, donors, builder, &graphs, &frontends);
-    let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout };
     let opening = async {
         let mut opened = Vec::new();
         // One after the other: see `materialize` on builds that import at the same time.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::support::judge::changed;
 use crate::support::world::Running;
-use crate::support::{Builder, Fault, Faults, World, ground, process, wait_until};
+use crate::support::{Builder, Fault, Faults, World, ground, wait_until};
 
 /// Mounts a file system in memory, of this size, at a folder of the world; it goes with the world.
 fn memory(folder: &Path, options: &str) {
@@ -17,17 +17,13 @@ fn memory(folder: &Path, options: &str) {
 }
 
 /// A run that has begun to fetch and cannot go on until `faults` behaves.
-fn held(world: &World, faults: &Faults, builder: Option<&Builder>) -> Running {
+fn held(world: &World, faults: &Faults) -> Running {
     let layers = ground().registry.layers("team/sample", "cache");
     for (layer, _) in &layers[..3] {
         faults.always(&format!("GET {layer}"), Fault::StallAfter(100_000));
     }
     let donor = format!("{}/team/sample:cache", faults.address());
-    let run = world.warm().from([&donor]).with(["--stall-timeout", "60s"]);
-    let running = match builder {
-        Some(builder) => run.builder(&builder.address()).start(),
-        None => run.start(),
-    };
+    let running = world.warm().from([&donor]).with(["--stall-timeout", "60s"]).start();
     wait_until("a blob is on its way", 60, || {
         layers[..3].iter().any(|(layer, _)| !faults.requests(&format!("GET {layer}")).is_empty())
     });
@@ -158,75 +154,27 @@ fn a_root_that_cannot_be_read_is_never_called_warm() {
 }
 
 #[test]
-fn a_signal_midway_leaves_nothing_running_and_a_root_to_go_on_from() {
-    for (signal, code) in [("TERM", 130), ("INT", 130)] {
-        let world = World::new();
-        let faults = Faults::before(ground().registry.address());
-        let running = held(&world, &faults, None);
-
-        running.signal(signal);
-
-        running.ends().exits(code);
-        world.left_nothing_running();
-        converges(&world, &faults);
-    }
-}
-
-#[test]
-fn a_signal_midway_leaves_a_running_daemon_running() {
+fn an_interrupt_midway_leaves_nothing_running_and_a_root_to_go_on_from() {
     let world = World::new();
     let faults = Faults::before(ground().registry.address());
-    let builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
-    let running = held(&world, &faults, Some(&builder));
+    let running = held(&world, &faults);
 
-    running.signal("TERM");
+    running.signal("INT");
 
     running.ends().exits(130);
-    faults.behave();
-    world.warm().builder(&builder.address()).run().ends_warm();
+    world.left_nothing_running();
+    converges(&world, &faults);
 }
 
 #[test]
 fn cachewarm_killed_midway_converges_when_run_again() {
     let world = World::new();
     let faults = Faults::before(ground().registry.address());
-    let running = held(&world, &faults, None);
+    let running = held(&world, &faults);
 
     running.signal("KILL");
 
     assert_eq!(running.ends().code, None);
     wait_until("its buildkitd ends as well", 10, || world.running().is_empty());
-    converges(&world, &faults);
-}
-
-#[test]
-fn its_buildkitd_killed_midway_is_a_failure_and_converges_when_run_again() {
-    let world = World::new();
-    let faults = Faults::before(ground().registry.address());
-    let running = held(&world, &faults, None);
-    let users = world.running();
-    let daemons: Vec<_> = users.iter().filter(|(_, line)| line.contains("buildkitd --config")).collect();
-    assert!(!daemons.is_empty(), "{users:?}");
-
-    for (id, _) in daemons {
-        process::signal(*id, "KILL");
-    }
-
-    running.ends().blames(&["buildkitd"]);
-    world.left_nothing_running();
-    converges(&world, &faults);
-}
-
-#[test]
-fn a_running_daemon_killed_midway_is_a_failure_and_converges_when_run_again() {
-    let world = World::new();
-    let faults = Faults::before(ground().registry.address());
-    let mut builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
-    let running = held(&world, &faults, Some(&builder));
-
-    builder.kill();
-
-    running.ends().exits(3);
-    drop(builder);
     converges(&world, &faults);
 }

@@ -15,6 +15,7 @@ mod source;
 
 // What it is built with.
 mod builders;
+mod conformance;
 mod tcp;
 
 // What lies in a root, without a daemon.

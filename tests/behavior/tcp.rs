@@ -1,53 +1,16 @@
 //! A builder on TCP: in the clear on this machine, or with TLS from both sides.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use crate::support::ground::tool;
 use crate::support::process::command;
-use crate::support::registry::{free_address, made};
+use crate::support::registry::free_address;
 use crate::support::world::Invocation;
-use crate::support::{Builder, World};
-
-/// An authority and what it vouches for, as PEM files in a folder.
-struct Authority(PathBuf);
-
-impl Authority {
-    fn new(folder: PathBuf) -> Authority {
-        made(folder.clone());
-        let authority = Authority(folder);
-        authority
-            .openssl(&["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=authority"], "ca");
-        authority
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-
-    fn openssl(&self, arguments: &[&str], name: &str) {
-        let keys = ["-keyout", &self.file(&format!("{name}.key")), "-out", &self.file(&format!("{name}.pem"))];
-        let made = Command::new("openssl").args(arguments).args(keys).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    }
-
-    /// A certificate for these names, valid for so many days from now; of a past that is over when there are fewer.
-    fn vouch(&self, name: &str, names: &str, days: i32) {
-        self.openssl(&["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x"], name);
-        fs::rename(self.0.join(format!("{name}.pem")), self.0.join(format!("{name}.csr"))).unwrap();
-        fs::write(self.0.join("extensions"), format!("subjectAltName={names}\nbasicConstraints=CA:FALSE\n")).unwrap();
-        let mut sign = Command::new("openssl");
-        sign.args(["x509", "-req", "-in", &self.file(&format!("{name}.csr")), "-CA", &self.file("ca.pem")]);
-        sign.args(["-CAkey", &self.file("ca.key"), "-days", &days.to_string(), "-extfile", &self.file("extensions")]);
-        let signed = sign.args(["-out", &self.file(&format!("{name}.pem"))]).output().unwrap();
-        assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
-    }
-}
+use crate::support::{Authority, Builder, World};
 
 /// A daemon that listens on TCP as well, with further arguments.
-fn listening(world: &World, root: &Path, more: &[&str]) -> (Builder, SocketAddr) {
+pub(crate) fn listening(world: &World, root: &Path, more: &[&str]) -> (Builder, SocketAddr) {
     let address = free_address();
     let mut daemon = command(tool("BUILDKITD"));
     daemon.arg(format!("--addr=tcp://{address}")).args(more);

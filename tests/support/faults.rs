@@ -178,6 +178,10 @@ impl State {
     fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         client.set_nodelay(true)?;
         let mut requests = BufReader::new(client.try_clone()?);
+        // TLS is answered as any server without it does, so that the client knows.
+        if requests.fill_buf()?.first() == Some(&TLS_HANDSHAKE) {
+            return client.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
+        }
         while let Some(request) = Head::read(&mut requests)? {
             let mut body = vec![0; usize::try_from(request.length.unwrap_or(0)).unwrap_or(0)];
             requests.read_exact(&mut body)?;
@@ -268,6 +272,9 @@ impl State {
         Some(rule.fault.clone())
     }
 }
+
+/// The first byte of a TLS record that begins a handshake.
+const TLS_HANDSHAKE: u8 = 22;
 
 /// Large enough that carrying a body costs little; a pace is kept buffer by buffer.
 const BUFFER: usize = 128 << 10;

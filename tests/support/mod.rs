@@ -4,7 +4,9 @@
 //! process id. Whatever a test forgets, or a panic leaves, ends with the world; whatever a killed test process
 //! leaves, ends with that process: daemons by `PR_SET_PDEATHSIG`, files and mounts by the janitor.
 
+pub(crate) mod authority;
 pub(crate) mod builder;
+pub(crate) mod docker;
 pub(crate) mod ecr;
 pub(crate) mod faults;
 pub(crate) mod git;
@@ -14,7 +16,9 @@ pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod world;
 
+pub(crate) use authority::Authority;
 pub(crate) use builder::Builder;
+pub(crate) use docker::Docker;
 pub(crate) use ecr::Ecr;
 pub(crate) use faults::{Fault, Faults};
 pub(crate) use ground::ground;

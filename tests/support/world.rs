@@ -90,6 +90,7 @@ impl World {
             builder: format!("spawn:{}", tool("BUILDKITD").display()),
             more: Vec::new(),
             umask: None,
+            names_root: true,
         }
     }
 
@@ -163,6 +164,7 @@ pub(crate) struct Invocation<'w> {
     builder: String,
     more: Vec<String>,
     umask: Option<&'static str>,
+    names_root: bool,
 }
 
 impl Invocation<'_> {
@@ -181,6 +183,12 @@ impl Invocation<'_> {
     /// Another builder than a daemon of its own.
     pub(crate) fn builder(mut self, address: &str) -> Self {
         self.builder = address.to_owned();
+        self
+    }
+
+    /// Without `--root`.
+    pub(crate) fn without_root(mut self) -> Self {
+        self.names_root = false;
         self
     }
 
@@ -209,7 +217,9 @@ impl Invocation<'_> {
         arguments.extend(self.donors.into_iter().flat_map(|donor| ["--cache-from".to_owned(), donor]));
         arguments.extend(["--builder".to_owned(), self.builder]);
         let path = |name: &str, path: PathBuf| [name.to_owned(), path.display().to_string()];
-        arguments.extend(path("--root", world.root()));
+        if self.names_root {
+            arguments.extend(path("--root", world.root()));
+        }
         arguments.extend(path("--buildkitd-config", world.config()));
         arguments.extend(path("--manifest", world.path("manifest.json")));
         world.start(&arguments, self.umask)

@@ -103,7 +103,8 @@ pub(crate) async fn materialize(
     events: &Events,
 ) -> anyhow::Result<Build> {
     events.emit(Event::Planned { results: request.len() });
-    patiently(setting, patience, cancel, events, || open_in_order(setting, request, events)).await
+    let worth = |error: &anyhow::Error| worth_another_try(setting, error);
+    patiently(setting, patience, cancel, events, worth, || open_in_order(setting, request, events)).await
 }
 
 /// One attempt: the tips first, because BuildKit takes long to find what lies in the middle of a chain that is not there.
@@ -117,29 +118,31 @@ async fn open_in_order(setting: &Setting, request: &Request, events: &Events) ->
     Ok(build)
 }
 
-/// Makes as many attempts as patience allows.
-async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
+/// Makes as many attempts as patience allows, as long as an error is `worth` another. One that stalls always is.
+pub(super) async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     setting: &Setting,
     patience: Patience,
     cancel: &CancellationToken,
     events: &Events,
+    worth: impl Fn(&anyhow::Error) -> bool,
     mut attempt_once: impl FnMut() -> F,
 ) -> anyhow::Result<T> {
     let mut attempt = 1;
     loop {
-        let error = tokio::select! {
+        setting.ledger.touch();
+        let (error, has_stalled) = tokio::select! {
             () = cancel.cancelled() => return Err(interrupted()),
-            alarm = setting.ledger.alarmed() => alarm_error(alarm),
+            alarm = setting.ledger.alarmed() => (alarm_error(alarm), false),
             seconds = stalled(setting, patience.stall) => {
                 events.emit(Event::Stalled { seconds, attempt });
-                anyhow::anyhow!("nothing moved for {seconds:.0} s")
+                (still_error(seconds), true)
             }
             outcome = attempt_once() => match outcome {
                 Ok(done) => return Ok(done),
-                Err(error) => error,
+                Err(error) => (error, false),
             },
         };
-        if attempt >= patience.attempts || !worth_another_try(setting, &error) {
+        if attempt >= patience.attempts || !(has_stalled || worth(&error)) {
             return Err(error);
         }
         events.warn(format!("trying again: {error:#}"));
@@ -211,6 +214,14 @@ fn worth_another_try(setting: &Setting, error: &anyhow::Error) -> bool {
         return false;
     }
     !setting.ledger.accounts().vertices.values().any(|account| account.ran && account.error.is_some())
+}
+
+fn still_error(seconds: f64) -> anyhow::Error {
+    Failure::new(
+        Kind::Environment,
+        format!("BuildKit stood still: nothing moved for {seconds:.0} s"),
+        "check the registry and the network, then run the same command again: it goes on where this one stopped",
+    )
 }
 
 fn alarm_error(alarm: Alarm) -> anyhow::Error {
