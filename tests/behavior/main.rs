@@ -16,6 +16,7 @@ mod source;
 // What it is built with.
 mod builders;
 mod conformance;
+mod docker;
 mod tcp;
 
 // What lies in a root, without a daemon.

@@ -29,14 +29,20 @@ pub(crate) struct Docker {
     folder: PathBuf,
     version: Version,
     mirror: SocketAddr,
+    more: Vec<String>,
     process: Process,
 }
 
 impl Docker {
     /// Starts a daemon in `folder` that has `mirror` for docker.io, and waits until it answers.
     pub(crate) fn start(folder: &Path, version: Version, mirror: SocketAddr) -> Docker {
-        let process = Docker::launch(folder, version, mirror);
-        Docker { folder: folder.to_owned(), version, mirror, process }
+        Docker::start_with(folder, version, mirror, Vec::new())
+    }
+
+    /// As [`Docker::start`], with further arguments.
+    pub(crate) fn start_with(folder: &Path, version: Version, mirror: SocketAddr, more: Vec<String>) -> Docker {
+        let process = Docker::launch(folder, version, mirror, &more);
+        Docker { folder: folder.to_owned(), version, mirror, more, process }
     }
 
     /// One that tests share; their containers have names and roots of their own.
@@ -55,7 +61,7 @@ impl Docker {
     }
 
     /// Namespaces of its own, so that its containers' processes and mounts go when it is killed.
-    fn launch(folder: &Path, version: Version, mirror: SocketAddr) -> Process {
+    fn launch(folder: &Path, version: Version, mirror: SocketAddr, more: &[String]) -> Process {
         made(folder.to_owned());
         let program = match version {
             Version::V20 => tool("DOCKERD_20"),
@@ -72,6 +78,7 @@ impl Docker {
         daemon.arg("--pidfile").arg(pid).arg("--registry-mirror").arg(format!("http://{mirror}"));
         daemon.arg("--host").arg(format!("unix://{}", socket(folder).display()));
         daemon.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
+        daemon.args(more);
         if version == Version::V29 {
             // Debian's runc does not know them.
             daemon.arg("--feature=time-namespaces=false");
@@ -98,7 +105,7 @@ impl Docker {
 
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
-        self.process = Docker::launch(&self.folder, self.version, self.mirror);
+        self.process = Docker::launch(&self.folder, self.version, self.mirror, &self.more);
     }
 
     /// What docker's own client prints; panics when it fails.
@@ -115,14 +122,15 @@ impl Docker {
 
     /// Starts a container with a buildkitd, its state root at `mount` (a directory or a volume; none without).
     pub(crate) fn run_builder(&self, name: &str, mount: Option<&str>, config: &Path) {
-        self.run_image(name, mount, &["-v", &format!("{}:/etc/buildkit/buildkitd.toml", config.display())], IMAGE);
+        self.run_image(name, mount, config, &[IMAGE]);
         wait_until("the buildkitd in the container answers", 30, || {
             client(&self.folder, &["exec", name, "buildctl", "debug", "workers"]).status.success()
         });
     }
 
-    /// Starts a container as privileged as this machine can make one.
-    pub(crate) fn run_image(&self, name: &str, mount: Option<&str>, more: &[&str], image: &str) {
+    /// Starts a container of an image with arguments, as privileged as this machine can make one.
+    pub(crate) fn run_image(&self, name: &str, mount: Option<&str>, config: &Path, image: &[&str]) {
+        let config = format!("{}:/etc/buildkit/buildkitd.toml", config.display());
         let mount = mount.map(|mount| format!("{mount}:/var/lib/buildkit"));
         let mut arguments = vec!["run", "--detach", "--name", name, "--network", "host"];
         match self.version {
@@ -137,8 +145,8 @@ impl Docker {
             }
         }
         arguments.extend(mount.iter().flat_map(|mount| ["-v", mount]));
-        arguments.extend(more);
-        arguments.push(image);
+        arguments.extend(["-v", &config]);
+        arguments.extend(image);
         self.docker(&arguments);
     }
 }

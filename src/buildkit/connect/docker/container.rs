@@ -117,7 +117,7 @@ impl Container {
         let log = if log.trim().is_empty() { ", and said nothing".to_owned() } else { format!(":\n{log}") };
         match self.complaints.text() {
             complaints if complaints.is_empty() => log,
-            complaints => format!("{log}\nbuildctl in it says: {complaints}"),
+            complaints => format!("{log}\n`buildctl dial-stdio` in it says: {complaints}"),
         }
     }
 

@@ -18,7 +18,7 @@ const FRAME_BYTES: usize = 64 * 1024;
 /// Characters kept of what it complains of.
 const COMPLAINT_LENGTH: usize = 2_000;
 
-/// What `dial-stdio` wrote to standard error: why it could not connect.
+/// What `dial-stdio`, or Docker in its place, wrote beside the wire: why there is no connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Complaints(Arc<Mutex<String>>);
 
@@ -50,6 +50,11 @@ pub(super) async fn dial(docker: &Docker, container: &str, complaints: &Complain
     Ok(Endpoint::from_static("http://localhost").connect_with_connector(connector).await?)
 }
 
+/// Whether a server's first bytes are those of HTTP/2: a SETTINGS frame, whose type is the fourth byte (RFC 9113, 3.4).
+fn begins_http2(bytes: &[u8]) -> bool {
+    bytes.get(3) == Some(&4)
+}
+
 async fn connection(docker: &Docker, container: &str, complaints: Complaints) -> io::Result<Box<dyn Io>> {
     let options = CreateExecOptions {
         attach_stdin: Some(true),
@@ -64,9 +69,14 @@ async fn connection(docker: &Docker, container: &str, complaints: Complaints) ->
     let StartExecResults::Attached { output, input } = started else {
         return Err(io::Error::other("Docker did not attach to the command"));
     };
+    let mut is_http2 = false;
     let output = output.map_err(io::Error::other).filter_map(move |frame| {
         let wire = match frame {
-            Ok(LogOutput::StdOut { message }) => Some(Ok(message)),
+            Ok(LogOutput::StdOut { message }) if is_http2 || begins_http2(&message) => {
+                is_http2 = true;
+                Some(Ok(message))
+            }
+            // Docker says on standard output, too, that it cannot run a command.
             Ok(other) => {
                 complaints.add(&other.into_bytes());
                 None

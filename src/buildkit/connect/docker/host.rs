@@ -260,6 +260,16 @@ mod tests {
     }
 
     #[test]
+    fn whoever_may_not_use_the_socket_is_told_which_group_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let error = Endpoint::Unix(socket).unreached(io::ErrorKind::PermissionDenied.into());
+        let hint = Failure::of(&error).unwrap().hint.clone();
+        assert!(hint.starts_with("run as root, or as a member of the group `"), "{hint}");
+    }
+
+    #[test]
     fn the_environment_wins_over_the_context_and_that_over_the_usual_socket() {
         let folder = tempfile::tempdir().unwrap();
         let context = |id: &str| folder.path().join("contexts/meta").join(id);

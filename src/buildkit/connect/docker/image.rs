@@ -17,12 +17,12 @@ use crate::registry::Reference;
 pub(super) async fn ensure(engine: &Engine, image: &str, keychain: &Keychain, events: &Events) -> anyhow::Result<()> {
     let what = format!("could not pull the builder's image {image}");
     let hint = "check its name and your login, or name one that Docker can have with --buildkit-image";
+    let reference = Reference::parse(image).map_err(anyhow::Error::msg).explain(Kind::Usage, what.as_str(), hint)?;
     match engine.docker.inspect_image(image).await {
         Ok(_) => return Ok(()),
         Err(error) if is_absent(&error) => {}
         Err(error) => return Err(engine.explained(error, what, hint)),
     }
-    let reference = Reference::parse(image).map_err(anyhow::Error::msg).explain(Kind::Usage, what.as_str(), hint)?;
     let credentials = keychain.credentials(reference.api_host()).await?.map(|found| {
         let secret = Some(found.password.reveal().to_owned());
         match found.username.is_empty() {
