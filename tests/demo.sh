@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
 # The main job on real input: a sample project whose mode=max cache lies in a registry behind an ECR login
 # is warmed into an empty state root, looked at from disk, and BuildKit itself then confirms it with the cache's
-# registry off.
+# registry off. demo.sh [--builder spawn|docker-container]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+case "$*" in
+  "" | "--builder spawn") builder=spawn ;;
+  "--builder docker-container") builder=docker-container ;;
+  *) echo "usage: $0 [--builder spawn|docker-container]" >&2; exit 2 ;;
+esac
 if [ $$ != 1 ]; then
   "$here/setup.sh" >/dev/null
   (cd "$here/.." && cargo build --quiet)
@@ -47,7 +52,12 @@ registry "$work/ecr" 127.0.0.1 443 "  tls: {certificate: $work/ecr.pem, key: $wo
 auth: {htpasswd: {realm: 'https://$ecr/', path: $work/htpasswd}}"
 ecr_pid=$pid
 registry "$work/mirror" 127.0.0.1 5000
-printf '[registry."docker.io"]\n  mirrors = ["127.0.0.1:5000"]\n' >"$work/buildkitd.toml"
+cat >"$work/buildkitd.toml" <<END
+[registry."docker.io"]
+  mirrors = ["127.0.0.1:5000"]
+[registry."$ecr"]
+  ca = ["$work/ca.pem"]
+END
 echo "https://$ecr and 127.0.0.1:5000"
 
 say "CI builds the sample and exports its cache, mode=max"
@@ -60,14 +70,30 @@ printf '{"auths": {"%s": {"auth": "%s"}}}' "$ecr" "$(printf AWS:123456789012-aut
 DOCKER_CONFIG=$work/login "$BUILDCTL" --addr "unix://$work/ci/buildkitd.sock" build --progress=plain \
   --frontend dockerfile.v0 --local context="$work/sample" --local dockerfile="$work/sample" \
   --export-cache "type=registry,mode=max,ref=$cache" >"$work/export.log" 2>&1 || { cat "$work/export.log"; exit 1; }
+if [ $builder = docker-container ]; then
+  "$here/support/builder-image.sh" "$BUILDKITD" "$BUILDCTL" "$work/ci/buildkitd.sock" 127.0.0.1:5000
+fi
 stop "$ci_pid"
 rm -rf "$work/login" "$work/ci"
 echo "commit $commit, cache $cache"
 
-say "cachewarm warm, on an empty state root"
+if [ $builder = spawn ]; then
+  address=spawn:$BUILDKITD
+else
+  say "Docker, which pulls BuildKit's image from the mirror"
+  export DOCKER_HOST=unix://$work/docker.sock
+  "$DOCKERD_20" --data-root "$work/docker" --exec-root "$work/docker-exec" --pidfile "$work/docker.pid" \
+    --host "$DOCKER_HOST" --registry-mirror http://127.0.0.1:5000 --bridge=none --iptables=false >"$work/docker.log" 2>&1 &
+  docker_pid=$!
+  ready "dockerd" docker version
+  docker version --format 'Docker {{.Server.Version}}'
+  address=docker-container
+fi
+
+say "cachewarm warm --builder $builder, on an empty state root"
 status=0
 "$target/debug/cachewarm" warm --repo "file://$work/sample" --rev "$commit" --cache-from "$cache" \
-  --builder "spawn:$BUILDKITD" --root "$work/root" --buildkitd-config "$work/buildkitd.toml" \
+  --builder "$address" --root "$work/root" --buildkitd-config "$work/buildkitd.toml" \
   --manifest "$work/manifest.json" --report text --report "json=$work/report.json" || status=$?
 
 say "cachewarm check, without a daemon: what lies in the root"
@@ -104,6 +130,10 @@ rebuild() {
 
 json() { python3 -c "import json; r = json.load(open('$work/report.json')); print($1)" 2>/dev/null; }
 check "cachewarm exits 0 (it exited $status)" [ "$status" = 0 ]
+if [ $builder = docker-container ]; then
+  check "Docker has no container left" [ -z "$(docker ps --all --quiet)" ]
+  stop "$docker_pid"
+fi
 check "verdict warm" [ "$(json 'r["verdict"]')" = warm ]
 check "11 of 11 layers extracted" [ "$(json 'r["layers"]["extracted"], r["layers"]["total"]')" = "11 11" ]
 check "cachewarm check exits 0 (it exited $checked)" [ "$checked" = 0 ]

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests and the demo run against: Debian's packages (Docker 20.10 among them), BuildKit, buildx,
-# Docker 29, moto.
+# Installs what the tests and the demo run against: Debian's packages (Docker 20.10 and Podman among them), BuildKit,
+# buildx, Docker 29, moto.
 # Pinned, and quick when nothing is to do. Everything that is not a Debian package lives in a cache
 # folder outside the tree; its file `env` says where each part is.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
-packages=(docker.io runc docker-registry apache2-utils busybox-static git openssl curl zstd
+packages=(docker.io podman runc docker-registry apache2-utils busybox-static git openssl curl zstd
   ca-certificates iproute2 e2fsprogs util-linux gcc libc6-dev make perl pkg-config python3-venv)
 moto_version=5.2.5
 

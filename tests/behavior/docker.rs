@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::docker::{IMAGE, Version};
 use crate::support::registry::free_address;
 use crate::support::world::Running;
-use crate::support::{Authority, Builder, Docker, Fault, Faults, Registry, World, ground, wait_until};
+use crate::support::{Authority, Builder, Docker, Fault, Faults, Registry, World, ground, podman, wait_until};
 
 /// A world whose Docker is the shared one of today, and the name of a container of its own.
 struct Place {
@@ -237,4 +237,19 @@ fn docker_on_tcp_and_we_show_each_other_who_we_are() {
     let stranger = Authority::new(place.world.path("stranger"));
     fs::copy(stranger.file("ca.pem"), authority.file("ca.pem")).unwrap();
     place.world.warm().builder("docker").run().blames(&["invalid peer certificate", "DOCKER_CERT_PATH"]);
+}
+
+/// Its socket speaks Docker's API; a BuildKit of its own it has not.
+#[test]
+fn podman_has_a_container_made_and_is_refused_as_a_builder_itself() {
+    let mut place = Place::new();
+    let mut service = podman::start(&place.world.path("podman"));
+    place.world.set("DOCKER_HOST", &podman::host(&place.world.path("podman")));
+
+    let run = place.world.warm().builder(&place.address()).run().ends_warm();
+
+    assert!(run.stderr.contains("by Podman 4."), "{}", run.stderr);
+    place.world.left_nothing_running();
+    place.world.warm().builder("docker").run().blames(&["Podman has none"]);
+    service.kill();
 }

@@ -17,6 +17,8 @@ if [ $$ != 1 ]; then
 fi
 # shellcheck source=../support/ground.sh
 . "$here/support/ground.sh"
+# shellcheck source=large-cache.sh
+. "$here/bench/large-cache.sh"
 alone "$0" "$@"
 ip link set lo up
 # shellcheck disable=SC1090,SC1091
@@ -27,48 +29,13 @@ disk=$work/disk
 trap 'umount --lazy "$disk" 2>/dev/null || true; kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-mkdir "$disk" "$work/context"
+mkdir "$disk"
 export BUILDX_CONFIG=$work/buildx DOCKER_CONFIG=$work/docker
 
 say() { printf '\n== %s\n' "$*"; }
 
-# fresh: an empty file system at $disk. Deleting many files would slow the next way down for a while.
-fresh() {
-  rm -f "$work/image"
-  truncate -s "$((megabytes * 60 + 2000))M" "$work/image"
-  mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$work/image"
-  mount -o loop "$work/image" "$disk"
-  sync
-}
-
-# layer CHAIN NUMBER: what one step of a chain makes: files that do not compress, and some that do.
-layer() {
-  echo "RUN mkdir -p /$1/$2 && for i in 1 2 3 4 5; do head -c $((megabytes * 200000)) /dev/urandom >/$1/$2/\$i; done && seq 1 20000 >/$1/$2/text"
-}
-{
-  echo 'FROM busybox:1.35 AS base'
-  echo 'COPY seed /seed'
-  for chain in left right; do
-    echo "FROM base AS $chain"
-    for number in 1 2 3 4 5; do layer $chain $number; done
-  done
-  echo 'FROM left'
-  echo 'RUN --mount=type=bind,from=right,source=/right,target=/right cp /right/5/text /text'
-} >"$work/context/Dockerfile"
-echo seed >"$work/context/seed"
-
 say "A cache of two chains"
-registry "$work/registry" 127.0.0.1 5000
-printf '[registry."docker.io"]\n  mirrors = ["127.0.0.1:5000"]\n' >"$work/buildkitd.toml"
-fresh
-buildkitd "$work/ci" "$disk/root" "$work/buildkitd.toml"
-"$here/support/images.sh" "$BUILDCTL" "$DOCKERFILE_FRONTEND" "$work/ci/buildkitd.sock" 127.0.0.1:5000
-"$BUILDCTL" --addr "unix://$work/ci/buildkitd.sock" build --progress=plain --frontend dockerfile.v0 \
-  --local context="$work/context" --local dockerfile="$work/context" \
-  --export-cache type=registry,mode=max,compression=zstd,compression-level=1,force-compression=true,ref=127.0.0.1:5000/bench:cache \
-  >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-stop "$pid"
-umount "$disk"
+large_cache
 manifest() {
   curl -sf -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://127.0.0.1:5000/v2/bench/manifests/cache"
 }

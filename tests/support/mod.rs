@@ -12,6 +12,7 @@ pub(crate) mod faults;
 pub(crate) mod git;
 pub(crate) mod ground;
 pub(crate) mod judge;
+pub(crate) mod podman;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod world;
