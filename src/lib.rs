@@ -25,6 +25,9 @@ mod registry;
 // A running builder, and what we have it do.
 mod buildkit;
 
+// What a run will ask of a builder, decided before it is asked.
+mod plan;
+
 // What lies on disk, and a throw-away copy of it to ask questions of.
 mod inspect;
 
@@ -38,8 +41,11 @@ mod manifest;
 // Say so.
 mod report;
 
+mod rows;
+
 // The pipelines, each on one page.
 mod check;
+mod smoke;
 mod warm;
 
 // argv, environment, terminal, exit code.

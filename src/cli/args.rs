@@ -4,11 +4,15 @@
 //! what was meant. Every long flag has the variable `CACHEWARM_` + its name, and its name is its key in the file:
 //! nobody keeps that list by hand, and [`command`] writes it into the help.
 
+mod builder;
+
 use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 
 use super::settings;
+
+pub(crate) use builder::{BuilderArgs, TlsArgs};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -31,6 +35,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make a state root warm from registry caches, and prove it.
     Warm(Box<WarmArgs>),
+    /// Say of every step what a build would do here, before it does it: no step runs, nothing is fetched or changed.
+    Smoke(Box<SmokeArgs>),
     /// Say what lies in a state root: read from disk, without a daemon and without a lock.
     Check(Box<CheckArgs>),
     /// Write shell completions to standard output.
@@ -74,6 +80,34 @@ pub(crate) struct WarmArgs {
     pub(crate) builder: BuilderArgs,
     #[command(flatten)]
     pub(crate) behavior: BehaviorArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// The flags of `smoke`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct SmokeArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
+    /// State root to look at; a daemon may be using it.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) root: Option<String>,
+    /// buildkitd that is started on a shadow of the root: spawn (the one in PATH) or spawn:/PATH/TO/buildkitd.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) builder: Option<String>,
+    /// buildkitd.toml of the daemon that will use the root, for its registry hosts.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) buildkitd_config: Option<String>,
+    /// Least share of steps, 0 to 1, that the root must have.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) min_hit_rate: Option<String>,
+    /// No progress for this long ends it: 60s, 5m.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) stall_timeout: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -214,62 +248,6 @@ pub(crate) struct DonorArgs {
     pub(crate) aws: AwsArgs,
 }
 
-/// The builder.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Builder")]
-pub(crate) struct BuilderArgs {
-    /// Builder: auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, spawn or spawn:/PATH/TO/buildkitd.
-    /// auto takes BUILDKIT_HOST, then /run/buildkit/buildkitd.sock, then spawn, then a container of Docker.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) builder: Option<String>,
-    /// State root; what the builder says when absent, else /var/lib/buildkit.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) root: Option<String>,
-    /// buildkitd.toml for a daemon or container we start; its registry hosts count for donors too.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) buildkitd_config: Option<String>,
-    #[command(flatten)]
-    pub(crate) container: ContainerArgs,
-    #[command(flatten)]
-    pub(crate) tls: TlsArgs,
-}
-
-/// A container that docker-container:// has to create.
-#[derive(Debug, Default, Args)]
-pub(crate) struct ContainerArgs {
-    /// Image of a container that docker-container:// creates; pulled when it is not there.
-    #[arg(long, value_name = "REF")]
-    pub(crate) buildkit_image: Option<String>,
-    /// When Docker starts that container again: no, always, unless-stopped or on-failure[:TIMES].
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) builder_restart: Option<String>,
-    /// Let that container stay, and run; it then collects garbage as its configuration says.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
-    pub(crate) keep_builder: Option<String>,
-}
-
-/// TLS with a builder on TCP; any of these asks for it.
-#[derive(Debug, Default, Args)]
-pub(crate) struct TlsArgs {
-    /// Authority of the builder's certificate, for tcp://; the system's ones when absent.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) tlscacert: Option<String>,
-    /// Our certificate, for tcp://.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) tlscert: Option<String>,
-    /// Key of our certificate.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) tlskey: Option<String>,
-    /// Name in the builder's certificate, where it is not the host's.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) tlsservername: Option<String>,
-    /// Let tcp:// do without TLS beyond this machine.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
-    pub(crate) insecure_tcp: Option<String>,
-}
-
 /// What to do when.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Behavior")]
@@ -309,7 +287,7 @@ pub(crate) struct OutputArgs {
 }
 
 /// The commands that have settings.
-pub(crate) const WITH_SETTINGS: [&str; 2] = ["warm", "check"];
+pub(crate) const WITH_SETTINGS: [&str; 3] = ["warm", "smoke", "check"];
 
 /// The command with each flag's variable and default in its help.
 pub(crate) fn command() -> clap::Command {

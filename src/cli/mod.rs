@@ -36,6 +36,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Warm(typed) => return commands::warm(cli.global, *typed).into(),
+        Command::Smoke(typed) => return commands::smoke(cli.global, *typed).into(),
         Command::Check(typed) => return commands::check(cli.global, *typed).into(),
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { command } => commands::man(command.as_deref()),

@@ -5,6 +5,7 @@
 
 mod check;
 mod file;
+mod smoke;
 mod sources;
 mod values;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use check::CheckSettings;
+pub(crate) use smoke::SmokeSettings;
 pub(crate) use sources::{Given, Origin};
 pub(crate) use values::{Format, ReportTo};
 
@@ -45,6 +47,7 @@ const DEFAULTS: &Defaults = &[
 pub(crate) fn default_of(command: &str, name: &str) -> Option<&'static str> {
     let defaults = match command {
         "warm" => DEFAULTS,
+        "smoke" => smoke::DEFAULTS,
         "check" => check::DEFAULTS,
         _ => &[],
     };
@@ -148,8 +151,6 @@ pub(crate) struct Settings {
     pub(crate) stall_timeout: Duration,
     pub(crate) prove: Option<bool>,
     pub(crate) manifest: Option<PathBuf>,
-    /// `SSH_AUTH_SOCK`.
-    pub(crate) ssh_auth_sock: Option<PathBuf>,
     pub(crate) output: Output,
 }
 
@@ -162,6 +163,8 @@ pub(crate) struct SourceSettings {
     pub(crate) context: Option<Given<String>>,
     /// `CACHEWARM_GIT_TOKEN`.
     pub(crate) git_token: Option<Secret>,
+    /// `SSH_AUTH_SOCK`.
+    pub(crate) ssh_auth_sock: Option<PathBuf>,
 }
 
 /// What is built, still in docker's spelling; `cli/targets.rs` reads it.
@@ -233,7 +236,6 @@ impl Settings {
                 .value,
             prove: from.switch("prove", prove)?.map(|given| given.value),
             manifest: from.some("manifest", behavior.manifest)?.read("a path or `none`", values::path_or_none)?.value,
-            ssh_auth_sock: environment.directory("SSH_AUTH_SOCK"),
             output: output_from(&from, &global, output, environment)?,
         })
     }
@@ -299,6 +301,7 @@ fn source_from(from: &Sources<'_>, typed: SourceArgs, environment: &Environment)
         submodules: submodules.is_some_and(|given| given.value),
         context: from.one("context", typed.context)?,
         git_token: environment.filled("CACHEWARM_GIT_TOKEN")?.map(Secret::new),
+        ssh_auth_sock: environment.directory("SSH_AUTH_SOCK"),
     })
 }
 

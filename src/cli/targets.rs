@@ -8,9 +8,30 @@ use std::path::{Path, PathBuf};
 
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
 use crate::failure::{Explain, Failure, Kind};
+use crate::plan::Build;
 use crate::source::SourceSpec;
 use crate::targets::{Context, Dockerfile, Donor, NamedContext, SecretOrigin, Target, bake_targets, flags};
 use crate::units;
+
+/// What is built, and what a person should know about it.
+///
+/// # Errors
+/// A usage error that names the place of what is wrong.
+pub(crate) fn build_from(
+    source: &SourceSettings,
+    build: &BuildSettings,
+    environment: &Environment,
+) -> anyhow::Result<(Build, Vec<String>)> {
+    let ssh_auth_sock = source.ssh_auth_sock.clone();
+    let (source, context) = source_from(source, build)?;
+    let (targets, warnings) = targets_from(build, &source, context, environment)?;
+    let variables = targets.iter().flat_map(|target| &target.secrets).filter_map(|secret| match &secret.from {
+        SecretOrigin::Env(name) => Some(name.clone()),
+        SecretOrigin::File(_) => None,
+    });
+    let secret_environment = environment.secrets(variables)?;
+    Ok((Build { source, targets, secret_environment, ssh_auth_sock }, warnings))
+}
 
 /// Where the source comes from, and the context of builds that are given by flags.
 ///
@@ -225,7 +246,14 @@ mod tests {
 
     fn source(repo: Option<&str>, context: Option<&str>) -> SourceSettings {
         let context = context.and_then(|context| given(context.to_owned()));
-        SourceSettings { repo: repo.map(str::to_owned), rev: None, submodules: false, context, git_token: None }
+        SourceSettings {
+            repo: repo.map(str::to_owned),
+            rev: None,
+            submodules: false,
+            context,
+            git_token: None,
+            ssh_auth_sock: None,
+        }
     }
 
     fn targets(build: &BuildSettings, repo: Option<&str>) -> anyhow::Result<Vec<Target>> {

@@ -1,7 +1,9 @@
 //! Is it warm? Read from disk, and asked of BuildKit itself.
 
+mod ahead;
 mod on_disk;
 mod prove;
 
-pub(crate) use on_disk::{OnDisk, on_disk};
+pub(crate) use ahead::{Ahead, Asking, Outlook, look_ahead};
+pub(crate) use on_disk::{OnDisk, on_disk, on_disk_behind_shadow};
 pub(crate) use prove::{Claim, Doubts, ask_again, prove};

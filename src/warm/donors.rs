@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use anyhow::Context;
 
 use super::Job;
-use super::plan::Plan;
 use crate::auth::Keychain;
 use crate::event::Events;
+use crate::plan::Plan;
 use crate::registry::{self, Client, Probe};
 use crate::report;
 use crate::targets::Donor;

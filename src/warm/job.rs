@@ -1,29 +1,21 @@
 //! Everything a warm run needs to know.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::auth::{KeychainOptions, Secret};
+use crate::auth::KeychainOptions;
 use crate::buildkit::{Address, DockerHost, Restart, Tls};
-use crate::source::SourceSpec;
-use crate::targets::Target;
+use crate::plan::Build;
 
 /// Everything a warm run needs to know; nothing in it was read from the environment below `cli`.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
-    /// Where the source comes from.
-    pub(crate) source: SourceSpec,
-    /// The builds, in the order they were asked for; a target comes after the targets it takes contexts from.
-    pub(crate) targets: Vec<Target>,
+    /// What is built.
+    pub(crate) build: Build,
     /// An unusable donor is only a warning as long as another one works.
     pub(crate) donor_optional: bool,
     /// Who logs in where.
     pub(crate) credentials: KeychainOptions,
-    /// The values of the variables that `--secret id=…,env=VARIABLE` names; one that is not set is absent.
-    pub(crate) secret_environment: BTreeMap<String, Secret>,
-    /// `SSH_AUTH_SOCK`: the agent behind `--ssh` without a socket of its own, and behind git over ssh.
-    pub(crate) ssh_auth_sock: Option<PathBuf>,
     /// The builder.
     pub(crate) builder: Address,
     /// What `auto` tries first (`BUILDKIT_HOST`).

@@ -2,7 +2,6 @@
 
 mod donors;
 mod job;
-mod plan;
 mod solve;
 mod summary;
 
@@ -14,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Keychain;
 use crate::buildkit::{Accounts, Address, Builder, Create, Spawn, Wanted, unless_cancelled};
 use crate::event::Events;
+use crate::plan::Plan;
 use crate::report::{Clock, Report, Verdict};
 use crate::source;
 use crate::verify::Doubts;
-use plan::Plan;
 
 pub(crate) use job::{Job, OnMiss};
 
@@ -29,8 +28,8 @@ pub(crate) use job::{Job, OnMiss};
 pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<Report> {
     let mut clock = Clock::new(events.clone());
     let keychain = Keychain::new(job.credentials.clone());
-    let checkout = clock.time("source", unless_cancelled(&cancel, source::obtain(&job.source, &events))).await?;
-    let plan = Plan::new(&job, checkout, &keychain, &events)?;
+    let checkout = clock.time("source", unless_cancelled(&cancel, source::obtain(&job.build.source, &events))).await?;
+    let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
     let donors =
         clock.time("donors", unless_cancelled(&cancel, donors::probe(&job, &plan, &keychain, &events))).await?;
     if job.prove == Some(true) {

@@ -9,7 +9,6 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::donors::Donors;
-use super::plan::{self, Plan};
 use super::{Job, OnMiss};
 use crate::buildkit::{
     self, Accounts, Builder, Graph, Ledger, Node, Order, Patience, RecordInUse, Request, Session, SessionEnded,
@@ -17,6 +16,7 @@ use crate::buildkit::{
 };
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
+use crate::plan::{self, Plan};
 use crate::report::Clock;
 use crate::retry;
 use crate::targets::Target;

@@ -1,14 +1,13 @@
 //! From everything a run learned to its report and verdict.
 
-use std::collections::{HashMap, HashSet};
-
 use super::Job;
 use super::donors::Donors;
-use super::plan::Plan;
 use super::solve::{Found, Solved};
-use crate::buildkit::{Account, Accounts, Builder, Graph, Operation, Request};
+use crate::buildkit::{Account, Builder, Graph, Operation, Request};
 use crate::manifest::{Manifest, PromisedStep};
+use crate::plan::Plan;
 use crate::report::{self, Clock, Prover, Report, Step, StepState, Verdict};
+use crate::rows;
 use crate::verify::Doubts;
 
 /// The kind of reason of a step that every build runs.
@@ -28,8 +27,12 @@ pub(super) fn report(
     doubts: Option<Doubts>,
     clock: Clock,
 ) -> Report {
-    let steps = steps(plan, &solved);
-    let hit_rate = hit_rate(&solved, &steps);
+    let judged = |graph: &Graph, operation: &Operation| {
+        let state = state(&solved, graph, operation);
+        (state, reason(operation, state, solved.accounts.vertices.get(&operation.digest)))
+    };
+    let steps = rows::steps(&plan.targets, &solved.graphs, judged);
+    let hit_rate = rows::hit_rate(&solved.graphs, &steps);
     let (verdict, reasons) = verdict(job, hit_rate, &solved, &found, doubts.as_ref());
     let (layers, frontends) = match &found {
         Found::OnDisk(found) => (Some(found.layers.into()), Some(found.frontends.into())),
@@ -54,9 +57,9 @@ pub(super) fn report(
             state_root: builder.root.path().map(|root| root.display().to_string()),
         },
         donors: donors.into_rows(),
-        resolved_by_every_build: resolved_by_every_build(&solved.accounts),
-        targets: plan.targets.iter().map(|target| target_summary(target, &steps)).collect(),
-        transfer: transfer(&solved.accounts),
+        resolved_by_every_build: rows::resolved_by_every_build(&solved.accounts),
+        targets: rows::targets(&plan.targets, &steps),
+        transfer: rows::transfer(&solved.accounts),
         steps,
         layers,
         frontends,
@@ -92,26 +95,9 @@ pub(super) fn promise(report: &Report, records: Vec<String>) -> Manifest {
     }
 }
 
-fn steps(plan: &Plan, solved: &Solved) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut known: HashMap<&str, usize> = HashMap::new();
-    for (target, graph) in plan.targets.iter().zip(&solved.graphs) {
-        for operation in graph.operations().iter().filter(|operation| operation.is_step()) {
-            let index = *known.entry(&operation.digest).or_insert_with(|| {
-                steps.push(step(solved, graph, operation));
-                steps.len() - 1
-            });
-            if !steps[index].targets.contains(&target.name) {
-                steps[index].targets.push(target.name.clone());
-            }
-        }
-    }
-    steps
-}
-
-fn step(solved: &Solved, graph: &Graph, operation: &Operation) -> Step {
+fn state(solved: &Solved, graph: &Graph, operation: &Operation) -> StepState {
     let account = solved.accounts.vertices.get(&operation.digest);
-    let state = match account {
+    match account {
         _ if operation.always_runs => StepState::Unknown,
         Some(account) if account.tried && !account.cached && solved.miss.is_some() => StepState::Miss,
         Some(account) if account.ran => StepState::Ran,
@@ -121,14 +107,6 @@ fn step(solved: &Solved, graph: &Graph, operation: &Operation) -> Step {
         // It was opened, so it is there: found with what is built on it, or made or fetched, because nobody had it.
         _ if is_found_below(solved, graph, operation) => StepState::Hit,
         _ => StepState::Ran,
-    };
-    Step {
-        digest: operation.digest.clone(),
-        name: operation.name.clone(),
-        stage: operation.stage().map(str::to_owned),
-        targets: Vec::new(),
-        state,
-        reason: reason(operation, state, account),
     }
 }
 
@@ -162,20 +140,6 @@ fn reason(operation: &Operation, state: StepState, account: Option<&Account>) ->
     })
 }
 
-/// Hits among the steps that do work: whether an image or a URL had to be asked for again is not a miss.
-fn hit_rate(solved: &Solved, steps: &[Step]) -> f64 {
-    let operations = solved.graphs.iter().flat_map(Graph::operations);
-    let work = operations.filter(|operation| operation.is_step() && operation.is_work());
-    let work: HashSet<&str> = work.map(|operation| operation.digest.as_str()).collect();
-    let counted = steps.iter().filter(|step| step.state != StepState::Unknown && work.contains(step.digest.as_str()));
-    let (mut hits, mut all) = (0_u32, 0_u32);
-    for step in counted {
-        all += 1;
-        hits += u32::from(step.state == StepState::Hit);
-    }
-    if all == 0 { 1.0 } else { f64::from(hits) / f64::from(all) }
-}
-
 fn notes(steps: &[Step], plan: &Plan) -> Vec<String> {
     let count = |state| steps.iter().filter(|step| step.state == state).count();
     let always =
@@ -189,61 +153,6 @@ fn notes(steps: &[Step], plan: &Plan) -> Vec<String> {
         notes.push(format!("{ran} steps ran or were fetched although donors were given: see why below"));
     }
     notes
-}
-
-fn target_summary(target: &crate::targets::Target, steps: &[Step]) -> report::TargetSummary {
-    let mut summary =
-        report::TargetSummary { name: target.name.clone(), stage: target.stage.clone(), ..Default::default() };
-    for step in steps.iter().filter(|step| step.targets.contains(&target.name)) {
-        let (hit, ran) = (usize::from(step.state == StepState::Hit), usize::from(step.state == StepState::Ran));
-        summary.steps += 1;
-        summary.hits += hit;
-        summary.ran += ran;
-        let name = step.stage.clone().unwrap_or_default();
-        let index = summary.stages.iter().position(|stage| stage.name == name).unwrap_or_else(|| {
-            summary.stages.push(report::StageSummary { name, ..Default::default() });
-            summary.stages.len() - 1
-        });
-        let stage = &mut summary.stages[index];
-        stage.steps += 1;
-        stage.hits += hit;
-        stage.ran += ran;
-    }
-    summary
-}
-
-/// Names that BuildKit resolved: the metadata of base images and of frontends.
-fn resolved_by_every_build(accounts: &Accounts) -> Vec<String> {
-    let name = |account: &Account| {
-        let prefixes = ["[internal] load metadata for ", "resolve image config for docker-image://"];
-        prefixes.iter().find_map(|prefix| account.name.strip_prefix(prefix)).map(str::to_owned)
-    };
-    let mut names: Vec<String> = accounts.vertices.values().filter_map(name).collect();
-    names.retain(|name| !name.contains("@sha256:"));
-    names.sort();
-    names.dedup();
-    names
-}
-
-fn transfer(accounts: &Accounts) -> report::Transfer {
-    let fetched: Vec<_> = accounts.blobs.values().filter(|blob| blob.was_fetched() && blob.ended > 0.0).collect();
-    let mut seconds: Vec<f64> = fetched.iter().map(|blob| blob.ended - blob.started).collect();
-    seconds.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let index = (share * seconds.len() as f64).ceil() as usize;
-        seconds.get(index.saturating_sub(1)).copied().unwrap_or_default()
-    };
-    let first = fetched.iter().map(|blob| blob.started).fold(f64::INFINITY, f64::min);
-    let last = fetched.iter().map(|blob| blob.ended).fold(first, f64::max);
-    report::Transfer {
-        bytes: fetched.iter().map(|blob| blob.bytes).sum(),
-        blobs: fetched.len(),
-        extracted: accounts.extractions.values().filter(|done| **done).count(),
-        seconds: if fetched.is_empty() { 0.0 } else { last - first },
-        p50: at(0.50),
-        p95: at(0.95),
-        p99: at(0.99),
-    }
 }
 
 /// Never warm without having looked; never warm when the disk or BuildKit itself says otherwise.

@@ -19,6 +19,9 @@ mod conformance;
 mod docker;
 mod tcp;
 
+// Is this build warm here, before it runs?
+mod smoke;
+
 // What lies in a root, without a daemon.
 mod check;
 mod check_damage;

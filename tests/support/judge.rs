@@ -56,7 +56,7 @@ impl Judged {
 }
 
 /// What stands in the brackets of a step's name; none for what is no step of a Dockerfile line that runs.
-fn step(name: &str) -> Option<String> {
+pub(crate) fn step(name: &str) -> Option<String> {
     let (place, line) = name.strip_prefix('[')?.split_once("] ")?;
     (place != "internal" && !line.starts_with("FROM ")).then(|| place.to_owned())
 }

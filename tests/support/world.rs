@@ -234,6 +234,19 @@ impl World {
         self.start(&arguments, None).ends()
     }
 
+    /// `cachewarm smoke` of a directory on a root, with further arguments, to its end.
+    pub(crate) fn smoke(&self, root: &Path, context: &Path, more: &[&str]) -> Run {
+        let (root, context, config) = (root.display(), context.display(), self.config());
+        let builder = format!("spawn:{}", tool("BUILDKITD").display());
+        let mut arguments = vec!["smoke".to_owned(), format!("--root={root}"), format!("--context={context}")];
+        arguments.push(format!("--buildkitd-config={}", config.display()));
+        if !more.contains(&"--builder") {
+            arguments.push(format!("--builder={builder}"));
+        }
+        arguments.extend(more.iter().map(ToString::to_string));
+        self.start(&arguments, None).ends()
+    }
+
     /// Starts cachewarm with these arguments and a report of each kind.
     fn start(&self, arguments: &[String], umask: Option<&str>) -> Running {
         let reported = self.path("report.json");

@@ -70,6 +70,16 @@ impl Operation {
         }
     }
 
+    /// Whether executing it is a step's work, also one that BuildKit never imports.
+    pub(crate) fn runs(&self) -> bool {
+        matches!(self.kind, Kind::Exec | Kind::File | Kind::Other)
+    }
+
+    /// Whether it is a directory of ours.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.kind == Kind::Local
+    }
+
     /// The stage, as the name tells: `build` for `[build 2/4] RUN make`, also behind a platform.
     pub(crate) fn stage(&self) -> Option<&str> {
         let (label, _) = self.name.strip_prefix('[')?.split_once(']')?;
@@ -87,6 +97,7 @@ pub(crate) struct Graph {
     by_digest: HashMap<String, usize>,
     nodes: Vec<Node>,
     known: HashSet<Node>,
+    ends: Vec<Node>,
 }
 
 impl Graph {
@@ -104,7 +115,11 @@ impl Graph {
         let terminal = pb::Op::decode(terminal.as_slice()).context("decoding the LLB result")?;
         for input in &terminal.inputs {
             let operation = self.take_in(&input.digest, &decoded, definition)?;
-            self.note(Node { operation, output: input.index });
+            let end = Node { operation, output: input.index };
+            self.note(end.clone());
+            if !self.ends.contains(&end) {
+                self.ends.push(end);
+            }
         }
         Ok(())
     }
@@ -184,6 +199,35 @@ impl Graph {
         &self.operations
     }
 
+    /// The results of the definitions themselves: one per platform.
+    pub(crate) fn ends(&self) -> &[Node] {
+        &self.ends
+    }
+
+    /// The results that a node's operation is made from.
+    pub(crate) fn inputs(&self, node: &Node) -> &[Node] {
+        &self.operations[node.operation].inputs
+    }
+
+    /// Tells the digests of a node's operation and of everything that it is made from.
+    pub(crate) fn everything_below(&self, node: &Node, mut tell: impl FnMut(&str)) {
+        self.below(node.operation).into_iter().for_each(|index| tell(&self.operations[index].digest));
+    }
+
+    /// An operation and everything that it is made from, in their order.
+    fn below(&self, operation: usize) -> Vec<usize> {
+        let mut wanted = HashSet::new();
+        let mut pending = vec![operation];
+        while let Some(index) = pending.pop() {
+            if wanted.insert(index) {
+                pending.extend(self.operations[index].inputs.iter().map(|input| input.operation));
+            }
+        }
+        let mut wanted: Vec<usize> = wanted.into_iter().collect();
+        wanted.sort_unstable();
+        wanted
+    }
+
     /// The operation a node is an output of.
     pub(crate) fn operation(&self, node: &Node) -> &Operation {
         &self.operations[node.operation]
@@ -235,17 +279,8 @@ impl Graph {
 
     /// The definition that asks for one result alone.
     pub(crate) fn definition(&self, node: &Node) -> pb::Definition {
-        let mut wanted = HashSet::new();
-        let mut pending = vec![node.operation];
-        while let Some(index) = pending.pop() {
-            if wanted.insert(index) {
-                pending.extend(self.operations[index].inputs.iter().map(|input| input.operation));
-            }
-        }
-        let mut wanted: Vec<usize> = wanted.into_iter().collect();
-        wanted.sort_unstable();
         let mut definition = pb::Definition::default();
-        for operation in wanted.into_iter().map(|index| &self.operations[index]) {
+        for operation in self.below(node.operation).into_iter().map(|index| &self.operations[index]) {
             definition.def.push(operation.bytes.clone());
             if let Some(metadata) = &operation.metadata {
                 definition.metadata.insert(operation.digest.clone(), metadata.clone());

@@ -107,6 +107,26 @@ pub(crate) async fn materialize(
     patiently(setting, patience, cancel, events, worth, || open_in_order(setting, request, events)).await
 }
 
+/// Finds one result in the builder's cache, without donors, or has it made, in one attempt. Gives the build that holds it.
+///
+/// # Errors
+/// A step that failed or was forbidden, a name that cannot be resolved.
+pub(crate) async fn find(
+    setting: &Setting,
+    session: &str,
+    definition: pb::Definition,
+    patience: Patience,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Build> {
+    let once = Patience { attempts: 1, ..patience };
+    let find = || async {
+        let build = Build::start(setting, session).await?;
+        build.find(definition.clone(), &[]).await?;
+        Ok(build)
+    };
+    patiently(setting, once, cancel, &Events::nobody(), |_| false, find).await
+}
+
 /// One attempt: the tips first, because BuildKit takes long to find what lies in the middle of a chain that is not there.
 async fn open_in_order(setting: &Setting, request: &Request, events: &Events) -> anyhow::Result<Build> {
     let build = Build::start(setting, &request.session).await?;

@@ -10,6 +10,6 @@ mod request;
 pub(crate) use blame::{blames_surroundings, is_lost};
 pub(crate) use frontend::{Question, ask};
 pub(crate) use graph::{Graph, Node, Operation, frontend_image};
-pub(crate) use materialize::{Order, Patience, Request, interrupted, materialize, unless_cancelled};
+pub(crate) use materialize::{Order, Patience, Request, find, interrupted, materialize, unless_cancelled};
 pub(crate) use progress::{Account, Accounts, Ledger};
-pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};
+pub(crate) use request::{Build, Import, MAX_MESSAGE_BYTES, Setting};

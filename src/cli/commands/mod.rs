@@ -2,8 +2,10 @@
 
 mod check;
 mod documents;
+mod smoke;
 mod warm;
 
 pub(super) use check::check;
 pub(super) use documents::{completions, man};
+pub(super) use smoke::smoke;
 pub(super) use warm::warm;

@@ -4,7 +4,6 @@ use crate::cli::args::{GlobalArgs, WarmArgs};
 use crate::cli::progress::{Mode, Screen};
 use crate::cli::settings::{Environment, Settings};
 use crate::cli::{logging, output, running, targets};
-use crate::targets::SecretOrigin;
 use crate::warm::{self, Job};
 
 /// Runs it and writes the reports. Gives the exit code.
@@ -39,20 +38,11 @@ fn run(settings: Settings, environment: &Environment, screen: &Screen) -> anyhow
 
 /// The job, and what a person should know about it.
 fn job_from(settings: Settings, environment: &Environment) -> anyhow::Result<(Job, Vec<String>)> {
-    let (source, context) = targets::source_from(&settings.source, &settings.build)?;
-    let (targets, warnings) = targets::targets_from(&settings.build, &source, context, environment)?;
-    let variables = targets.iter().flat_map(|target| &target.secrets).filter_map(|secret| match &secret.from {
-        SecretOrigin::Env(name) => Some(name.clone()),
-        SecretOrigin::File(_) => None,
-    });
-    let secret_environment = environment.secrets(variables)?;
+    let (build, warnings) = targets::build_from(&settings.source, &settings.build, environment)?;
     let job = Job {
-        source,
-        targets,
+        build,
         donor_optional: settings.donor_optional,
         credentials: settings.credentials,
-        secret_environment,
-        ssh_auth_sock: settings.ssh_auth_sock,
         builder: settings.builder,
         buildkit_host: settings.buildkit_host,
         tls: settings.tls,
@@ -86,8 +76,8 @@ mod tests {
         let environment = Environment::holding(&[("NPM_TOKEN", "hush"), ("SSH_AUTH_SOCK", "/run/agent")]);
         let settings = Settings::resolve(cli.global, *typed, &environment).expect("the settings are sound");
         let (job, warnings) = job_from(settings, &environment).expect("the job is sound");
-        assert_eq!(job.secret_environment.get("NPM_TOKEN").map(|secret| secret.reveal()), Some("hush"));
-        assert_eq!(job.ssh_auth_sock, Some("/run/agent".into()));
+        assert_eq!(job.build.secret_environment.get("NPM_TOKEN").map(|secret| secret.reveal()), Some("hush"));
+        assert_eq!(job.build.ssh_auth_sock, Some("/run/agent".into()));
         assert!(!format!("{job:?}").contains("hush") && warnings.is_empty());
     }
 }

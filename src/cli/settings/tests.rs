@@ -68,6 +68,7 @@ fn meaning(command: &str, typed: &[String], variables: &[(&str, &str)]) -> anyho
     let environment = Environment::holding(variables);
     let settings = match cli.command {
         Command::Warm(typed) => format!("{:?}", Settings::resolve(cli.global, *typed, &environment)?),
+        Command::Smoke(typed) => format!("{:?}", SmokeSettings::resolve(cli.global, *typed, &environment)?),
         Command::Check(typed) => format!("{:?}", CheckSettings::resolve(cli.global, *typed, &environment)?),
         _ => panic!("{command} has no settings"),
     };
@@ -97,7 +98,11 @@ fn every_flag_means_the_same_as_its_variable_and_its_entry_in_the_file() {
             let sample = SAMPLES.iter().find(|(sample, _)| *sample == name);
             let (_, value) = sample.unwrap_or_else(|| panic!("SAMPLES has no value for --{name}"));
             // What `warm` writes by default `check` reads when it is named.
-            let value = if (command, name.as_str()) == ("check", "manifest") { "m.json" } else { value };
+            let value = match (command, name.as_str()) {
+                ("check", "manifest") => "m.json",
+                ("smoke", "builder") => "spawn:/opt/buildkitd",
+                _ => value,
+            };
             // --rev and --submodules make no sense without a repository.
             let with_repo = ["rev", "submodules"].contains(&name.as_str());
             let repo: &[String] = if with_repo { &["--repo=https://example.com/x".to_owned()] } else { &[] };

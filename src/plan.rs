@@ -1,22 +1,36 @@
 //! What the run will ask of the builder, decided before it is asked: resolved targets, and a session for each.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::auth::Keychain;
+use crate::auth::{Keychain, Secret};
 use crate::buildkit::{Agents, Import, Local, PermissionRule, Question, Secrets, Services, SessionId, SessionPlan};
 use crate::event::Events;
-use crate::source::{self, Checkout};
+use crate::source::{self, Checkout, SourceSpec};
 use crate::targets::{self, NamedContext, Target};
-use crate::warm::Job;
+
+/// What is built; nothing in it was read from the environment below `cli`.
+#[derive(Debug, Clone)]
+pub(crate) struct Build {
+    /// Where the source comes from.
+    pub(crate) source: SourceSpec,
+    /// The builds, in the order they were asked for; a target comes after the targets it takes contexts from.
+    pub(crate) targets: Vec<Target>,
+    /// The values of the variables that `--secret id=…,env=VARIABLE` names; one that is not set is absent.
+    pub(crate) secret_environment: BTreeMap<String, Secret>,
+    /// `SSH_AUTH_SOCK`: the agent behind `--ssh` without a socket of its own, and behind git over ssh.
+    pub(crate) ssh_auth_sock: Option<PathBuf>,
+}
 
 /// The decided run.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// Where the files are; its temporary parts go when the plan goes.
-    pub(super) checkout: Checkout,
+    pub(crate) checkout: Checkout,
     /// The targets with absolute paths.
-    pub(super) targets: Vec<Target>,
+    pub(crate) targets: Vec<Target>,
     /// What serves each of them.
-    pub(super) sessions: Vec<SessionPlan>,
+    pub(crate) sessions: Vec<SessionPlan>,
 }
 
 impl Plan {
@@ -24,20 +38,25 @@ impl Plan {
     ///
     /// # Errors
     /// Explained: paths that do not exist, `{rev}` without a commit.
-    pub(super) fn new(job: &Job, mut checkout: Checkout, keychain: &Keychain, events: &Events) -> anyhow::Result<Plan> {
-        let targets = checkout.resolve(job.targets.clone())?;
+    pub(crate) fn new(
+        build: &Build,
+        mut checkout: Checkout,
+        keychain: &Keychain,
+        events: &Events,
+    ) -> anyhow::Result<Plan> {
+        let targets = checkout.resolve(build.targets.clone())?;
         for advice in source::advice(&targets) {
             events.warn(advice);
         }
         let modes = checkout.modes.clone();
         let permissions: PermissionRule = Arc::new(move |path, on_disk| modes.permissions(path, on_disk));
-        let session = |target: &Target| session(job, keychain, events, &permissions, target);
+        let session = |target: &Target| session(build, keychain, events, &permissions, target);
         let sessions = targets.iter().map(session).collect();
         Ok(Plan { checkout, targets, sessions })
     }
 
     /// What to ask the frontend about each target.
-    pub(super) fn questions(&self) -> Vec<Question> {
+    pub(crate) fn questions(&self) -> Vec<Question> {
         let question = |(target, session): (&Target, &SessionPlan)| Question {
             target: target.name.clone(),
             options: targets::attributes(target).into_iter().collect(),
@@ -48,7 +67,7 @@ impl Plan {
     }
 
     /// Everything the targets need to be granted.
-    pub(super) fn entitlements(&self) -> Vec<String> {
+    pub(crate) fn entitlements(&self) -> Vec<String> {
         let mut all: Vec<String> = self.targets.iter().flat_map(targets::entitlements).collect();
         all.sort();
         all.dedup();
@@ -65,7 +84,7 @@ fn inputs(target: &Target) -> Vec<(String, String)> {
 }
 
 fn session(
-    job: &Job,
+    build: &Build,
     keychain: &Keychain,
     events: &Events,
     permissions: &PermissionRule,
@@ -78,15 +97,15 @@ fn session(
     let services = Services {
         logins: Arc::new(keychain.clone()),
         locals: locals.collect(),
-        secrets: Secrets::new(&target.secrets, job.secret_environment.clone()),
-        agents: Agents::new(&target.ssh, job.ssh_auth_sock.clone()),
+        secrets: Secrets::new(&target.secrets, build.secret_environment.clone()),
+        agents: Agents::new(&target.ssh, build.ssh_auth_sock.clone()),
         events: events.clone(),
     };
     SessionPlan { id: SessionId::random(), shared_key, services }
 }
 
 /// The caches a target may import from, as BuildKit is told.
-pub(super) fn imports(target: &Target, usable: impl Fn(&str) -> Option<String>) -> Vec<Import> {
+pub(crate) fn imports(target: &Target, usable: impl Fn(&str) -> Option<String>) -> Vec<Import> {
     let import = |donor: &targets::Donor| {
         let reference = usable(&donor.reference)?;
         let extra = donor.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();

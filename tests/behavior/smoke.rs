@@ -1,0 +1,159 @@
+//! Is this build warm here? What smoke says of every step, held against what BuildKit then does.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::support::judge::changed;
+use crate::support::{Builder, Fault, Faults, Run, World, ground};
+
+/// The names of the steps in this state: what stands in brackets, `test 1/2`.
+fn steps(run: &Run, state: &str) -> BTreeSet<String> {
+    let steps = run.reports("/steps");
+    let of_state = steps.as_array().unwrap().iter().filter(|step| step["state"] == state);
+    of_state.filter_map(|step| crate::support::judge::step(step["name"].as_str().unwrap())).collect()
+}
+
+/// Smoke of the sample after an edit; its context is in the world.
+fn smoke(world: &World, edit: impl FnOnce(&Path)) -> Run {
+    let context = tempfile::Builder::new().prefix("edited").tempdir_in(world.folder()).unwrap();
+    crate::support::git::sample(context.path());
+    edit(context.path());
+    world.smoke(&world.root(), context.path(), &[])
+}
+
+/// What smoke says is what BuildKit does on a copy of the root, step by step; and it says so a second time.
+fn agrees(world: &World, edit: impl Fn(&Path) + Copy) -> Run {
+    let run = smoke(world, edit);
+    let again = smoke(world, edit);
+    assert_eq!(
+        (steps(&run, "hit"), steps(&run, "miss"), steps(&run, "unknown")),
+        (steps(&again, "hit"), steps(&again, "miss"), steps(&again, "unknown")),
+        "smoke changed what it looked at"
+    );
+    let judged = world.judged(&world.root(), edit);
+    let ran: BTreeSet<String> = judged.ran.iter().cloned().collect();
+    let (hit, missed) = (steps(&run, "hit"), steps(&run, "miss"));
+    assert!(missed.is_subset(&ran), "smoke says {missed:?} would run; BuildKit ran {ran:?}");
+    assert!(hit.is_disjoint(&ran), "smoke says {hit:?} are here; BuildKit ran {ran:?}");
+    assert_eq!(run.code == Some(0), ran.is_empty(), "smoke exits {:?}; BuildKit ran {ran:?}", run.code);
+    assert_eq!(missed.is_empty(), ran.is_empty());
+    assert!(judged.fetched.is_empty() && judged.extracted.is_empty(), "{judged:?}");
+    run
+}
+
+fn warmed() -> World {
+    let world = World::new();
+    world.warm().run().ends_warm();
+    world
+}
+
+fn replaced(context: &Path, file: &str, from: &str, to: &str) {
+    let path = context.join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{file} has no `{from}`");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn the_same_commit_is_all_there() {
+    let world = warmed();
+    // From now on names resolve, and no layer can be had.
+    let registry = Faults::before(ground().registry.address());
+    let config = fs::read_to_string(world.config()).unwrap();
+    let (before, after) = (ground().registry.address().to_string(), registry.address().to_string());
+    fs::write(world.config(), config.replace(&before, &after)).unwrap();
+    for (repository, tag) in [("team/sample", "cache"), ("library/busybox", "1.35"), ("docker/dockerfile", "1")] {
+        for (layer, _) in ground().registry.layers(repository, tag) {
+            registry.always(&layer, Fault::status(404));
+        }
+    }
+
+    let run = agrees(&world, |_| ());
+
+    assert_eq!((run.reports("/verdict"), run.reports("/hit_rate")), ("warm".into(), 1.0.into()));
+    assert_eq!((run.reports("/transfer/blobs"), run.reports("/transfer/extracted")), (0.into(), 0.into()));
+    assert_eq!(steps(&run, "hit").len(), 10);
+    assert!(!registry.requests("HEAD").is_empty(), "nobody asked");
+    assert_eq!(world.steps_run(), Vec::<String>::new());
+    world.left_nothing_running();
+}
+
+#[test]
+fn files_that_changed_are_told_from_files_that_did_not() {
+    let world = warmed();
+    let missed = |run: &Run| steps(run, "miss").into_iter().collect::<Vec<_>>();
+    let run = agrees(&world, |context| changed("tests/test_kernel.py")(context));
+    assert_eq!(missed(&run), ["test 1/2"]);
+    let run = agrees(&world, |context| changed("csrc/kernel.c")(context));
+    assert_eq!(missed(&run), ["build 1/3"]);
+    assert!(steps(&run, "unknown").contains("vllm-base 2/3"), "{}", run.stdout);
+    let run = agrees(&world, |context| fs::write(context.join("vllm/new.py"), "").unwrap());
+    assert_eq!(missed(&run), ["vllm-base 3/3"]);
+    let run = agrees(&world, |context| fs::remove_file(context.join("vllm/serve.py")).unwrap());
+    assert_eq!(missed(&run), ["vllm-base 3/3"]);
+    let run = agrees(&world, |context| {
+        fs::set_permissions(context.join("requirements/fill"), fs::Permissions::from_mode(0o644)).unwrap();
+        // Modes are what git records, as they are on CI.
+        crate::support::git::git(context, ["add", "--all"]);
+    });
+    assert_eq!(missed(&run), ["base 2/3"]);
+    // In no COPY.
+    agrees(&world, |context| fs::write(context.join("README.md"), "new").unwrap()).exits(0);
+}
+
+#[test]
+fn lines_that_changed_are_told_from_lines_that_did_not() {
+    let world = warmed();
+    let missed = |run: &Run| steps(run, "miss").into_iter().collect::<Vec<_>>();
+    let run =
+        agrees(&world, |context| replaced(context, "Dockerfile", "RUN mkdir -p /opt", "RUN mkdir -p -m 755 /opt"));
+    assert_eq!(missed(&run), ["base 3/3"]);
+    let run = agrees(&world, |context| replaced(context, "Dockerfile", "AS build\n", "AS build\nENV CFLAGS=-O2\n"));
+    assert_eq!(missed(&run), ["build 2/3"]);
+    let run = agrees(&world, |context| replaced(context, "Dockerfile", "AS test\n", "AS test\nARG DEBUG=1\n"));
+    assert_eq!(missed(&run), ["test 2/2"]);
+    let run =
+        agrees(&world, |context| replaced(context, "Dockerfile", "COPY vllm/ /vllm/", "COPY --chmod=700 vllm/ /vllm/"));
+    assert_eq!(missed(&run), ["vllm-base 3/3"]);
+    // A comment and a name change no step.
+    agrees(&world, |context| replaced(context, "Dockerfile", "# Four stages", "# Several stages")).exits(0);
+}
+
+#[test]
+fn a_step_that_takes_an_hour_is_a_miss_at_once_and_does_not_run() {
+    let world = warmed();
+    let run =
+        smoke(&world, |context| replaced(context, "Dockerfile", "RUN mkdir -p /opt", "RUN sleep 3600; mkdir /opt"));
+    let run = run.exits(5);
+    assert_eq!(steps(&run, "miss").into_iter().collect::<Vec<_>>(), ["base 3/3"]);
+    assert_eq!(world.steps_run(), Vec::<String>::new());
+    world.left_nothing_running();
+}
+
+/// `du` of such a root is as large as that of a warm one, and every step says CACHED.
+#[test]
+fn what_matches_and_is_not_unpacked_is_not_called_warm() {
+    let world = World::new();
+    let builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
+    let import = format!("type=registry,ref={}", crate::support::donor("cache"));
+    builder.build(&ground().sample, &["--import-cache", &import, "--output", "type=docker,dest=/dev/null"]).succeeded();
+
+    // Beside the daemon, which still knows of everything.
+    let run = smoke(&world, |_| ()).exits(5);
+
+    assert_eq!(run.reports("/hit_rate"), 1.0);
+    assert!(run.stdout.contains("matched but not present"), "{}", run.stdout);
+    assert_eq!(run.reports("/transfer/blobs"), 0);
+    drop(builder);
+}
+
+#[test]
+fn a_root_that_cannot_be_read_is_named_and_so_is_a_builder_that_is_none_of_ours() {
+    let world = World::new();
+    let run = smoke(&world, |_| ());
+    run.blames(&["could not read the state root", "--root"]);
+    let unix = world.smoke(&world.root(), &ground().sample, &["--builder", "unix:///run/x.sock"]).exits(2);
+    assert!(unix.stderr.contains("--builder spawn:/PATH"), "{}", unix.stderr);
+}
