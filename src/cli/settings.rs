@@ -306,7 +306,7 @@ fn source_from(from: &Sources<'_>, typed: SourceArgs, environment: &Environment)
 }
 
 /// What `--builder-restart` takes.
-const RESTARTS: &str = "no, always, unless-stopped or on-failure[:TIMES]";
+const RESTARTS: &str = "no, always, unless-stopped, on-failure or on-failure:TIMES";
 const NO_REPO: &str = "there is no repository to look in";
 const WITH_REPO: &str = "add --repo URL; a directory is used as it is";
 

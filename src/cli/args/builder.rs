@@ -28,7 +28,7 @@ pub(crate) struct ContainerArgs {
     /// Image of a container that docker-container:// creates; pulled when it is not there.
     #[arg(long, value_name = "REF")]
     pub(crate) buildkit_image: Option<String>,
-    /// When Docker starts that container again: no, always, unless-stopped or on-failure[:TIMES].
+    /// When Docker starts that container again: no, always, unless-stopped, on-failure or on-failure:TIMES.
     #[arg(long, value_name = "POLICY")]
     pub(crate) builder_restart: Option<String>,
     /// Let that container stay, and run; it then collects garbage as its configuration says.

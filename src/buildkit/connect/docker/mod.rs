@@ -1,6 +1,6 @@
 //! Builders behind the Docker API: a buildkitd in a container, and the one inside dockerd itself.
 //!
-//! [`host`] finds the daemon, [`Engine`] is how we talk to it. [`container`] finds a container or has [`create`] make
+//! [`host`] finds the daemon, [`Engine`] is how we talk to it. [`container`] finds a container or has [`mod@create`] make
 //! one, and speaks to its buildkitd over [`exec`]; [`embedded`] speaks to dockerd's own BuildKit.
 
 mod container;
