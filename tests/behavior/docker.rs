@@ -114,6 +114,15 @@ fn an_image_that_cannot_be_had_or_is_no_buildkit_is_named() {
 }
 
 #[test]
+fn a_buildkitd_that_ends_at_its_start_is_quoted_and_its_container_is_gone() {
+    let place = Place::new();
+    let config = fs::read_to_string(place.world.config()).unwrap();
+    fs::write(place.world.config(), config + "[worker.oci]\n  snapshotter = \"flux-capacitor\"\n").unwrap();
+    place.world.warm().builder(&place.address()).run().blames(&["ended at its start", "flux-capacitor"]);
+    assert!(!place.docker.has(&place.name));
+}
+
+#[test]
 fn the_image_is_pulled_with_the_login_of_its_registry() {
     let place = Place::new();
     let data = crate::support::ground::data();
