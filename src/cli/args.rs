@@ -280,7 +280,7 @@ pub(crate) struct OutputArgs {
     /// How progress is shown on standard error; auto is tty on a terminal, else plain.
     #[arg(long, value_name = "MODE", value_parser = ["auto", "tty", "plain", "json", "quiet"])]
     pub(crate) progress: Option<String>,
-    /// Report as text or json, on standard output unless FILE is given. An old FILE is removed when the run begins and
+    /// Report as text, json, markdown or prometheus, on standard output unless FILE is given. An old FILE is removed when the run begins and
     /// written when it ends with a verdict. Repeatable.
     #[arg(long, value_name = "FORMAT[=FILE]")]
     pub(crate) report: Vec<String>,

@@ -63,6 +63,8 @@ pub(super) fn reports(report: &impl Reported, to: &[ReportTo]) -> anyhow::Result
             let text = match to.format {
                 Format::Text => report.text(),
                 Format::Json => report::json(report)?,
+                Format::Markdown => report::markdown(&report.facts()),
+                Format::Prometheus => report::prometheus(&report.facts()),
             };
             match &to.file {
                 None => data(&text),

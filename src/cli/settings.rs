@@ -335,7 +335,7 @@ fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyh
 }
 
 fn reports_from(given: &Given<Vec<String>>) -> anyhow::Result<Vec<ReportTo>> {
-    let reports = given.read_each("text, json, text=FILE or json=FILE", values::report)?;
+    let reports = given.read_each("text, json, markdown or prometheus, or FORMAT=FILE", values::report)?;
     for (number, report) in reports.iter().enumerate() {
         if reports[..number].iter().any(|earlier| earlier.file == report.file) {
             return Err(given.refused("two reports go to the same place", "give all but one a FILE of its own"));

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Builder, Donor, Layers, Phase, Reported, TargetSummary, Transfer, Verdict, text};
+use super::{Builder, Donor, Facts, Layers, Phase, Reported, TargetSummary, Transfer, Verdict, text};
 
 /// What a state root holds.
 #[derive(Debug, Clone, Serialize)]
@@ -67,6 +67,22 @@ impl Reported for CheckReport {
 
     fn text(&self) -> String {
         text::check(self)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            command: &self.command,
+            version: &self.version,
+            verdict: self.verdict,
+            reasons: &self.reasons,
+            source: None,
+            builder: &self.builder,
+            steps: &[],
+            layers: Some(&self.layers),
+            transfer: &self.transfer,
+            phases: &self.phases,
+            hit_rate: self.hit_rate,
+        }
     }
 }
 

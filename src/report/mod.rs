@@ -4,16 +4,24 @@
 
 pub(crate) mod check;
 mod clock;
+mod facts;
 mod json;
+mod markdown;
+mod prometheus;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
 mod sample_check;
 mod text;
+mod verdict;
 pub(crate) mod words;
 
 pub(crate) use clock::Clock;
+pub(crate) use facts::Facts;
 pub(crate) use json::json;
+pub(crate) use markdown::markdown;
+pub(crate) use prometheus::prometheus;
+pub(crate) use verdict::Verdict;
 
 use serde::Serialize;
 
@@ -22,29 +30,6 @@ use crate::registry::Probe;
 
 /// The contract's version.
 pub(crate) const SCHEMA: u32 = 1;
-
-/// Is it warm?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
-    /// Every step's result is extracted, survives a restart, and needs no registry.
-    Warm,
-    /// Something is missing; the reasons say what.
-    NotWarm,
-    /// Nothing is known to be missing, and the state root could not be read.
-    NotVerified,
-}
-
-impl Verdict {
-    /// As a person reads it.
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            Verdict::Warm => "warm",
-            Verdict::NotWarm => "not warm",
-            Verdict::NotVerified => "not verified on disk",
-        }
-    }
-}
 
 /// The report of any command.
 pub(crate) trait Reported: Serialize {
@@ -56,6 +41,9 @@ pub(crate) trait Reported: Serialize {
 
     /// The report as lines of text.
     fn text(&self) -> String;
+
+    /// What it has in common with all others.
+    fn facts(&self) -> Facts<'_>;
 }
 
 impl Reported for Report {
@@ -69,6 +57,22 @@ impl Reported for Report {
 
     fn text(&self) -> String {
         text::warm(self)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            command: &self.command,
+            version: &self.version,
+            verdict: self.verdict,
+            reasons: &self.reasons,
+            source: Some(&self.source),
+            builder: &self.builder,
+            steps: &self.steps,
+            layers: self.layers.as_ref(),
+            transfer: &self.transfer,
+            phases: &self.phases,
+            hit_rate: Some(self.hit_rate),
+        }
     }
 }
 
@@ -211,6 +215,18 @@ pub(crate) enum StepState {
     Miss,
     /// Nobody asked, or it lies below a miss.
     Unknown,
+}
+
+impl StepState {
+    /// As machines and tables have it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            StepState::Hit => "hit",
+            StepState::Ran => "ran",
+            StepState::Miss => "miss",
+            StepState::Unknown => "unknown",
+        }
+    }
 }
 
 /// One step.

@@ -159,9 +159,9 @@ fn an_error_says_where_the_value_came_from() {
     could not use `stall-timeout` in FILE: `60` is not a duration
     hint: write 60s, 5m or 1h30m
     ");
-    insta::assert_snapshot!(told(resolve(&["--report=prometheus=x".into()], &[])), @"
-    could not use --report: reports as prometheus are not there yet
-    hint: write text, json, text=FILE or json=FILE
+    insta::assert_snapshot!(told(resolve(&["--report=xml=x".into()], &[])), @"
+    could not use --report: `xml` is not a report format
+    hint: write text, json, markdown or prometheus, or FORMAT=FILE
     ");
     insta::assert_snapshot!(told(resolve(&[], &[("CACHEWARM_REV", "main")])), @"
     could not use CACHEWARM_REV: there is no repository to look in

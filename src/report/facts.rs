@@ -1,0 +1,30 @@
+//! What every report has in common, for the formats that show no more than that.
+
+use super::{Builder, Layers, Phase, Source, Step, Transfer, Verdict};
+
+/// The common part of a report.
+#[derive(Debug)]
+pub(crate) struct Facts<'r> {
+    /// `warm`, `smoke` or `check`.
+    pub(crate) command: &'r str,
+    /// cachewarm's version.
+    pub(crate) version: &'r str,
+    /// Is it warm?
+    pub(crate) verdict: Verdict,
+    /// Why not, most important first.
+    pub(crate) reasons: &'r [String],
+    /// What was built from, if anything was.
+    pub(crate) source: Option<&'r Source>,
+    /// What it was built with, or the state root that was read.
+    pub(crate) builder: &'r Builder,
+    /// Per step; none where no build was looked at.
+    pub(crate) steps: &'r [Step],
+    /// What lies on disk, if it could be read.
+    pub(crate) layers: Option<&'r Layers>,
+    /// What went over the network.
+    pub(crate) transfer: &'r Transfer,
+    /// How long each phase took.
+    pub(crate) phases: &'r [Phase],
+    /// Hits among the steps, 0 to 1.
+    pub(crate) hit_rate: Option<f64>,
+}
