@@ -37,11 +37,11 @@ pub(crate) fn steps(
 }
 
 /// Hits among the steps that do work: whether an image or a URL had to be asked for again is not a miss.
-pub(crate) fn hit_rate(graphs: &[Graph], steps: &[Step]) -> f64 {
+pub(crate) fn hit_rate(graphs: &[Graph], steps: &[Step], counts: impl Fn(&Step) -> bool) -> f64 {
     let operations = graphs.iter().flat_map(Graph::operations);
     let work = operations.filter(|operation| operation.is_step() && operation.is_work());
     let work: HashSet<&str> = work.map(|operation| operation.digest.as_str()).collect();
-    let counted = steps.iter().filter(|step| step.state != StepState::Unknown && work.contains(step.digest.as_str()));
+    let counted = steps.iter().filter(|step| counts(step) && work.contains(step.digest.as_str()));
     let (mut hits, mut all) = (0_u32, 0_u32);
     for step in counted {
         all += 1;

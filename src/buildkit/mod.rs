@@ -15,6 +15,6 @@ pub(crate) use session::{
     Agents, Local, PermissionRule, Secrets, Services, Session, SessionEnded, SessionId, SessionPlan,
 };
 pub(crate) use solve::{
-    Account, Accounts, Build, Graph, Import, Ledger, Node, Operation, Order, Patience, Question, Request, Setting, ask,
+    Account, Accounts, Graph, Import, Ledger, Node, Operation, Order, Patience, Question, Request, Setting, ask,
     blames_surroundings, find, frontend_image, interrupted, is_lost, materialize, unless_cancelled,
 };

@@ -3,34 +3,51 @@
 use std::collections::HashMap;
 
 use super::{Job, Seen};
-use crate::buildkit::{Accounts, Builder, Graph, Operation};
+use crate::buildkit::{Accounts, Graph, Operation};
 use crate::plan::Plan;
 use crate::report::{self, Clock, Reason, Report, StepState, Verdict};
 use crate::rows;
 use crate::verify::{OnDisk, Outlook};
 
+/// The kind of reason of a step that the build can do without.
+const NOT_NEEDED: &str = "not-needed";
 /// Problems named in the reasons, at most.
 const NAMED: usize = 5;
 
 /// The report.
-pub(super) fn report(job: &Job, plan: &Plan, builder: &Builder, seen: Seen, found: OnDisk, clock: Clock) -> Report {
+pub(super) fn report(job: &Job, plan: &Plan, seen: Seen, found: OnDisk, clock: Clock) -> Report {
     let mut outlooks: HashMap<String, Outlook> = HashMap::new();
     let mut accounts = Accounts::default();
     for ahead in seen.ahead {
-        outlooks.extend(ahead.outlooks);
+        for (digest, outlook) in ahead.outlooks {
+            // What one target would run, it would run, whatever another one has.
+            let known = outlooks.entry(digest).or_insert_with(|| outlook.clone());
+            if *known == Outlook::Hit {
+                *known = outlook;
+            }
+        }
         accounts = ahead.accounts.after(accounts);
     }
     let judged = |_: &Graph, operation: &Operation| judged(&outlooks, operation);
     let steps = rows::steps(&plan.targets, &seen.graphs, judged);
-    let hit_rate = rows::hit_rate(&seen.graphs, &steps);
+    // What is unknown, because it is built on a miss or runs always, is no hit; what is not needed does not count.
+    let is_needed = |step: &report::Step| step.reason.as_ref().is_none_or(|reason| reason.kind != NOT_NEEDED);
+    let hit_rate = rows::hit_rate(&seen.graphs, &steps, is_needed);
     let mut reasons: Vec<String> = Vec::new();
     let missed: Vec<&report::Step> = steps.iter().filter(|step| step.state == StepState::Miss).collect();
     if hit_rate < job.min_hit_rate || (job.min_hit_rate >= 1.0 && !missed.is_empty()) {
-        let named = missed.iter().take(NAMED).map(|step| format!("a build would run `{}`", step.name));
+        let named = missed.iter().take(NAMED).map(|step| format!("a build would run or fetch `{}`", step.name));
         reasons.extend(named);
         if missed.len() > NAMED {
-            reasons.push(format!("a build would run {} steps, and what is built on them, in all", missed.len()));
+            reasons.push(format!(
+                "a build would run or fetch {} steps, and run what is built on them, in all",
+                missed.len()
+            ));
         }
+    }
+    if hit_rate < job.min_hit_rate {
+        let (rate, wanted) = (hit_rate * 100.0, job.min_hit_rate * 100.0);
+        reasons.push(format!("{rate:.1} % of the steps are hits, fewer than the {wanted:.1} % asked for"));
     }
     let problems = found.problems.iter().chain(&found.unproven);
     reasons.extend(problems.clone().take(NAMED).map(|problem| format!("matched but not present: {problem}")));
@@ -51,8 +68,8 @@ pub(super) fn report(job: &Job, plan: &Plan, builder: &Builder, seen: Seen, foun
         },
         builder: report::Builder {
             kind: "shadow".into(),
-            address: builder.address.clone(),
-            buildkit_version: builder.version.clone(),
+            address: String::new(),
+            buildkit_version: seen.buildkit_version,
             state_root: Some(job.root.display().to_string()),
         },
         donors: Vec::new(),
@@ -80,11 +97,12 @@ fn judged(outlooks: &HashMap<String, Outlook>, operation: &Operation) -> (StepSt
         Some(Outlook::Hit) => (StepState::Hit, None),
         Some(Outlook::Miss) => {
             let remedy = "compare the commit, the build arguments and the platform with those it was warmed with";
-            (StepState::Miss, reason("not-in-cache", "the root has no result of it".to_owned(), Some(remedy)))
+            let what = if operation.is_work() { "the root has no result of it" } else { "the build would fetch it" };
+            (StepState::Miss, reason("not-in-cache", what.to_owned(), Some(remedy)))
         }
         Some(Outlook::Below(step)) => {
             (StepState::Unknown, reason("below-a-miss", format!("it is built on `{step}`, which would run"), None))
         }
-        None => (StepState::Unknown, reason("not-needed", "the build does not need it".to_owned(), None)),
+        None => (StepState::Unknown, reason(NOT_NEEDED, "the build does not need it".to_owned(), None)),
     }
 }

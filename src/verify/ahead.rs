@@ -6,14 +6,15 @@
 //! unknown: it may be found by its content once the step has run.
 //!
 //! **Invariant:** asked on a shadow root whose daemon refuses to run steps. What runs inside the daemon nevertheless (a COPY)
-//! is written to the shadow; it is a miss, also when it is asked for again and found.
+//! is written to the shadow; nothing that is made from it is asked for any more, and another target needs another shadow
+//! ([`Ahead::has_run`]).
 
 use std::collections::{HashMap, HashSet};
 
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::buildkit::{self, Accounts, Build, Graph, Ledger, Node, Patience, RecordInUse, Setting};
+use crate::buildkit::{self, Accounts, Graph, Ledger, Node, Patience, RecordInUse, Setting};
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 
@@ -33,10 +34,12 @@ pub(crate) enum Outlook {
 pub(crate) struct Ahead {
     /// By vertex digest; vertices that are not needed are absent.
     pub(crate) outlooks: HashMap<String, Outlook>,
-    /// The records behind everything that was found; the shadow's own may be among them.
+    /// The records behind everything that was found.
     pub(crate) found: Vec<RecordInUse>,
     /// What the status streams said.
     pub(crate) accounts: Accounts,
+    /// Whether the shadow has now what the root has not.
+    pub(crate) has_run: bool,
 }
 
 /// How to ask.
@@ -52,11 +55,17 @@ pub(crate) struct Asking<'a> {
     pub(crate) cancel: &'a CancellationToken,
 }
 
-/// Finds out about one target, whose directories `session` serves.
+/// Finds out about one target, whose directories `session` serves. `is_in_root` knows the records of the root: what the
+/// shadow's daemon has beside them, it has made.
 ///
 /// # Errors
 /// When it could not be asked: a registry that does not answer for a name, a builder that went away.
-pub(crate) async fn look_ahead(asking: &Asking<'_>, session: &str, graph: &Graph) -> anyhow::Result<Ahead> {
+pub(crate) async fn look_ahead(
+    asking: &Asking<'_>,
+    session: &str,
+    graph: &Graph,
+    is_in_root: impl Fn(&str) -> bool,
+) -> anyhow::Result<Ahead> {
     let mut ahead = Ahead::default();
     let mut ran = HashSet::new();
     let mut pending: Vec<Visit> = graph.ends().iter().cloned().map(Visit::Ask).collect();
@@ -64,22 +73,17 @@ pub(crate) async fn look_ahead(asking: &Asking<'_>, session: &str, graph: &Graph
         match visit {
             Visit::Ask(node) if is_settled(&ahead, graph, &node) => {}
             Visit::Ask(node) => {
-                let operation = graph.operation(&node);
-                let build = match operation.always_runs || ran.contains(&operation.digest) {
-                    true => None,
-                    false => ask(asking, session, graph, &node, &mut ran, &mut ahead.accounts).await?,
+                let mut is_askable = !graph.operation(&node).always_runs;
+                graph.everything_below(&node, |digest| is_askable &= !ran.contains(digest));
+                let found = match is_askable {
+                    true => ask(asking, session, graph, &node, &is_in_root, &mut ran, &mut ahead).await?,
+                    false => None,
                 };
-                if let Some(build) = build {
-                    // Now: what an earlier build shared with this one may be let go with that one.
-                    for record in buildkit::in_use(asking.channel).await? {
-                        if !ahead.found.contains(&record) {
-                            ahead.found.push(record);
-                        }
-                    }
-                    build.finish().await?;
+                if let Some(records) = found {
                     graph.everything_below(&node, |digest| {
                         ahead.outlooks.entry(digest.to_owned()).or_insert(Outlook::Hit);
                     });
+                    ahead.found.extend(records);
                 } else {
                     let inputs = graph.inputs(&node).to_vec();
                     pending.push(Visit::Judge(node));
@@ -92,6 +96,7 @@ pub(crate) async fn look_ahead(asking: &Asking<'_>, session: &str, graph: &Graph
             }
         }
     }
+    ahead.has_run = !ran.is_empty();
     Ok(ahead)
 }
 
@@ -120,35 +125,47 @@ fn judged(ahead: &Ahead, graph: &Graph, node: &Node) -> Outlook {
     above.map_or(Outlook::Miss, Outlook::Below)
 }
 
-/// The build that holds the result, if BuildKit has it. Notes what ran.
+/// The root's records behind a result, if BuildKit has it from there. Notes what ran.
 async fn ask(
     asking: &Asking<'_>,
     session: &str,
     graph: &Graph,
     node: &Node,
+    is_in_root: &impl Fn(&str) -> bool,
     ran: &mut HashSet<String>,
-    accounts: &mut Accounts,
-) -> anyhow::Result<Option<Build>> {
+    ahead: &mut Ahead,
+) -> anyhow::Result<Option<Vec<RecordInUse>>> {
     let ledger = Ledger::new(Events::nobody(), true);
-    // Fetching an image is no step, and happens only when somebody runs something on it.
     let work: HashSet<String> = graph.operations().iter().filter(|op| op.runs()).map(|op| op.digest.clone()).collect();
     ledger.expect_work(work.clone());
     let setting =
         Setting { channel: asking.channel.clone(), entitlements: asking.entitlements.clone(), ledger: ledger.clone() };
+    // What an earlier build left in use has nothing to do with this one.
+    let before = buildkit::in_use(asking.channel).await?;
     let found = buildkit::find(&setting, session, graph.definition(node), asking.patience, asking.cancel).await;
-    let heard = ledger.accounts();
-    let began = |digest: &String| heard.vertices.get(digest).is_some_and(|account| account.ran);
-    let these: Vec<String> = work.into_iter().filter(began).collect();
-    let tried = heard.vertices.values().any(|account| account.tried);
-    *accounts = heard.after(std::mem::take(accounts));
-    let has_run = !these.is_empty();
-    ran.extend(these);
-    match found {
-        Ok(build) if !has_run => Ok(Some(build)),
-        Ok(build) => build.finish().await.map(|()| None),
-        Err(error) if is_interruption(&error) => Err(error),
-        Err(_) if has_run || tried => Ok(None),
+    let outcome = match found {
+        Ok(build) => {
+            let records = buildkit::in_use(asking.channel).await;
+            // Its status is heard to the end before anything is made of it.
+            build.finish().await?;
+            records
+        }
         Err(error) => Err(error),
+    };
+    let heard = ledger.accounts();
+    let ran_now: Vec<String> =
+        work.into_iter().filter(|digest| heard.vertices.get(digest).is_some_and(|account| account.ran)).collect();
+    let (has_run, has_tried) = (!ran_now.is_empty(), heard.vertices.values().any(|account| account.tried));
+    ran.extend(ran_now);
+    ahead.accounts = heard.after(std::mem::take(&mut ahead.accounts));
+    match outcome {
+        Err(error) if is_interruption(&error) || !(has_run || has_tried) => Err(error),
+        Ok(records) if !has_run => {
+            let is_made = |record: &&RecordInUse| !before.contains(record) && !is_in_root(&record.id);
+            let is_here = records.iter().find(is_made).is_none();
+            Ok(is_here.then(|| records.into_iter().filter(|record| is_in_root(&record.id)).collect()))
+        }
+        _ => Ok(None),
     }
 }
 

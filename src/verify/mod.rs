@@ -5,5 +5,5 @@ mod on_disk;
 mod prove;
 
 pub(crate) use ahead::{Ahead, Asking, Outlook, look_ahead};
-pub(crate) use on_disk::{OnDisk, on_disk, on_disk_behind_shadow};
-pub(crate) use prove::{Claim, Doubts, ask_again, prove};
+pub(crate) use on_disk::{OnDisk, on_disk};
+pub(crate) use prove::{Claim, Doubts, ask_again, on_shadow, prove};

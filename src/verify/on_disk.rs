@@ -34,25 +34,10 @@ pub(crate) struct OnDisk {
 /// # Errors
 /// When the root cannot be read, or is not the one of the worker `worker_id`.
 pub(crate) fn on_disk(root: &Path, worker_id: &str, opened: &[RecordInUse]) -> Result<OnDisk, Unreadable> {
-    judged_in(root, worker_id, |worker| judged(worker, opened))
-}
-
-/// As [`on_disk`], of records that a daemon on a shadow of the root found: those that it made itself are passed over.
-///
-/// # Errors
-/// As [`on_disk`].
-pub(crate) fn on_disk_behind_shadow(root: &Path, worker_id: &str, found: &[RecordInUse]) -> Result<OnDisk, Unreadable> {
-    judged_in(root, worker_id, |worker| {
-        let known: Vec<_> = found.iter().filter(|record| worker.records.contains_key(&record.id)).cloned().collect();
-        judged(worker, &known)
-    })
-}
-
-fn judged_in(root: &Path, worker_id: &str, judge: impl Fn(&Worker) -> OnDisk) -> Result<OnDisk, Unreadable> {
     settled(|| {
         let state = inspect::read(root)?;
         let worker = state.worker_with_id(worker_id).ok_or_else(|| Unreadable::NotARoot(root.to_owned()))?;
-        Ok((judge(worker), state.steady))
+        Ok((judged(worker, opened), state.steady))
     })
 }
 

@@ -65,18 +65,18 @@ pub(crate) async fn prove(
     let root = daemon.root.clone();
     let shadow =
         tokio::task::spawn_blocking(move || Shadow::create(&root, None)).await.context("making a shadow root")??;
-    let spawn = Spawn {
-        root: shadow.path().to_owned(),
-        snapshotter: shadow.snapshotters().first().cloned(),
-        refuse_steps: true,
-        entitlements: claim.entitlements.clone(),
-        ..daemon
-    };
+    let spawn = on_shadow(&shadow, daemon, claim.entitlements.clone());
     let started = unless_cancelled(cancel, Builder::spawn(spawn)).await;
     let mut builder = started.context("starting buildkitd on the shadow root")?;
     let asked = ask_again(&builder.channel, claim, patience, cancel).await;
     builder.stop().await?;
     asked
+}
+
+/// The daemon that answers on a shadow: as `daemon`, with the snapshotter of the root, refusing steps.
+pub(crate) fn on_shadow(shadow: &Shadow, daemon: Spawn, entitlements: Vec<String>) -> Spawn {
+    let snapshotter = shadow.snapshotters().first().cloned();
+    Spawn { root: shadow.path().to_owned(), snapshotter, refuse_steps: true, entitlements, ..daemon }
 }
 
 /// Asks the BuildKit behind a channel.

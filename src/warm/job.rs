@@ -51,6 +51,6 @@ pub(crate) struct Job {
 pub(crate) enum OnMiss {
     /// It runs; its result is warm.
     Run,
-    /// No step ever runs; the run ends not warm.
+    /// No step is to run; the run ends not warm. A daemon of ours refuses them, another one is stopped at the first.
     Fail,
 }

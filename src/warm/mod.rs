@@ -32,7 +32,8 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
     let donors =
         clock.time("donors", unless_cancelled(&cancel, donors::probe(&job, &plan, &keychain, &events))).await?;
-    if job.prove == Some(true) {
+    // What is inside dockerd is asked itself.
+    if job.prove == Some(true) && job.builder != Address::Docker {
         Spawn::on(PathBuf::new(), spawned_program(&job.builder), None).can_start().await?;
     }
     let wanted = wanted(&job, &plan, &keychain);

@@ -324,7 +324,8 @@ pub(super) async fn prove(
             let daemon = Spawn::on(root.to_owned(), builder.program.clone(), job.buildkitd_config.clone());
             clock.time("prove", verify::prove(daemon, claim, patience, cancel)).await.map(Some)
         }
-        (Found::Unread(_), _) if job.prove != Some(false) => {
+        // One in a container that only Docker's machine sees is gone by now.
+        (Found::Unread(_), _) if job.prove != Some(false) && !builder.has_stopped() => {
             clock.time("prove", verify::ask_again(&builder.channel, claim, patience, cancel)).await.map(Some)
         }
         _ => Ok(None),

@@ -32,7 +32,7 @@ pub(super) fn report(
         (state, reason(operation, state, solved.accounts.vertices.get(&operation.digest)))
     };
     let steps = rows::steps(&plan.targets, &solved.graphs, judged);
-    let hit_rate = rows::hit_rate(&solved.graphs, &steps);
+    let hit_rate = rows::hit_rate(&solved.graphs, &steps, |step| step.state != StepState::Unknown);
     let (verdict, reasons) = verdict(job, hit_rate, &solved, &found, doubts.as_ref());
     let (layers, frontends) = match &found {
         Found::OnDisk(found) => (Some(found.layers.into()), Some(found.frontends.into())),

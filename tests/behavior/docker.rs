@@ -172,6 +172,12 @@ fn a_builder_that_is_to_stay_stays_and_is_found_again() {
     let policy = "{{.HostConfig.RestartPolicy.Name}}:{{.HostConfig.RestartPolicy.MaximumRetryCount}} {{.State.Status}}";
     assert_eq!(place.docker.docker(&["inspect", "--format", policy, &place.name]), "on-failure:3 running");
 
+    // Whoever names another root means another builder.
+    fs::create_dir(place.world.path("another")).unwrap();
+    let another = place.world.path("another").display().to_string();
+    let run = place.world.warm().without_root().builder(&place.address()).with(["--root", &another]).run().exits(2);
+    assert!(run.stderr.contains(&place.root()) && run.stderr.contains(&another), "{}", run.stderr);
+
     let run = place.world.warm().without_root().builder(&place.address()).run().ends_warm();
 
     assert_eq!((run.reports("/transfer/blobs"), run.reports("/builder/state_root")), (0.into(), place.root().into()));
@@ -258,7 +264,7 @@ fn podman_has_a_container_made_and_is_refused_as_a_builder_itself() {
     let run = place.world.warm().builder(&place.address()).run().ends_warm();
 
     assert!(run.stderr.contains("by Podman 4."), "{}", run.stderr);
-    place.world.left_nothing_running();
+    assert_eq!(podman::containers(&place.world.path("podman")), "[]\n");
     place.world.warm().builder("docker").run().blames(&["Podman has none"]);
     service.kill();
 }

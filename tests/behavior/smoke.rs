@@ -157,3 +157,48 @@ fn a_root_that_cannot_be_read_is_named_and_so_is_a_builder_that_is_none_of_ours(
     let unix = world.smoke(&world.root(), &ground().sample, &["--builder", "unix:///run/x.sock"]).exits(2);
     assert!(unix.stderr.contains("--builder spawn:/PATH"), "{}", unix.stderr);
 }
+
+#[test]
+fn a_copy_that_ran_while_it_was_asked_for_is_no_hit_afterwards() {
+    let world = warmed();
+    // Stacked on one another, and both changed.
+    let run = agrees(&world, |context| {
+        changed("vllm/serve.py")(context);
+        changed("tests/test_kernel.py")(context);
+    });
+    assert_eq!(steps(&run, "miss").into_iter().collect::<Vec<_>>(), ["vllm-base 3/3"]);
+    // The second target shares the first one's changed COPY.
+    let bake = r#"{"target": {
+        "vllm": {"context": ".", "dockerfile": "Dockerfile", "target": "vllm-base"},
+        "test": {"context": ".", "dockerfile": "Dockerfile", "target": "test"}}}"#;
+    fs::write(world.path("bake.json"), bake).unwrap();
+    let context = world.path("edited");
+    crate::support::git::sample(&context);
+    changed("vllm/serve.py")(&context);
+    let bake = world.path("bake.json").display().to_string();
+    let targets = ["--bake", bake.as_str(), "--bake-target", "vllm", "--bake-target", "test"];
+    let run = world.smoke(&world.root(), &context, &targets).exits(5);
+    for target in ["/targets/0", "/targets/1"] {
+        let (steps, hits) = (run.reports(&format!("{target}/steps")), run.reports(&format!("{target}/hits")));
+        assert!(hits.as_u64() < steps.as_u64(), "{target} is all hits: {}", run.stdout);
+    }
+}
+
+#[test]
+fn what_runs_in_every_build_or_is_an_image_that_is_not_here_is_not_called_warm() {
+    let world = warmed();
+    let run = world.smoke(&world.root(), &ground().sample, &["--no-cache"]).exits(5);
+    assert_eq!(run.reports("/hit_rate"), 0.0);
+    let run = world.smoke(&world.root(), &ground().sample, &["--no-cache-filter", "test"]).exits(5);
+    assert!(run.reports("/hit_rate").as_f64().unwrap() > 0.5, "{}", run.stdout);
+
+    // An image alone: no step runs, and it has to be fetched all the same.
+    let other = World::new();
+    drop(Builder::start(&other.path("daemon"), &other.root(), &other.config()));
+    fs::create_dir(other.path("image")).unwrap();
+    fs::write(other.path("image/Dockerfile"), "FROM busybox:1.35\nENV A=1\n").unwrap();
+    let run = other.smoke(&other.root(), &other.path("image"), &[]).exits(5);
+    assert!(run.stdout.contains("the build would fetch it"), "{}", run.stdout);
+    let run = world.smoke(&world.root(), &other.path("image"), &[]).exits(0);
+    assert_eq!(run.reports("/layers/extracted"), 1);
+}

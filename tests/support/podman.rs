@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::docker::push_image;
 use super::ground::ground;
@@ -42,4 +43,13 @@ pub(crate) fn start(folder: &Path) -> Process {
 /// `DOCKER_HOST`.
 pub(crate) fn host(folder: &Path) -> String {
     format!("unix://{}", folder.join("podman.sock").display())
+}
+
+/// Its containers, as Docker's API lists them.
+pub(crate) fn containers(folder: &Path) -> String {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--fail", "--unix-socket"]).arg(folder.join("podman.sock"));
+    let listed = curl.arg("http://podman/containers/json?all=true").output().unwrap();
+    assert!(listed.status.success());
+    String::from_utf8(listed.stdout).unwrap()
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod docker;
+mod log;
 mod runc;
 mod spawn;
 mod state_root;
@@ -54,7 +55,7 @@ pub(crate) struct Wanted {
     pub(crate) root: Option<PathBuf>,
     /// `--buildkitd-config`.
     pub(crate) config: Option<PathBuf>,
-    /// Whether a daemon of ours refuses to run any step.
+    /// Whether a daemon of ours refuses to run any step; one in a container cannot be made to.
     pub(crate) refuse_steps: bool,
     /// What a daemon of ours lets builds be granted: `network.host` and the like.
     pub(crate) entitlements: Vec<String>,
@@ -92,6 +93,7 @@ pub(crate) struct Builder {
     /// The binary, when we started it.
     pub(crate) program: Option<PathBuf>,
     behind: Behind,
+    has_stopped: bool,
 }
 
 /// What stands behind a builder, as far as it is our business.
@@ -111,10 +113,16 @@ impl Builder {
     /// # Errors
     /// When there is none; the message says which were looked for and what to do.
     pub(crate) async fn connect(wanted: &Wanted, events: &Events) -> anyhow::Result<Builder> {
-        match &wanted.address {
+        let builder = match &wanted.address {
             Address::Auto => Builder::first_there(wanted, events).await,
             address => Builder::at(address, wanted, events).await,
+        }?;
+        if wanted.refuse_steps && !matches!(builder.behind, Behind::Process(_)) {
+            events.note(
+                "this builder cannot be made to refuse steps: one that no cache has is stopped as soon as it shows",
+            );
         }
+        Ok(builder)
     }
 
     async fn at(address: &Address, wanted: &Wanted, events: &Events) -> anyhow::Result<Builder> {
@@ -192,7 +200,22 @@ impl Builder {
     async fn in_container(name: &str, wanted: &Wanted, events: &Events) -> anyhow::Result<Builder> {
         let engine = Engine::connect(&wanted.docker, wanted.tls.may_be_plain).await?;
         if let Some((container, mounted)) = Container::find(&engine, name, events).await? {
-            // Whoever names a root knows better than Docker; the worker's id tells whether it is the right one.
+            if engine.is_here()
+                && let (Some(wanted), Some(mounted)) = (&wanted.root, mounted.path())
+                && same(wanted, mounted) == Some(false)
+            {
+                return Err(Failure::new(
+                    Kind::Usage,
+                    format!(
+                        "the container {} has its state root in {}, and --root says {}",
+                        container.name(),
+                        mounted.display(),
+                        wanted.display()
+                    ),
+                    "leave out --root, or name another container with --builder docker-container://NAME",
+                ));
+            }
+            // Docker elsewhere knows other paths than we do; the worker's id tells whether it is the right root.
             let root = wanted.root.clone().map_or(mounted, StateRoot::At);
             let address = format!("docker-container://{}", container.name());
             let channel = container.channel().await?;
@@ -270,16 +293,27 @@ impl Builder {
             Behind::Process(daemon) => Some(daemon.program().to_owned()),
             _ => None,
         };
-        Ok(Builder { channel, kind, address, version, root, worker_id, platform, program, behind })
+        Ok(Builder { channel, kind, address, version, root, worker_id, platform, program, behind, has_stopped: false })
     }
 
     /// Stops the daemon if it is ours, and waits until its databases are closed and on disk.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         match std::mem::replace(&mut self.behind, Behind::Stranger) {
-            Behind::Process(daemon) => daemon.stop().await,
-            Behind::Container(container) => container.stop().await,
+            Behind::Process(daemon) => {
+                self.has_stopped = true;
+                daemon.stop().await
+            }
+            Behind::Container(container) => {
+                self.has_stopped = container.is_ours();
+                container.stop().await
+            }
             Behind::Stranger => Ok(()),
         }
+    }
+
+    /// Whether it was ours and is gone: it can not be asked any more.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.has_stopped
     }
 
     /// The last lines of the daemon's log, if we can have it and it ended by itself or is just about to.
@@ -303,6 +337,11 @@ impl Builder {
         }
         None
     }
+}
+
+/// Whether two paths are one directory, if both can be looked at.
+fn same(one: &Path, other: &Path) -> Option<bool> {
+    Some(one.canonicalize().ok()? == other.canonicalize().ok()?)
 }
 
 /// The kind of a builder in a container.

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use super::config::{self, Private};
-use super::{state_root, unix};
+use super::{log, state_root, unix};
 use crate::failure::{Explain, Failure, Kind};
 use crate::retry;
 
@@ -25,8 +25,7 @@ use crate::retry;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// It ends running requests first, then closes its databases.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-const LOG_TAIL_BYTES: u64 = 4_000;
-const LOG_TAIL_LINES: usize = 15;
+const LOG_TAIL_BYTES: u64 = 16_000;
 
 /// How to start a private buildkitd.
 #[derive(Debug, Clone)]
@@ -226,9 +225,7 @@ impl Daemon {
             file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        let text = read().unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+        log::tail(&read().unwrap_or_default())
     }
 
     fn log_text(&self) -> String {

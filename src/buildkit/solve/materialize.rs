@@ -33,6 +33,8 @@ use crate::retry;
 const LANES: usize = 8;
 /// A step that has been running for this long is running; BuildKit also tells of steps it starts and drops at once.
 const STEADY: Duration = Duration::from_millis(200);
+/// A build that failed has said all after this long.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Results that are looked for at the same time.
 const FOUND_TOGETHER: usize = 16;
 
@@ -121,8 +123,14 @@ pub(crate) async fn find(
     let once = Patience { attempts: 1, ..patience };
     let find = || async {
         let build = Build::start(setting, session).await?;
-        build.find(definition.clone(), &[]).await?;
-        Ok(build)
+        match build.find(definition.clone(), &[]).await {
+            Ok(()) => Ok(build),
+            Err(error) => {
+                // What it has still to say tells why.
+                let _ = tokio::time::timeout(LAST_WORDS, build.finish()).await;
+                Err(error)
+            }
+        }
     };
     patiently(setting, once, cancel, &Events::nobody(), |_| false, find).await
 }

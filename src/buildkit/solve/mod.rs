@@ -12,4 +12,4 @@ pub(crate) use frontend::{Question, ask};
 pub(crate) use graph::{Graph, Node, Operation, frontend_image};
 pub(crate) use materialize::{Order, Patience, Request, find, interrupted, materialize, unless_cancelled};
 pub(crate) use progress::{Account, Accounts, Ledger};
-pub(crate) use request::{Build, Import, MAX_MESSAGE_BYTES, Setting};
+pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};

@@ -13,9 +13,9 @@ use tonic::transport::Channel;
 
 use super::exec::{self, Complaints};
 use super::owner::{self, Owner};
-use super::{Engine, client, is_absent};
-use crate::buildkit::connect::StateRoot;
+use super::{Engine, client, is_absent, refused};
 use crate::buildkit::connect::state_root::USUAL;
+use crate::buildkit::connect::{StateRoot, log};
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 use crate::retry;
@@ -24,7 +24,12 @@ use crate::retry;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Seconds until Docker kills it: it ends running requests first, then closes its databases.
 const STOP_SECONDS: i32 = 60;
-const LOG_TAIL_LINES: &str = "15";
+/// The exit code of what was killed.
+const KILLED: i64 = 137;
+/// One that does not answer at all should not hold us.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Lines of its log that are asked for; most of them may be of a stack trace.
+const LOG_LINES: &str = "200";
 
 /// A container with a buildkitd.
 #[derive(Debug)]
@@ -91,7 +96,7 @@ impl Container {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if let Ok(channel) = self.channel().await
-                && is_answered(channel.clone()).await
+                && tokio::time::timeout(ANSWER_TIMEOUT, is_answered(channel.clone())).await == Ok(true)
             {
                 return Ok(channel);
             }
@@ -123,15 +128,23 @@ impl Container {
 
     /// The last lines of its log.
     pub(in crate::buildkit::connect) async fn log_tail(&self) -> String {
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(LOG_TAIL_LINES).build();
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(LOG_LINES).build();
         let lines = self.engine.docker.logs(&self.name, Some(options)).try_collect::<Vec<LogOutput>>().await;
-        lines.unwrap_or_default().iter().map(ToString::to_string).collect::<String>().trim_end().to_owned()
+        log::tail(&lines.unwrap_or_default().iter().map(ToString::to_string).collect::<String>())
     }
 
     /// Whether it does not run any more.
     pub(in crate::buildkit::connect) async fn has_ended(&self) -> bool {
-        let found = inspect(&self.engine, &self.name).await;
-        !found.is_ok_and(|found| found.and_then(|found| found.state).is_some_and(|state| state.running == Some(true)))
+        match inspect(&self.engine, &self.name).await {
+            Ok(found) => found.and_then(|found| found.state).is_none_or(|state| state.running != Some(true)),
+            // Docker does not say.
+            Err(_) => false,
+        }
+    }
+
+    /// Whether it goes when we go.
+    pub(in crate::buildkit::connect) fn is_ours(&self) -> bool {
+        self.is_ours
     }
 
     /// Lets it stay when we go.
@@ -141,10 +154,11 @@ impl Container {
 
     /// Ends and removes it, if we made it to go with us: SIGTERM, then waiting until its databases are closed.
     pub(in crate::buildkit::connect) async fn stop(mut self) -> anyhow::Result<()> {
-        if !std::mem::take(&mut self.is_ours) {
-            return Ok(());
+        if self.is_ours {
+            end(&self.engine, &self.name).await?;
+            self.is_ours = false;
         }
-        end(&self.engine, &self.name).await
+        Ok(())
     }
 }
 
@@ -174,7 +188,7 @@ async fn inspect(engine: &Engine, name: &str) -> anyhow::Result<Option<Container
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => {
             let hint = "see what Docker says; `docker ps -a` lists its containers";
-            Err(engine.explained(error, format!("could not look at the container {name}"), hint))
+            Err(refused(error, format!("could not look at the container {name}"), hint))
         }
     }
 }
@@ -185,15 +199,24 @@ async fn end(engine: &Engine, name: &str) -> anyhow::Result<()> {
     let options = StopContainerOptionsBuilder::default().t(STOP_SECONDS).build();
     match engine.docker.stop_container(name, Some(options)).await {
         Err(error) if !is_absent(&error) => {
-            return Err(engine.explained(error, format!("could not stop the container {name}"), hint));
+            return Err(refused(error, format!("could not stop the container {name}"), hint));
         }
         _ => {}
     }
+    let ended = inspect(engine, name).await?.and_then(|found| found.state).and_then(|state| state.exit_code);
+    let log = if ended == Some(KILLED) {
+        Container::new(engine, name.to_owned(), false).last_words().await
+    } else {
+        String::new()
+    };
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     match engine.docker.remove_container(name, Some(options)).await {
-        Err(error) if !is_absent(&error) => {
-            Err(engine.explained(error, format!("could not remove the container {name}"), hint))
-        }
+        Err(error) if !is_absent(&error) => Err(refused(error, format!("could not remove the container {name}"), hint)),
+        _ if ended == Some(KILLED) => Err(Failure::new(
+            Kind::Environment,
+            format!("the buildkitd in the container {name} did not end within {STOP_SECONDS} s and was killed{log}"),
+            "run the same command again; what is on disk stays",
+        )),
         _ => Ok(()),
     }
 }
@@ -219,7 +242,7 @@ async fn removed_leftover(
         }
         Owner::Unknown => {
             let hint = format!("if that run is over, remove what it left: `docker rm -f {name}`");
-            ("a run of cachewarm on another machine".to_owned(), hint)
+            ("a run of cachewarm on another machine, in another container, or before a reboot".to_owned(), hint)
         }
     };
     Err(Failure::new(Kind::Environment, format!("the container {name} belongs to {whose}"), hint))

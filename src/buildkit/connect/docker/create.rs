@@ -12,7 +12,7 @@ use bollard::query_parameters::{
 };
 
 use super::container::Container;
-use super::{Engine, image, owner};
+use super::{Engine, image, owner, refused};
 use crate::auth::Keychain;
 use crate::buildkit::connect::config::{self, Private};
 use crate::buildkit::connect::state_root::{self, USUAL};
@@ -150,7 +150,7 @@ async fn start(engine: &Engine, plan: &Plan<'_>, archive: Vec<u8>, host: HostCon
     };
     let what = |verb: &str| format!("could not {verb} the container {} from {image}", plan.name);
     let hint = "see what Docker says";
-    let explained = |error: Error, verb: &str| engine.explained(error, what(verb), hint);
+    let explained = |error: Error, verb: &str| refused(error, what(verb), hint);
     let options = CreateContainerOptionsBuilder::default().name(plan.name).build();
     engine.docker.create_container(Some(options), body).await.map_err(|error| explained(error, "create"))?;
     // From here on a failure removes it, also one that is to be kept.

@@ -4,7 +4,7 @@ use bollard::auth::DockerCredentials;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures::StreamExt as _;
 
-use super::{Engine, is_absent};
+use super::{Engine, is_absent, refused};
 use crate::auth::Keychain;
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
@@ -21,7 +21,7 @@ pub(super) async fn ensure(engine: &Engine, image: &str, keychain: &Keychain, ev
     match engine.docker.inspect_image(image).await {
         Ok(_) => return Ok(()),
         Err(error) if is_absent(&error) => {}
-        Err(error) => return Err(engine.explained(error, what, hint)),
+        Err(error) => return Err(refused(error, what, hint)),
     }
     let credentials = keychain.credentials(reference.api_host()).await?.map(|found| {
         let secret = Some(found.password.reveal().to_owned());

@@ -72,13 +72,8 @@ impl Engine {
     }
 
     /// Whether its paths are those of this machine.
-    fn is_here(&self) -> bool {
+    pub(super) fn is_here(&self) -> bool {
         matches!(self.endpoint, Endpoint::Unix(_))
-    }
-
-    /// Its answer to something that it has to be able to do.
-    fn explained(&self, error: Error, what: String, hint: &str) -> anyhow::Error {
-        Failure::because(error.into(), Kind::Environment, what, hint)
     }
 }
 
@@ -95,6 +90,11 @@ fn client(endpoint: &Endpoint) -> Result<Docker, Error> {
             Docker::connect_with_ssl(&address, &key, &certificate, &authority, TIMEOUT, API_DEFAULT_VERSION)
         }
     }
+}
+
+/// Explains its refusal of something that it has to be able to do.
+fn refused(error: Error, what: String, hint: &str) -> anyhow::Error {
+    Failure::because(error.into(), Kind::Environment, what, hint)
 }
 
 /// Whether Docker says that there is no such thing.

@@ -12,14 +12,14 @@ pub(super) enum Owner {
     Alive(u32),
     /// A process that is gone.
     Gone,
-    /// A process of another machine, or nobody we can tell.
+    /// A process of another machine, boot or container, or nobody we can tell.
     Unknown,
 }
 
-/// What the label says of a container of ours: machine and boot, process, and when that began.
+/// What the label says of a container of ours: where we are, process, and when that began.
 pub(super) fn ourselves() -> String {
     let id = std::process::id();
-    format!("{}/{id}/{}", boot(), began(id).unwrap_or_default())
+    format!("{}/{id}/{}", place(), began(id).unwrap_or_default())
 }
 
 /// Who wrote a label.
@@ -31,14 +31,17 @@ pub(super) fn of(label: &str) -> Owner {
         return Owner::Unknown;
     };
     match began(id) {
-        _ if machine != boot() => Owner::Unknown,
+        _ if machine != place() => Owner::Unknown,
         Some(began) if began == began_at => Owner::Alive(id),
         _ => Owner::Gone,
     }
 }
 
-fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+/// Where the numbers of processes mean something: this boot of this machine, and our namespace of them.
+fn place() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{}+{}", boot.trim(), namespace.display())
 }
 
 /// When a process began, in clock ticks since boot: `starttime` of proc(5), the twentieth field after the name.
@@ -59,9 +62,9 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let id = child.id();
         child.wait().unwrap();
-        assert_eq!(of(&format!("{}/{id}/1", boot())), Owner::Gone);
+        assert_eq!(of(&format!("{}/{id}/1", place())), Owner::Gone);
         // The number of a process is given again.
-        assert_eq!(of(&format!("{}/{}/1", boot(), std::process::id())), Owner::Gone);
+        assert_eq!(of(&format!("{}/{}/1", place(), std::process::id())), Owner::Gone);
         assert_eq!(of("elsewhere/1/1"), Owner::Unknown);
         assert_eq!((of(""), of("a/b/c")), (Owner::Unknown, Owner::Unknown));
     }
