@@ -133,6 +133,8 @@ check "cachewarm exits 0 (it exited $status)" [ "$status" = 0 ]
 if [ $builder = docker-container ]; then
   check "Docker has no container left" [ -z "$(docker ps --all --quiet)" ]
   stop "$docker_pid"
+  # dockerd leaves it mounted.
+  umount "$work/docker-exec/netns/default" 2>/dev/null || true
 fi
 check "verdict warm" [ "$(json 'r["verdict"]')" = warm ]
 check "11 of 11 layers extracted" [ "$(json 'r["layers"]["extracted"], r["layers"]["total"]')" = "11 11" ]
