@@ -43,6 +43,9 @@ mod report;
 
 mod rows;
 
+// And why.
+mod explain;
+
 // The pipelines, each on one page.
 mod check;
 mod smoke;

@@ -66,6 +66,16 @@ impl Plan {
         self.targets.iter().zip(&self.sessions).map(question).collect()
     }
 
+    /// The names of the targets.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.targets.iter().map(|target| target.name.clone()).collect()
+    }
+
+    /// The directory that a target's session serves under a name.
+    pub(crate) fn local(&self, target: usize, name: &str) -> Option<&Local> {
+        self.sessions.get(target)?.services.locals.get(name)
+    }
+
     /// Everything the targets need to be granted.
     pub(crate) fn entitlements(&self) -> Vec<String> {
         let mut all: Vec<String> = self.targets.iter().flat_map(targets::entitlements).collect();

@@ -3,8 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::buildkit::{Account, Accounts, Graph, Operation};
+use crate::manifest::Manifest;
 use crate::report::{Reason, StageSummary, Step, StepState, TargetSummary, Transfer};
 use crate::targets::Target;
+
+/// The kind of reason of a step that no cache has, as long as nobody knows more.
+pub(crate) const NOT_IN_CACHE: &str = "not-in-cache";
+const IMAGE_SCHEME: &str = "docker-image://";
 
 /// The steps of all targets, each after those it is made from; `judged` says what became of one.
 pub(crate) fn steps(
@@ -73,6 +78,28 @@ fn target_summary(target: &Target, steps: &[Step]) -> TargetSummary {
         stage.ran += ran;
     }
     summary
+}
+
+/// Gives the steps that no cache has the reasons that `reason` knows, by their places in a manifest of the same build.
+pub(crate) fn explain(steps: &mut [Step], build: &Manifest, reason: impl Fn(usize) -> Option<Reason>) {
+    let places: HashMap<&str, usize> = (0..).zip(&build.steps).map(|(at, step)| (step.digest.as_str(), at)).collect();
+    let unexplained = |step: &&mut Step| step.reason.as_ref().is_some_and(|reason| reason.kind == NOT_IN_CACHE);
+    for step in steps.iter_mut().filter(unexplained) {
+        let Some(found) = places.get(step.digest.as_str()).and_then(|place| reason(*place)) else { continue };
+        // What a step that ran has to say is not lost.
+        let log = step.reason.take().and_then(|reason| reason.detail);
+        let detail: Vec<String> = found.detail.into_iter().chain(log).collect();
+        step.reason = Some(Reason { detail: (!detail.is_empty()).then(|| detail.join("\n")), ..found });
+    }
+}
+
+/// The images of the frontends that ran while the targets were solved: nothing else is fetched then.
+pub(crate) fn frontends(accounts: &Accounts) -> Vec<String> {
+    let images = accounts.vertices.values().filter_map(|account| account.name.strip_prefix(IMAGE_SCHEME));
+    let mut images: Vec<String> = images.map(str::to_owned).collect();
+    images.sort();
+    images.dedup();
+    images
 }
 
 /// Names that BuildKit resolved: the metadata of base images and of frontends.

@@ -10,11 +10,12 @@ mod solve;
 
 pub(crate) use address::{ADDRESS_FORMS, Address};
 pub(crate) use connect::{Builder, Create, DockerHost, Restart, Spawn, StateRoot, Tls, Wanted, is_stand_in, stand_in};
-pub(crate) use records::{RecordInUse, in_use};
+pub(crate) use records::{RecordInUse, held, in_use};
 pub(crate) use session::{
-    Agents, Local, PermissionRule, Secrets, Services, Session, SessionEnded, SessionId, SessionPlan,
+    Agents, EntryKind, Fingerprint, Local, PermissionRule, Secrets, Selection, Services, Session, SessionEnded,
+    SessionId, SessionPlan,
 };
 pub(crate) use solve::{
-    Account, Accounts, Graph, Import, Ledger, Node, Operation, Order, Patience, Question, Request, Setting, ask,
-    blames_surroundings, find, frontend_image, interrupted, is_lost, materialize, unless_cancelled,
+    Account, Accounts, Graph, Import, Ledger, Node, Operation, OperationKind, Order, Patience, Question, Request,
+    Setting, ask, blames_surroundings, find, frontend_image, interrupted, is_lost, materialize, unless_cancelled,
 };

@@ -1,11 +1,12 @@
 //! Which of BuildKit's cache records are in use right now: while the results of a run are held, that is exactly
 //! what the run opened, with everything below it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{DiskUsageRequest, PruneRequest};
+use bollard_buildkit_proto::moby::buildkit::v1::{DiskUsageRequest, PruneRequest, UsageRecord};
 use tonic::transport::Channel;
 
 use super::solve::MAX_MESSAGE_BYTES;
@@ -34,12 +35,22 @@ pub(super) async fn collect_garbage(channel: &Channel) -> anyhow::Result<()> {
 
 /// The immutable records that are in use.
 pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>> {
-    let mut control = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let request = DiskUsageRequest { filter: vec!["inuse".into()], ..Default::default() };
-    let usage = tokio::time::timeout(TIMEOUT, control.disk_usage(request)).await;
-    let usage = usage.context("BuildKit did not list its records in time")?.context("listing BuildKit's records")?;
-    let records = usage.into_inner().record.into_iter().filter(|record| !record.mutable && record.in_use);
+    let records = list(channel, "inuse").await?.into_iter().filter(|record| !record.mutable && record.in_use);
     // The state of a directory of ours at this moment: a later transfer replaces it, and nobody builds on it.
     let records = records.filter(|record| !record.description.starts_with("local source for "));
     Ok(records.map(|record| RecordInUse { id: record.id, record_type: record.record_type }).collect())
+}
+
+/// The ids of everything that is in use, and whether something of it is being written.
+pub(crate) async fn held(channel: &Channel) -> anyhow::Result<HashMap<String, bool>> {
+    let records = list(channel, "inuse").await?.into_iter().filter(|record| record.in_use);
+    Ok(records.map(|record| (record.id, record.mutable)).collect())
+}
+
+async fn list(channel: &Channel, filter: &str) -> anyhow::Result<Vec<UsageRecord>> {
+    let mut control = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let request = DiskUsageRequest { filter: vec![filter.into()], ..Default::default() };
+    let usage = tokio::time::timeout(TIMEOUT, control.disk_usage(request)).await;
+    let usage = usage.context("BuildKit did not list its records in time")?.context("listing BuildKit's records")?;
+    Ok(usage.into_inner().record)
 }

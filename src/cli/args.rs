@@ -105,6 +105,10 @@ pub(crate) struct SmokeArgs {
     /// Least share of steps, 0 to 1, that the root must have.
     #[arg(long, value_name = "SHARE")]
     pub(crate) min_hit_rate: Option<String>,
+    /// Manifest of the warm run that made the root, which tells why a step misses; the usual one when absent, if it is
+    /// there, and `none` uses none.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) manifest: Option<String>,
     /// No progress for this long ends it: 60s, 5m.
     #[arg(long, value_name = "DURATION")]
     pub(crate) stall_timeout: Option<String>,

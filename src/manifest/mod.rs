@@ -1,20 +1,29 @@
-//! What a warm run promised: which steps were found warm, by what, on which builder. Written only by a run that ended
-//! warm, so that whoever reads it later can hold a state root against it.
+//! What a warm run promised: what the build is made of, which records hold it, on which builder. Written only by a run
+//! that ended warm, so that whoever reads it later can hold a state root, or another build, against it.
 //!
-//! Build arguments are not in it: they may be secrets.
+//! Build arguments are in it where a step uses them; values that may be secrets are hashed ([`veil`]).
 
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+mod describe;
+mod file;
+mod fingerprints;
+mod label;
+mod veil;
 
-use anyhow::{Context, ensure};
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Explain, Kind};
+use crate::buildkit::OperationKind;
+
+pub(crate) use describe::Served;
+pub(crate) use fingerprints::Files;
+pub(crate) use label::Label;
 
 /// The version of the format.
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
+
+/// Where a warm run leaves its manifest unless told otherwise.
+pub(crate) const USUAL: &str = "/var/lib/cachewarm/manifest.json";
 
 /// The promise.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,29 +36,92 @@ pub(crate) struct Manifest {
     pub(crate) created_at: String,
     /// What BuildKit said of itself.
     pub(crate) buildkit_version: String,
+    /// The id of the worker whose state root it was.
+    #[serde(default)]
+    pub(crate) worker_id: String,
+    /// The snapshotter of that worker, when its root could be read.
+    #[serde(default)]
+    pub(crate) snapshotter: Option<String>,
     /// The repository without credentials, or the directory.
     pub(crate) source: String,
     /// The commit, when it is known.
     pub(crate) commit: Option<String>,
+    /// The images of the `# syntax=` frontends, with their digests.
+    #[serde(default)]
+    pub(crate) frontends: Vec<String>,
     /// The donors: reference and digest.
     pub(crate) donors: Vec<(String, Option<String>)>,
     /// Hits among the steps, 0 to 1.
     pub(crate) hit_rate: f64,
-    /// The steps, each after those it is made from.
-    pub(crate) steps: Vec<PromisedStep>,
+    /// Layers that were found extracted, those of frontends aside.
+    #[serde(default)]
+    pub(crate) layers: usize,
+    /// Bytes of their compressed blobs on disk.
+    #[serde(default)]
+    pub(crate) bytes_compressed: u64,
+    /// Bytes of them unpacked on disk.
+    #[serde(default)]
+    pub(crate) bytes_unpacked: u64,
+    /// What the build is made of, each after what it is made from: steps, images, directories of ours.
+    pub(crate) steps: Vec<Step>,
+    /// The directories of ours, as the build saw them.
+    #[serde(default)]
+    pub(crate) contexts: Vec<Context>,
     /// The ids of the cache records that were found extracted: the layers of all steps and of frontends.
     pub(crate) records: Vec<String>,
 }
 
-/// One step.
+/// One vertex of the LLB graph.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct PromisedStep {
+pub(crate) struct Step {
     /// The LLB vertex digest. It changes with every run for what is made from a directory of ours.
     pub(crate) digest: String,
     /// As BuildKit shows it.
     pub(crate) name: String,
+    /// What it does.
+    #[serde(default = "unknown")]
+    pub(crate) kind: OperationKind,
+    /// Whether every build runs it anew.
+    #[serde(default)]
+    pub(crate) always_runs: bool,
     /// The targets whose graph has it.
     pub(crate) targets: Vec<String>,
+    /// What makes its cache key apart from its inputs: `command`, `env NAME`, `mount /path`, `copy 1 source`, …
+    #[serde(default)]
+    pub(crate) key: BTreeMap<String, String>,
+    /// What it is made from.
+    #[serde(default)]
+    pub(crate) inputs: Vec<Input>,
+    /// Which of the manifest's contexts it is, if it is a directory of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) context: Option<usize>,
+}
+
+/// One input of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Input {
+    /// Its place among the manifest's steps.
+    pub(crate) step: usize,
+    /// The paths in it whose content counts; none where the whole result counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) paths: Vec<String>,
+}
+
+/// A directory of ours, as a build sees it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Context {
+    /// The name BuildKit asks for: `context`, or that of a named context.
+    pub(crate) name: String,
+    /// Patterns of the entries that are left out (`.dockerignore`).
+    pub(crate) excluded: Vec<String>,
+    /// Its entries, a line each, parents first: [`Files`] reads them.
+    pub(crate) entries: Vec<String>,
+    /// Entries beyond the most that are written down.
+    pub(crate) left_out: usize,
+}
+
+fn unknown() -> OperationKind {
+    OperationKind::Other
 }
 
 impl Manifest {
@@ -60,88 +132,26 @@ impl Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             created_at: jiff::Timestamp::now().to_string(),
             buildkit_version: String::new(),
+            worker_id: String::new(),
+            snapshotter: None,
             source: String::new(),
             commit: None,
+            frontends: Vec::new(),
             donors: Vec::new(),
             hit_rate: 0.0,
+            layers: 0,
+            bytes_compressed: 0,
+            bytes_unpacked: 0,
             steps: Vec::new(),
+            contexts: Vec::new(),
             records: Vec::new(),
         }
     }
-
-    /// Reads one.
-    ///
-    /// # Errors
-    /// Explained: when it cannot be read, is none, or is of a version we do not know.
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Manifest> {
-        Manifest::try_read(path).explain(
-            Kind::Usage,
-            format!("could not use the manifest {}", path.display()),
-            "name the file that `cachewarm warm --manifest FILE` wrote when it ended warm",
-        )
-    }
-
-    fn try_read(path: &Path) -> anyhow::Result<Manifest> {
-        let manifest: Manifest = serde_json::from_slice(&std::fs::read(path)?)?;
-        ensure!(manifest.schema == SCHEMA, "it has schema {}, and this version knows {SCHEMA}", manifest.schema);
-        Ok(manifest)
-    }
-
-    /// Writes it in one piece or not at all.
-    ///
-    /// # Errors
-    /// Explained: when the file cannot be written.
-    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        self.try_write(path).explain(
-            Kind::Environment,
-            format!("could not write the manifest {}", path.display()),
-            "name a file you may write with --manifest, or write none with --manifest none",
-        )
-    }
-
-    fn try_write(&self, path: &Path) -> anyhow::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let readable = Permissions::from_mode(0o644);
-        let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_manifest_is_written_whole_with_its_schema() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("made/manifest.json");
-        let step = PromisedStep { digest: "sha256:1".into(), name: "[a 1/1] RUN x".into(), targets: vec!["t".into()] };
-        Manifest { steps: vec![step], ..Manifest::new() }.write(&path).unwrap();
-        let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        assert_eq!((read["schema"].as_u64(), read["steps"][0]["name"].as_str()), (Some(1), Some("[a 1/1] RUN x")));
-        assert_eq!(Manifest::read(&path).unwrap().steps[0].targets, ["t"]);
-    }
-
-    #[test]
-    fn a_file_that_is_no_manifest_of_ours_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("manifest.json");
-        let newer = serde_json::to_string(&Manifest { schema: 2, ..Manifest::new() }).unwrap();
-        for (text, why) in [("{}", "missing field"), ("no json", "expected"), (newer.as_str(), "it has schema 2")] {
-            std::fs::write(&path, text).unwrap();
-            let error = format!("{:#}", Manifest::read(&path).unwrap_err());
-            assert!(error.contains("could not use the manifest") && error.contains(why), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_manifest_that_cannot_be_written_says_how_to_do_without() {
-        let error = Manifest::new().write(Path::new("/proc/nowhere/manifest.json")).unwrap_err();
-        assert!(crate::failure::Failure::of(&error).unwrap().hint.contains("--manifest none"));
+impl Step {
+    /// Its name taken apart.
+    pub(crate) fn label(&self) -> Label<'_> {
+        Label::of(&self.name)
     }
 }

@@ -1,6 +1,7 @@
 //! `cachewarm smoke`: is this build warm here? Answered before it runs, on a shadow of the state root, so that no step runs,
 //! no layer is fetched, and nothing in the root changes.
 
+mod reasons;
 mod summary;
 
 use std::collections::HashSet;
@@ -11,7 +12,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Keychain, KeychainOptions};
-use crate::buildkit::{self, Builder, Graph, Ledger, Patience, Session, Setting, Spawn, unless_cancelled};
+use crate::buildkit::{self, Accounts, Builder, Graph, Ledger, Patience, Session, Setting, Spawn, unless_cancelled};
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect::{self, Unreadable};
@@ -39,8 +40,21 @@ pub(crate) struct Job {
     pub(crate) buildkitd_config: Option<PathBuf>,
     /// The least share of steps (0 to 1) that must be hits.
     pub(crate) min_hit_rate: f64,
+    /// The manifest of the warm run that made the root.
+    pub(crate) manifest: Remembered,
     /// No progress for this long ends it.
     pub(crate) stall_timeout: Duration,
+}
+
+/// Where the build that the root was warmed for is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    /// Where warm runs leave it, if it is there.
+    Usual,
+    /// In this file.
+    In(PathBuf),
+    /// Nowhere.
+    Not,
 }
 
 /// What was found out about the whole build.
@@ -50,11 +64,20 @@ struct Seen {
     ahead: Vec<Ahead>,
     buildkit_version: String,
     worker_id: String,
+    snapshotter: Option<String>,
+}
+
+impl Seen {
+    /// What the status streams said.
+    fn accounts(&self) -> Accounts {
+        self.ahead.iter().fold(Accounts::default(), |earlier, ahead| ahead.accounts.clone().after(earlier))
+    }
 }
 
 /// A shadow of the root, and the daemon on it.
 struct Double {
     builder: Builder,
+    snapshotter: Option<String>,
     sessions: Vec<Session>,
     // Goes last.
     _shadow: Shadow,
@@ -67,13 +90,17 @@ struct Double {
 /// not warm is a report, not an error.
 pub(crate) async fn smoke(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<Report> {
     let mut clock = Clock::new(events.clone());
+    let before = reasons::remembered(&job.manifest)?;
     let keychain = Keychain::new(job.credentials.clone());
     let checkout = clock.time("source", unless_cancelled(&cancel, source::obtain(&job.build.source, &events))).await?;
     let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
     let known = clock.time("read", known_records(job.root.clone())).await?;
     let seen = clock.time("ask", ask(&job, &plan, &known, &cancel, &events)).await?;
     let found = clock.time("verify", look(&job, &seen)).await?;
-    Ok(summary::report(&job, &plan, seen, found, clock))
+    let mut steps = summary::steps(&plan, &seen);
+    let explain = async { reasons::explain(&mut steps, before.as_ref(), &plan, &seen, &known) };
+    clock.time("explain", explain).await?;
+    Ok(summary::report(&job, &plan, seen, steps, found, clock))
 }
 
 /// The ids of the records that the root has. What a daemon on a shadow has beside them, it has made itself.
@@ -92,9 +119,10 @@ impl Double {
     async fn start(job: &Job, plan: &Plan, cancel: &CancellationToken) -> anyhow::Result<Double> {
         let shadow = shadow(&job.root).await?;
         let daemon = Spawn::on(PathBuf::new(), job.program.clone(), job.buildkitd_config.clone());
-        let spawn = verify::on_shadow(&shadow, daemon, plan.entitlements());
+        let spawn = verify::on_shadow(&shadow, daemon, plan.entitlements())?;
+        let snapshotter = spawn.snapshotter.clone();
         let builder = unless_cancelled(cancel, Builder::spawn(spawn)).await?;
-        let mut double = Double { builder, sessions: Vec::new(), _shadow: shadow };
+        let mut double = Double { builder, snapshotter, sessions: Vec::new(), _shadow: shadow };
         for session in &plan.sessions {
             double.sessions.push(session.open(&double.builder.channel).await?);
         }
@@ -153,6 +181,7 @@ async fn ask_targets(
     let mut seen = Seen {
         buildkit_version: double.builder.version.clone(),
         worker_id: double.builder.worker_id.clone(),
+        snapshotter: double.snapshotter.clone(),
         ..Seen::default()
     };
     for (answer, session) in answers.iter().zip(&plan.sessions) {
@@ -196,6 +225,10 @@ async fn explained(error: anyhow::Error, builder: &mut Builder) -> anyhow::Error
 async fn look(job: &Job, seen: &Seen) -> anyhow::Result<OnDisk> {
     let (root, worker_id) = (job.root.clone(), seen.worker_id.clone());
     let found: Vec<_> = seen.ahead.iter().flat_map(|ahead| ahead.found.iter().cloned()).collect();
+    if found.is_empty() {
+        // The root may not even have this worker.
+        return Ok(OnDisk::default());
+    }
     let looked = tokio::task::spawn_blocking(move || verify::on_disk(&root, &worker_id, &found));
     looked.await.context("reading the state root")?.map_err(unreadable)
 }

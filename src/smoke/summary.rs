@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::{Job, Seen};
-use crate::buildkit::{Accounts, Graph, Operation};
+use crate::buildkit::Operation;
 use crate::plan::Plan;
-use crate::report::{self, Clock, Reason, Report, StepState, Verdict};
+use crate::report::{self, Clock, Reason, Report, Step, StepState, Verdict};
 use crate::rows;
 use crate::verify::{OnDisk, Outlook};
 
@@ -14,29 +14,34 @@ const NOT_NEEDED: &str = "not-needed";
 /// Problems named in the reasons, at most.
 const NAMED: usize = 5;
 
-/// The report.
-pub(super) fn report(job: &Job, plan: &Plan, seen: Seen, found: OnDisk, clock: Clock) -> Report {
-    let mut outlooks: HashMap<String, Outlook> = HashMap::new();
-    let mut accounts = Accounts::default();
-    for ahead in seen.ahead {
-        for (digest, outlook) in ahead.outlooks {
-            // What one target would run, it would run, whatever another one has.
-            let known = outlooks.entry(digest).or_insert_with(|| outlook.clone());
-            if *known == Outlook::Hit {
-                *known = outlook;
-            }
+/// What became, or would become, of each step; and what the status streams said.
+pub(super) fn steps(plan: &Plan, seen: &Seen) -> Vec<Step> {
+    let mut outlooks: HashMap<&str, &Outlook> = HashMap::new();
+    for (digest, outlook) in seen.ahead.iter().flat_map(|ahead| &ahead.outlooks) {
+        // What one target would run, it would run, whatever another one has.
+        let known = outlooks.entry(digest).or_insert(outlook);
+        if **known == Outlook::Hit {
+            *known = outlook;
         }
-        accounts = ahead.accounts.after(accounts);
     }
-    let judged = |_: &Graph, operation: &Operation| judged(&outlooks, operation);
-    let steps = rows::steps(&plan.targets, &seen.graphs, judged);
+    rows::steps(&plan.targets, &seen.graphs, |_, operation| judged(&outlooks, operation))
+}
+
+/// The report.
+pub(super) fn report(job: &Job, plan: &Plan, seen: Seen, steps: Vec<Step>, found: OnDisk, clock: Clock) -> Report {
+    let accounts = seen.accounts();
     // What is unknown, because it is built on a miss or runs always, is no hit; what is not needed does not count.
-    let is_needed = |step: &report::Step| step.reason.as_ref().is_none_or(|reason| reason.kind != NOT_NEEDED);
+    let is_needed = |step: &Step| step.reason.as_ref().is_none_or(|reason| reason.kind != NOT_NEEDED);
     let hit_rate = rows::hit_rate(&seen.graphs, &steps, is_needed);
     let mut reasons: Vec<String> = Vec::new();
-    let missed: Vec<&report::Step> = steps.iter().filter(|step| step.state == StepState::Miss).collect();
+    let missed: Vec<&Step> = steps.iter().filter(|step| step.state == StepState::Miss).collect();
     if hit_rate < job.min_hit_rate || (job.min_hit_rate >= 1.0 && !missed.is_empty()) {
-        let named = missed.iter().take(NAMED).map(|step| format!("a build would run or fetch `{}`", step.name));
+        let why = |step: &Step| match &step.reason {
+            Some(reason) if reason.kind != rows::NOT_IN_CACHE => format!(": {}", reason.what),
+            _ => String::new(),
+        };
+        let named =
+            missed.iter().take(NAMED).map(|step| format!("a build would run or fetch `{}`{}", step.name, why(step)));
         reasons.extend(named);
         if missed.len() > NAMED {
             reasons.push(format!(
@@ -85,11 +90,11 @@ pub(super) fn report(job: &Job, plan: &Plan, seen: Seen, found: OnDisk, clock: C
     }
 }
 
-fn judged(outlooks: &HashMap<String, Outlook>, operation: &Operation) -> (StepState, Option<Reason>) {
+fn judged(outlooks: &HashMap<&str, &Outlook>, operation: &Operation) -> (StepState, Option<Reason>) {
     let reason = |kind: &str, what: String, remedy: Option<&str>| {
         Some(Reason { kind: kind.into(), what, detail: None, remedy: remedy.map(str::to_owned) })
     };
-    match outlooks.get(&operation.digest) {
+    match outlooks.get(operation.digest.as_str()).copied() {
         _ if operation.always_runs => {
             let what = "every build runs it, or something it is made from, anew".to_owned();
             (StepState::Unknown, reason("always-runs", what, None))
@@ -98,7 +103,7 @@ fn judged(outlooks: &HashMap<String, Outlook>, operation: &Operation) -> (StepSt
         Some(Outlook::Miss) => {
             let remedy = "compare the commit, the build arguments and the platform with those it was warmed with";
             let what = if operation.is_work() { "the root has no result of it" } else { "the build would fetch it" };
-            (StepState::Miss, reason("not-in-cache", what.to_owned(), Some(remedy)))
+            (StepState::Miss, reason(rows::NOT_IN_CACHE, what.to_owned(), Some(remedy)))
         }
         Some(Outlook::Below(step)) => {
             (StepState::Unknown, reason("below-a-miss", format!("it is built on `{step}`, which would run"), None))

@@ -10,6 +10,7 @@
 //! ([`Ahead::has_run`]).
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -17,6 +18,10 @@ use tonic::transport::Channel;
 use crate::buildkit::{self, Accounts, Graph, Ledger, Node, Patience, RecordInUse, Setting};
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
+use crate::retry;
+
+/// A build that was given up is over after this long, or goes on.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// What a build would do about a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,38 +71,26 @@ pub(crate) async fn look_ahead(
     graph: &Graph,
     is_in_root: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Ahead> {
-    let mut ahead = Ahead::default();
-    let mut ran = HashSet::new();
+    let work = graph.operations().iter().filter(|op| op.runs()).map(|op| op.digest.clone()).collect();
+    let held_before = buildkit::held(asking.channel).await?;
+    let mut walk =
+        Walk { asking, session, graph, is_in_root, work, held_before, ran: HashSet::new(), ahead: Ahead::default() };
     let mut pending: Vec<Visit> = graph.ends().iter().cloned().map(Visit::Ask).collect();
     while let Some(visit) = pending.pop() {
         match visit {
-            Visit::Ask(node) if is_settled(&ahead, graph, &node) => {}
+            Visit::Ask(node) if walk.is_settled(&node) => {}
             Visit::Ask(node) => {
-                let mut is_askable = !graph.operation(&node).always_runs;
-                graph.everything_below(&node, |digest| is_askable &= !ran.contains(digest));
-                let found = match is_askable {
-                    true => ask(asking, session, graph, &node, &is_in_root, &mut ran, &mut ahead).await?,
-                    false => None,
-                };
-                if let Some(records) = found {
-                    graph.everything_below(&node, |digest| {
-                        ahead.outlooks.entry(digest.to_owned()).or_insert(Outlook::Hit);
-                    });
-                    ahead.found.extend(records);
-                } else {
+                if !walk.finds(&node).await? {
                     let inputs = graph.inputs(&node).to_vec();
                     pending.push(Visit::Judge(node));
                     pending.extend(inputs.into_iter().map(Visit::Ask));
                 }
             }
-            Visit::Judge(node) => {
-                let outlook = judged(&ahead, graph, &node);
-                ahead.outlooks.insert(graph.operation(&node).digest.clone(), outlook);
-            }
+            Visit::Judge(node) => walk.judge(&node),
         }
     }
-    ahead.has_run = !ran.is_empty();
-    Ok(ahead)
+    walk.ahead.has_run = !walk.ran.is_empty();
+    Ok(walk.ahead)
 }
 
 /// What is left to do about a node.
@@ -108,64 +101,112 @@ enum Visit {
     Judge(Node),
 }
 
-fn is_settled(ahead: &Ahead, graph: &Graph, node: &Node) -> bool {
-    let operation = graph.operation(node);
-    operation.is_directory() || ahead.outlooks.contains_key(&operation.digest)
+/// The way through one target.
+struct Walk<'a, R> {
+    asking: &'a Asking<'a>,
+    session: &'a str,
+    graph: &'a Graph,
+    is_in_root: R,
+    /// Vertices whose execution is a step's work.
+    work: HashSet<String>,
+    /// Records that are in use without us.
+    held_before: HashMap<String, bool>,
+    /// Vertices that ran nevertheless, or may have.
+    ran: HashSet<String>,
+    ahead: Ahead,
 }
 
-fn judged(ahead: &Ahead, graph: &Graph, node: &Node) -> Outlook {
-    let above = graph.inputs(node).iter().find_map(|input| {
-        let operation = graph.operation(input);
-        match ahead.outlooks.get(&operation.digest)? {
-            Outlook::Hit => None,
-            Outlook::Miss => Some(operation.name.clone()),
-            Outlook::Below(name) => Some(name.clone()),
-        }
-    });
-    above.map_or(Outlook::Miss, Outlook::Below)
-}
+impl<R: Fn(&str) -> bool> Walk<'_, R> {
+    fn is_settled(&self, node: &Node) -> bool {
+        let operation = self.graph.operation(node);
+        operation.is_directory() || self.ahead.outlooks.contains_key(&operation.digest)
+    }
 
-/// The root's records behind a result, if BuildKit has it from there. Notes what ran.
-async fn ask(
-    asking: &Asking<'_>,
-    session: &str,
-    graph: &Graph,
-    node: &Node,
-    is_in_root: &impl Fn(&str) -> bool,
-    ran: &mut HashSet<String>,
-    ahead: &mut Ahead,
-) -> anyhow::Result<Option<Vec<RecordInUse>>> {
-    let ledger = Ledger::new(Events::nobody(), true);
-    let work: HashSet<String> = graph.operations().iter().filter(|op| op.runs()).map(|op| op.digest.clone()).collect();
-    ledger.expect_work(work.clone());
-    let setting =
-        Setting { channel: asking.channel.clone(), entitlements: asking.entitlements.clone(), ledger: ledger.clone() };
-    // What an earlier build left in use has nothing to do with this one.
-    let before = buildkit::in_use(asking.channel).await?;
-    let found = buildkit::find(&setting, session, graph.definition(node), asking.patience, asking.cancel).await;
-    let outcome = match found {
-        Ok(build) => {
-            let records = buildkit::in_use(asking.channel).await;
-            // Its status is heard to the end before anything is made of it.
-            build.finish().await?;
-            records
+    /// Whether BuildKit has a result from the root; then everything below it is settled.
+    async fn finds(&mut self, node: &Node) -> anyhow::Result<bool> {
+        let mut is_askable = !self.graph.operation(node).always_runs;
+        self.graph.everything_below(node, |digest| is_askable &= !self.ran.contains(digest));
+        if !is_askable {
+            return Ok(false);
         }
-        Err(error) => Err(error),
-    };
-    let heard = ledger.accounts();
-    let ran_now: Vec<String> =
-        work.into_iter().filter(|digest| heard.vertices.get(digest).is_some_and(|account| account.ran)).collect();
-    let (has_run, has_tried) = (!ran_now.is_empty(), heard.vertices.values().any(|account| account.tried));
-    ran.extend(ran_now);
-    ahead.accounts = heard.after(std::mem::take(&mut ahead.accounts));
-    match outcome {
-        Err(error) if is_interruption(&error) || !(has_run || has_tried) => Err(error),
-        Ok(records) if !has_run => {
-            let is_made = |record: &&RecordInUse| !before.contains(record) && !is_in_root(&record.id);
-            let is_here = records.iter().find(is_made).is_none();
-            Ok(is_here.then(|| records.into_iter().filter(|record| is_in_root(&record.id)).collect()))
+        let Some(records) = self.ask(node).await? else { return Ok(false) };
+        let outlooks = &mut self.ahead.outlooks;
+        self.graph.everything_below(node, |digest| {
+            outlooks.entry(digest.to_owned()).or_insert(Outlook::Hit);
+        });
+        self.ahead.found.extend(records);
+        Ok(true)
+    }
+
+    /// The root's records behind a result, if BuildKit has it from there. Notes what ran.
+    async fn ask(&mut self, node: &Node) -> anyhow::Result<Option<Vec<RecordInUse>>> {
+        let Asking { channel, entitlements, patience, cancel } = self.asking;
+        let ledger = Ledger::new(Events::nobody(), true);
+        ledger.expect_work(self.work.clone());
+        let setting =
+            Setting { channel: (*channel).clone(), entitlements: entitlements.clone(), ledger: ledger.clone() };
+        let before = self.settled().await?;
+        let found = buildkit::find(&setting, self.session, self.graph.definition(node), *patience, cancel).await;
+        let outcome = match found {
+            Ok(build) => {
+                let records = buildkit::in_use(channel).await;
+                // Its status is heard to the end before anything is made of it.
+                build.finish().await?;
+                records
+            }
+            Err(error) => Err(error),
+        };
+        let heard = ledger.accounts();
+        let worked = heard.vertices.iter().filter(|(digest, _)| self.work.contains(*digest));
+        // What was still running when it was given up may have come to an end.
+        let ran = worked.filter(|(_, account)| account.ran || account.is_running()).map(|(digest, _)| digest.clone());
+        let ran: Vec<String> = ran.collect();
+        let (has_run, has_tried) = (!ran.is_empty(), heard.vertices.values().any(|account| account.tried));
+        self.ran.extend(ran);
+        self.ahead.accounts = heard.after(std::mem::take(&mut self.ahead.accounts));
+        match outcome {
+            Err(error) if is_interruption(&error) || !(has_run || has_tried) => Err(error),
+            Ok(records) if !has_run => {
+                let is_made =
+                    |record: &&RecordInUse| !before.contains_key(&record.id) && !(self.is_in_root)(&record.id);
+                let is_here = records.iter().find(is_made).is_none();
+                Ok(is_here.then(|| records.into_iter().filter(|record| (self.is_in_root)(&record.id)).collect()))
+            }
+            _ => Ok(None),
         }
-        _ => Ok(None),
+    }
+
+    /// Waits until a build that was given up has written what it is about to write: that would pass for what the next
+    /// one needs. Gives what is in use then; BuildKit forgets to let go of what such a build has made.
+    async fn settled(&self) -> anyhow::Result<HashMap<String, bool>> {
+        let deadline = Instant::now() + SETTLING;
+        let mut last = HashMap::new();
+        loop {
+            let held = buildkit::held(self.asking.channel).await?;
+            let is_new = |id: &String| !self.held_before.contains_key(id);
+            let is_quiet = !held.iter().any(|(id, is_written)| *is_written && is_new(id));
+            if (is_quiet && (self.ran.is_empty() || held == last)) || Instant::now() > deadline {
+                return Ok(held);
+            }
+            last = held;
+            retry::pause(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Says what a build would do about a node that BuildKit does not have; what it is made from is known.
+    fn judge(&mut self, node: &Node) {
+        let above = self.graph.inputs(node).iter().find_map(|input| {
+            let operation = self.graph.operation(input);
+            match self.ahead.outlooks.get(&operation.digest)? {
+                Outlook::Hit => None,
+                // The text of a heredoc, say: the step is the first that anybody knows of.
+                Outlook::Miss if !operation.is_step() => None,
+                Outlook::Miss => Some(operation.name.clone()),
+                Outlook::Below(name) => Some(name.clone()),
+            }
+        });
+        let outlook = above.map_or(Outlook::Miss, Outlook::Below);
+        self.ahead.outlooks.insert(self.graph.operation(node).digest.clone(), outlook);
     }
 }
 

@@ -14,6 +14,8 @@ const READ_AGAIN: usize = 3;
 /// What was found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OnDisk {
+    /// The snapshotter of the worker.
+    pub(crate) snapshotter: String,
     /// The layers of the steps. The layers of `# syntax=` frontends are apart.
     pub(crate) layers: Tally,
     /// The layers of the frontends.
@@ -54,7 +56,7 @@ fn settled(mut look: impl FnMut() -> Result<(OnDisk, bool), Unreadable>) -> Resu
 }
 
 fn judged(worker: &Worker, opened: &[RecordInUse]) -> OnDisk {
-    let mut found = OnDisk::default();
+    let mut found = OnDisk { snapshotter: worker.snapshotter.clone(), ..OnDisk::default() };
     // Ordered, so that the same root gives the same report.
     let mut records: BTreeMap<&str, &Record> = BTreeMap::new();
     for record in opened {

@@ -65,7 +65,7 @@ pub(crate) async fn prove(
     let root = daemon.root.clone();
     let shadow =
         tokio::task::spawn_blocking(move || Shadow::create(&root, None)).await.context("making a shadow root")??;
-    let spawn = on_shadow(&shadow, daemon, claim.entitlements.clone());
+    let spawn = on_shadow(&shadow, daemon, claim.entitlements.clone())?;
     let started = unless_cancelled(cancel, Builder::spawn(spawn)).await;
     let mut builder = started.context("starting buildkitd on the shadow root")?;
     let asked = ask_again(&builder.channel, claim, patience, cancel).await;
@@ -73,10 +73,14 @@ pub(crate) async fn prove(
     asked
 }
 
-/// The daemon that answers on a shadow: as `daemon`, with the snapshotter of the root, refusing steps.
-pub(crate) fn on_shadow(shadow: &Shadow, daemon: Spawn, entitlements: Vec<String>) -> Spawn {
-    let snapshotter = shadow.snapshotters().first().cloned();
-    Spawn { root: shadow.path().to_owned(), snapshotter, refuse_steps: true, entitlements, ..daemon }
+/// The daemon that answers on a shadow: as `daemon`, with the snapshotter of its configuration or else of the root,
+/// refusing steps.
+///
+/// # Errors
+/// When its configuration cannot be read.
+pub(crate) fn on_shadow(shadow: &Shadow, daemon: Spawn, entitlements: Vec<String>) -> anyhow::Result<Spawn> {
+    let snapshotter = daemon.configured_snapshotter()?.or_else(|| shadow.snapshotters().first().cloned());
+    Ok(Spawn { root: shadow.path().to_owned(), snapshotter, refuse_steps: true, entitlements, ..daemon })
 }
 
 /// Asks the BuildKit behind a channel.

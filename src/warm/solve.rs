@@ -19,13 +19,13 @@ use crate::failure::{Explain, Failure, Kind};
 use crate::plan::{self, Plan};
 use crate::report::Clock;
 use crate::retry;
+use crate::rows;
 use crate::targets::Target;
 use crate::verify::{self, Claim, Doubts, OnDisk};
 
 /// How often a fetch that failed is asked for again, BuildKit's own retries aside.
 const ATTEMPTS: u32 = 3;
 const WRITE_OUT_EVERY: Duration = Duration::from_secs(1);
-const IMAGE_SCHEME: &str = "docker-image://";
 
 /// What the builder was asked for and said.
 pub(super) struct Solved {
@@ -35,6 +35,8 @@ pub(super) struct Solved {
     pub(super) requests: Vec<Request>,
     /// The records that were opened.
     pub(super) opened: Vec<RecordInUse>,
+    /// The images of the frontends that ran.
+    pub(super) frontends: Vec<String>,
     /// Why not everything was opened: a step that no cache has, when none may run.
     pub(super) miss: Option<String>,
     /// What the status streams said.
@@ -55,6 +57,14 @@ impl Found {
         match self {
             Found::OnDisk(found) => found.records.clone(),
             Found::Unread(_) => Vec::new(),
+        }
+    }
+
+    /// The snapshotter of the root that was read.
+    pub(super) fn snapshotter(&self) -> Option<String> {
+        match self {
+            Found::OnDisk(found) => Some(found.snapshotter.clone()),
+            Found::Unread(_) => None,
         }
     }
 }
@@ -141,7 +151,7 @@ async fn open_everything(
         }
         graphs.push(graph);
     }
-    let frontends = frontend_images(&setting.ledger.accounts());
+    let frontends = rows::frontends(&setting.ledger.accounts());
     setting.ledger.expect_work(work(&graphs));
     let requests = requests(plan, donors, builder, &graphs, &frontends);
     let opening = async {
@@ -161,7 +171,7 @@ async fn open_everything(
         Err(error) if is_miss(&error) => (Vec::new(), Some(format!("{error:#}"))),
         Err(error) => return Err(error),
     };
-    Ok(Solved { graphs, requests, opened, miss, accounts: setting.ledger.accounts() })
+    Ok(Solved { graphs, requests, opened, frontends, miss, accounts: setting.ledger.accounts() })
 }
 
 fn is_miss(error: &anyhow::Error) -> bool {
@@ -172,15 +182,6 @@ fn is_miss(error: &anyhow::Error) -> bool {
 fn work(graphs: &[Graph]) -> HashSet<String> {
     let operations = graphs.iter().flat_map(Graph::operations);
     operations.filter(|operation| operation.is_work()).map(|operation| operation.digest.clone()).collect()
-}
-
-/// The frontends that ran while the targets were solved: nothing else is fetched then.
-fn frontend_images(accounts: &Accounts) -> Vec<String> {
-    let images = accounts.vertices.values().filter_map(|account| account.name.strip_prefix(IMAGE_SCHEME));
-    let mut images: Vec<String> = images.map(str::to_owned).collect();
-    images.sort();
-    images.dedup();
-    images
 }
 
 fn requests(plan: &Plan, donors: &Donors, builder: &Builder, graphs: &[Graph], frontends: &[String]) -> Vec<Request> {

@@ -4,10 +4,11 @@ use super::Job;
 use super::donors::Donors;
 use super::solve::{Found, Solved};
 use crate::buildkit::{Account, Builder, Graph, Operation, Request};
-use crate::manifest::{Manifest, PromisedStep};
+use crate::explain::Comparison;
+use crate::manifest::{Manifest, Served};
 use crate::plan::Plan;
-use crate::report::{self, Clock, Prover, Report, Step, StepState, Verdict};
-use crate::rows;
+use crate::report::{self, Prover, Report, Step, StepState, Verdict};
+use crate::rows::{self, NOT_IN_CACHE};
 use crate::verify::Doubts;
 
 /// The kind of reason of a step that every build runs.
@@ -16,25 +17,23 @@ const ALWAYS_RUNS: &str = "always-runs";
 const NAMED: usize = 5;
 
 /// The report of a run.
-#[expect(clippy::too_many_arguments, reason = "everything the run learned comes together here")]
 pub(super) fn report(
     job: &Job,
     plan: &Plan,
     donors: Donors,
     builder: &Builder,
-    solved: Solved,
-    found: Found,
+    solved: &Solved,
+    found: &Found,
     doubts: Option<Doubts>,
-    clock: Clock,
 ) -> Report {
     let judged = |graph: &Graph, operation: &Operation| {
-        let state = state(&solved, graph, operation);
+        let state = state(solved, graph, operation);
         (state, reason(operation, state, solved.accounts.vertices.get(&operation.digest)))
     };
     let steps = rows::steps(&plan.targets, &solved.graphs, judged);
     let hit_rate = rows::hit_rate(&solved.graphs, &steps, |step| step.state != StepState::Unknown);
-    let (verdict, reasons) = verdict(job, hit_rate, &solved, &found, doubts.as_ref());
-    let (layers, frontends) = match &found {
+    let (verdict, reasons) = verdict(job, hit_rate, solved, found, doubts.as_ref());
+    let (layers, frontends) = match found {
         Found::OnDisk(found) => (Some(found.layers.into()), Some(found.frontends.into())),
         Found::Unread(_) => (None, None),
     };
@@ -64,35 +63,50 @@ pub(super) fn report(
         layers,
         frontends,
         proof: doubts.map(|doubts| report::Proof {
-            on: prover(&found),
+            on: prover(found),
             results: solved.requests.iter().map(Request::len).sum(),
             fetched: doubts.fetched,
             extracted: doubts.extracted,
             ran: doubts.ran,
             errors: doubts.errors,
         }),
-        phases: clock.into_phases(),
+        phases: Vec::new(),
         hit_rate,
     }
 }
 
-/// What a warm run promises to those who look at the root later.
-pub(super) fn promise(report: &Report, records: Vec<String>) -> Manifest {
-    let step = |step: &Step| PromisedStep {
-        digest: step.digest.clone(),
-        name: step.name.clone(),
-        targets: step.targets.clone(),
-    };
-    Manifest {
-        buildkit_version: report.builder.buildkit_version.clone(),
+/// What a warm run promises to those who look at the root later; where the files of its contexts are.
+pub(super) fn promise(
+    report: &Report,
+    plan: &Plan,
+    builder: &Builder,
+    solved: &Solved,
+    found: &Found,
+) -> (Manifest, Vec<Served>) {
+    let layers = report.layers.clone().unwrap_or_default();
+    let mut manifest = Manifest {
+        buildkit_version: builder.version.clone(),
+        worker_id: builder.worker_id.clone(),
+        snapshotter: found.snapshotter(),
         source: report.source.location.clone(),
         commit: report.source.commit.clone(),
+        frontends: solved.frontends.clone(),
         donors: report.donors.iter().map(|donor| (donor.reference.clone(), donor.digest.clone())).collect(),
         hit_rate: report.hit_rate,
-        steps: report.steps.iter().map(step).collect(),
-        records,
+        layers: layers.total,
+        bytes_compressed: layers.bytes_compressed,
+        bytes_unpacked: layers.bytes_unpacked,
+        records: found.records(),
         ..Manifest::new()
-    }
+    };
+    let served = manifest.describe(&plan.names(), &solved.graphs);
+    (manifest, served)
+}
+
+/// Says of the steps no cache had what differs from the last warm run here, where that is known.
+pub(super) fn explain(report: &mut Report, before: &Manifest, now: &Manifest) {
+    let comparison = Comparison::new(before, now);
+    rows::explain(&mut report.steps, now, |place| comparison.reason(place));
 }
 
 fn state(solved: &Solved, graph: &Graph, operation: &Operation) -> StepState {
@@ -122,14 +136,14 @@ fn is_found_below(solved: &Solved, graph: &Graph, operation: &Operation) -> bool
 fn reason(operation: &Operation, state: StepState, account: Option<&Account>) -> Option<report::Reason> {
     let (kind, what) = match state {
         StepState::Hit => return None,
-        StepState::Miss => ("not-in-cache", "no cache has its result, and --on-miss fail forbids to run it"),
+        StepState::Miss => (NOT_IN_CACHE, "no cache has its result, and --on-miss fail forbids to run it"),
         StepState::Unknown if !operation.always_runs => ("not-reached", "the run ended at a miss before it"),
         StepState::Unknown => (ALWAYS_RUNS, "every build runs it, or something it is made from, anew"),
-        StepState::Ran if operation.is_work() => ("not-in-cache", "no cache had its result, so it ran"),
+        StepState::Ran if operation.is_work() => (NOT_IN_CACHE, "no cache had its result, so it ran"),
         StepState::Ran => ("fetched", "no cache had it; it was fetched from where it comes from"),
     };
     let log = account.map(|account| account.log.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
-    let remedy = (kind == "not-in-cache").then_some(
+    let remedy = (kind == NOT_IN_CACHE).then_some(
         "compare the commit, the build arguments and the platform with those of the build that made the cache",
     );
     Some(report::Reason {

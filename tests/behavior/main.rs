@@ -20,6 +20,7 @@ mod docker;
 mod tcp;
 
 // Is this build warm here, before it runs?
+mod explain;
 mod smoke;
 
 // What lies in a root, without a daemon.

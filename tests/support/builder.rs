@@ -93,6 +93,12 @@ impl Builder {
         records.iter().map(row).collect()
     }
 
+    /// Has it forget everything that nothing holds.
+    pub(crate) fn prune(&self) {
+        let pruned = self.buildctl(&["prune", "--all"]);
+        assert!(pruned.status.success(), "{}", String::from_utf8_lossy(&pruned.stderr));
+    }
+
     fn buildctl(&self, arguments: &[&str]) -> Output {
         let mut buildctl = Command::new(tool("BUILDCTL"));
         buildctl.arg("--addr").arg(self.address()).args(arguments).output().unwrap()

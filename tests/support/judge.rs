@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::builder::Built;
-use super::ground::{CACHE, mirror_config};
+use super::ground::{CACHE, mirror_config, tool};
 use super::registry::made;
 use super::{Builder, Fault, Faults, World, ground};
 
@@ -15,6 +15,8 @@ use super::{Builder, Fault, Faults, World, ground};
 pub(crate) struct Judged {
     /// The steps that were executed, by what stands in brackets: `test 1/2`.
     pub(crate) ran: Vec<String>,
+    /// The same by their whole names.
+    pub(crate) ran_by_name: Vec<String>,
     /// Status messages of blobs being fetched.
     pub(crate) fetched: Vec<String>,
     /// Status messages of layers being unpacked.
@@ -24,9 +26,8 @@ pub(crate) struct Judged {
 impl Judged {
     /// Only these steps were executed, and nothing was fetched or unpacked.
     pub(crate) fn ran_only(&self, steps: &[&str]) {
-        let expected =
-            Judged { ran: steps.iter().map(ToString::to_string).collect(), fetched: Vec::new(), extracted: Vec::new() };
-        assert_eq!(*self, expected);
+        let moved = (self.fetched.clone(), self.extracted.clone());
+        assert_eq!((&self.ran, moved), (&steps.iter().map(ToString::to_string).collect(), (Vec::new(), Vec::new())));
     }
 
     fn of(built: &Built) -> Judged {
@@ -48,17 +49,20 @@ impl Judged {
                 }
             }
         }
-        let executed = steps.into_values().filter(|(_, cached)| !cached).filter_map(|(name, _)| step(&name));
-        let mut ran: Vec<_> = executed.collect();
+        let executed = steps.into_values().filter(|(name, cached)| !cached && step(name).is_some());
+        let ran_by_name: Vec<String> = executed.map(|(name, _)| name).collect();
+        let mut ran: Vec<String> = ran_by_name.iter().filter_map(|name| step(name)).collect();
         ran.sort();
-        Judged { ran, fetched, extracted }
+        Judged { ran, ran_by_name, fetched, extracted }
     }
 }
 
 /// What stands in the brackets of a step's name; none for what is no step of a Dockerfile line that runs.
 pub(crate) fn step(name: &str) -> Option<String> {
     let (place, line) = name.strip_prefix('[')?.split_once("] ")?;
-    (place != "internal" && !line.starts_with("FROM ")).then(|| place.to_owned())
+    // What has no count, `[internal]` or `[context NAME]`, is no line of a Dockerfile.
+    let is_line = place.rsplit(' ').next().is_some_and(|count| count.contains('/'));
+    (is_line && !line.starts_with("FROM ")).then(|| place.to_owned())
 }
 
 impl World {
@@ -71,9 +75,7 @@ impl World {
     /// As [`World::judged`]; a build that fails is an error with what it printed.
     pub(crate) fn try_judged(&self, root: &Path, edit: impl FnOnce(&Path)) -> Result<Judged, String> {
         let folder = tempfile::Builder::new().prefix("judge").tempdir_in(self.folder()).unwrap();
-        let copy = folder.path().join("root");
-        let copied = Command::new("cp").args(["-a", "--reflink=auto"]).args([root, &copy]).status();
-        assert!(copied.unwrap().success(), "{} could not be copied", root.display());
+        let copy = copied(root, folder.path());
         let context = folder.path().join("context");
         super::git::sample(&context);
         edit(&context);
@@ -90,6 +92,38 @@ impl World {
         let built = builder.build(&context, &[]);
         if built.0.status.success() { Ok(Judged::of(&built)) } else { Err(built.text()) }
     }
+}
+
+impl World {
+    /// Has buildx build `context` on a copy of `root`, with these flags, and `configure` in the daemon's configuration.
+    /// Panics when the build fails.
+    pub(crate) fn judged_by_buildx(&self, root: &Path, context: &Path, flags: &[&str], configure: &str) -> Judged {
+        let folder = tempfile::Builder::new().prefix("judge").tempdir_in(self.folder()).unwrap();
+        let copy = copied(root, folder.path());
+        let config = mirror_config(folder.path(), ground().registry.address());
+        fs::write(&config, fs::read_to_string(&config).unwrap() + configure).unwrap();
+        let builder = Builder::start(&made(folder.path().join("daemon")), &copy, &config);
+        let buildx = |arguments: &[&str]| {
+            let mut buildx = Command::new(tool("BUILDX"));
+            buildx.env("BUILDX_CONFIG", folder.path().join("buildx")).env("DOCKER_CONFIG", folder.path());
+            buildx.args(arguments).current_dir(self.folder()).output().unwrap()
+        };
+        let made = buildx(&["create", "--name=judge", "--driver=remote", &builder.address()]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut arguments = vec!["build", "--builder=judge", "--progress=rawjson", "--provenance=false"];
+        arguments.extend(flags);
+        arguments.push(context.to_str().unwrap());
+        let built = Built(buildx(&arguments)).succeeded();
+        Judged::of(&built)
+    }
+}
+
+/// A copy of a root in a folder.
+pub(crate) fn copied(root: &Path, folder: &Path) -> PathBuf {
+    let copy = folder.join("root");
+    let copied = Command::new("cp").args(["-a", "--reflink=auto"]).args([root, &copy]).status();
+    assert!(copied.unwrap().success(), "{} could not be copied", root.display());
+    copy
 }
 
 /// Appends a line to a file of the context.

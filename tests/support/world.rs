@@ -243,6 +243,11 @@ impl World {
         if !more.contains(&"--builder") {
             arguments.push(format!("--builder={builder}"));
         }
+        if !more.contains(&"--manifest") {
+            let manifest = self.path("manifest.json");
+            let manifest = if manifest.exists() { manifest.display().to_string() } else { "none".to_owned() };
+            arguments.extend(["--manifest".to_owned(), manifest]);
+        }
         arguments.extend(more.iter().map(ToString::to_string));
         self.start(&arguments, None).ends()
     }

@@ -78,6 +78,17 @@ pub(super) fn private(given: &str, private: &Private<'_>) -> anyhow::Result<Stri
     Ok(config.to_string())
 }
 
+/// The snapshotter that a configuration asks for; none when it leaves that to the daemon.
+///
+/// # Errors
+/// When `given` is not TOML.
+pub(super) fn snapshotter(given: &str) -> anyhow::Result<Option<String>> {
+    let config: Table = given.parse().context("reading the buildkitd configuration")?;
+    let oci = config.get("worker").and_then(|worker| worker.get("oci"));
+    let named = oci.and_then(|oci| oci.get("snapshotter")).and_then(Value::as_str);
+    Ok(named.filter(|name| !["", "auto"].contains(name)).map(str::to_owned))
+}
+
 /// Where a file of this machine has to be in a container, and the file.
 pub(super) type Moved = (PathBuf, PathBuf);
 
@@ -141,6 +152,8 @@ mod tests {
         let (root, socket) = (Path::new("/state"), Path::new("/run/s.sock"));
         let wanted =
             Private { root, socket, snapshotter: None, collects_garbage: false, refuse_steps: None, entitlements: &[] };
+        assert_eq!(snapshotter(given).unwrap().as_deref(), Some("native"));
+        assert_eq!(snapshotter("[worker.oci]\nsnapshotter = 'auto'").unwrap(), None);
         let config = private(given, &wanted).unwrap();
         let config: Table = config.parse().unwrap();
         assert_eq!(config["root"].as_str(), Some("/state"));

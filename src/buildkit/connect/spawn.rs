@@ -62,6 +62,14 @@ impl Spawn {
         Spawn { root, program, config, snapshotter: None, refuse_steps: false, entitlements: Vec::new() }
     }
 
+    /// The snapshotter that its configuration asks for; none when that leaves it to the daemon.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read.
+    pub(crate) fn configured_snapshotter(&self) -> anyhow::Result<Option<String>> {
+        config::snapshotter(&config::read(self.config.as_deref())?)
+    }
+
     /// Whether there is a buildkitd to start, before much else is done.
     ///
     /// # Errors

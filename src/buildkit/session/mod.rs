@@ -23,7 +23,7 @@ use crate::event::Events;
 
 pub(crate) use connection::{Session, SessionEnded, SessionId};
 pub(crate) use credentials::Logins;
-pub(crate) use files::{Local, Locals, PermissionRule};
+pub(crate) use files::{EntryKind, Fingerprint, Local, Locals, PermissionRule, Selection};
 pub(crate) use plan::SessionPlan;
 pub(crate) use secrets::Secrets;
 pub(crate) use ssh::Agents;

@@ -8,7 +8,10 @@ use std::collections::{HashMap, HashSet};
 use anyhow::{Context, bail};
 use bollard_buildkit_proto::pb;
 use prost::Message;
+use serde::{Deserialize, Serialize};
 
+use super::key::{self, Key};
+use crate::buildkit::session::Selection;
 use crate::digest;
 
 /// One result: an output of an operation.
@@ -21,7 +24,8 @@ pub(crate) struct Node {
 }
 
 /// What an operation does, as far as warming cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     /// Runs a command.
     Exec,
@@ -73,6 +77,21 @@ impl Operation {
     /// Whether executing it is a step's work, also one that BuildKit never imports.
     pub(crate) fn runs(&self) -> bool {
         matches!(self.kind, Kind::Exec | Kind::File | Kind::Other)
+    }
+
+    /// What makes its cache key, apart from its inputs.
+    pub(crate) fn key(&self) -> Key {
+        self.decoded().as_ref().map(Key::of).unwrap_or_default()
+    }
+
+    /// The directory of ours that it is, by the name BuildKit asks for, and which files of it are wanted.
+    pub(crate) fn directory(&self) -> Option<(String, Selection)> {
+        key::directory(&self.decoded()?)
+    }
+
+    /// None never comes: it was decoded before.
+    fn decoded(&self) -> Option<pb::Op> {
+        pb::Op::decode(self.bytes.as_slice()).ok()
     }
 
     /// Whether it is a directory of ours.
@@ -207,6 +226,11 @@ impl Graph {
     /// The results that a node's operation is made from.
     pub(crate) fn inputs(&self, node: &Node) -> &[Node] {
         &self.operations[node.operation].inputs
+    }
+
+    /// The operations that an operation is made from, as often as it names them.
+    pub(crate) fn made_from<'g>(&'g self, operation: &'g Operation) -> impl Iterator<Item = &'g Operation> {
+        operation.inputs.iter().map(|input| &self.operations[input.operation])
     }
 
     /// Tells the digests of a node's operation and of everything that it is made from.

@@ -3,13 +3,14 @@
 mod blame;
 mod frontend;
 mod graph;
+mod key;
 mod materialize;
 mod progress;
 mod request;
 
 pub(crate) use blame::{blames_surroundings, is_lost};
 pub(crate) use frontend::{Question, ask};
-pub(crate) use graph::{Graph, Node, Operation, frontend_image};
+pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image};
 pub(crate) use materialize::{Order, Patience, Request, find, interrupted, materialize, unless_cancelled};
 pub(crate) use progress::{Account, Accounts, Ledger};
 pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};

@@ -50,6 +50,13 @@ pub(crate) struct Account {
     starts: HashSet<(i64, i32)>,
 }
 
+impl Account {
+    /// Whether it was being executed when it was last heard of.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+}
+
 /// One blob's way here.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Transferred {

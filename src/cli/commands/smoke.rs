@@ -31,6 +31,7 @@ fn run(settings: SmokeSettings, environment: &Environment, screen: &Screen) -> a
         root: settings.root,
         buildkitd_config: settings.buildkitd_config,
         min_hit_rate: settings.min_hit_rate,
+        manifest: settings.manifest,
         stall_timeout: settings.stall_timeout,
     };
     output::clear_the_way(&output.reports)?;

@@ -9,6 +9,7 @@ use super::{build_from, credentials_from, output_from, source_from, values};
 use crate::auth::KeychainOptions;
 use crate::buildkit::Address;
 use crate::cli::args::{GlobalArgs, SmokeArgs};
+use crate::smoke::Remembered;
 
 pub(super) const DEFAULTS: &Defaults = &[
     ("builder", "spawn"),
@@ -30,6 +31,7 @@ pub(crate) struct SmokeSettings {
     pub(crate) program: Option<PathBuf>,
     pub(crate) buildkitd_config: Option<PathBuf>,
     pub(crate) min_hit_rate: f64,
+    pub(crate) manifest: Remembered,
     pub(crate) stall_timeout: Duration,
     pub(crate) output: Output,
 }
@@ -58,6 +60,13 @@ impl SmokeSettings {
             program,
             buildkitd_config: from.path("buildkitd-config", typed.buildkitd_config)?,
             min_hit_rate: from.some("min-hit-rate", typed.min_hit_rate)?.read("0.95, say", values::share)?.value,
+            manifest: match from.one("manifest", typed.manifest)? {
+                None => Remembered::Usual,
+                Some(given) => match given.read("a path or `none`", values::path_or_none)?.value {
+                    None => Remembered::Not,
+                    Some(file) => Remembered::In(file),
+                },
+            },
             stall_timeout: from
                 .some("stall-timeout", typed.stall_timeout)?
                 .read("60s, 5m or 1h30m", values::duration)?

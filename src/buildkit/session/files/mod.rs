@@ -10,6 +10,7 @@
 mod announced;
 mod directory;
 mod filter;
+mod fingerprint;
 mod follow;
 mod go_path;
 mod go_regex;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 use directory::Directory;
 
+pub(crate) use fingerprint::{EntryKind, Fingerprint, Selection};
 pub(super) use service::{DIFF_COPY, FileSync};
 
 /// Decides the permissions an entry is said to have: given its path below the directory as it was given, and its
@@ -44,6 +46,11 @@ impl Local {
     pub(crate) fn directory(path: impl Into<PathBuf>, permissions: PermissionRule) -> Local {
         Local(Directory { path: path.into(), permissions })
     }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
+    }
 }
 
 /// The locals of a session, by the names the builder knows them by: `context`, `dockerfile`, or any other that the
@@ -52,8 +59,9 @@ impl Local {
 pub(crate) struct Locals(Arc<BTreeMap<String, Local>>);
 
 impl Locals {
-    fn get(&self, name: &str) -> Option<Local> {
-        self.0.get(name).cloned()
+    /// One of them.
+    pub(crate) fn get(&self, name: &str) -> Option<&Local> {
+        self.0.get(name)
     }
 }
 

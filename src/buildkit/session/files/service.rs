@@ -71,7 +71,7 @@ impl StreamingService<Packet> for FileSync {
 
     fn call(&mut self, call: tonic::Request<Streaming<Packet>>) -> Self::Future {
         let request = Request::read(call.metadata());
-        let local = self.locals.get(&request.name);
+        let local = self.locals.get(&request.name).cloned();
         let events = self.events.clone();
         Box::pin(async move {
             // The wording is that of BuildKit's own client.

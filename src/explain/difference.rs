@@ -1,0 +1,208 @@
+//! What differs between a step and its partner: in its key, in what it is made from, and in the files it reads.
+
+use std::collections::HashSet;
+
+use super::words::{self, Remedy};
+use super::{Comparison, Traces, files};
+use crate::buildkit::OperationKind;
+use crate::manifest::{Input, Manifest, Step};
+
+/// Files that are named, at most.
+const NAMED_FILES: usize = 20;
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Difference {
+    /// A word for machines.
+    pub(super) kind: &'static str,
+    /// One sentence that names what changed.
+    pub(super) what: String,
+    /// More of it, a line each.
+    pub(super) detail: Vec<String>,
+    /// What to do.
+    pub(super) remedy: &'static str,
+}
+
+impl Difference {
+    pub(super) fn new(kind: &'static str, what: impl Into<String>, remedy: Remedy) -> Difference {
+        Difference { kind, what: what.into(), detail: Vec::new(), remedy: remedy.words() }
+    }
+}
+
+impl Comparison<'_> {
+    /// What differs in the step itself, most important first.
+    pub(super) fn own(&self, place: usize) -> Vec<Difference> {
+        let new = &self.new.steps[place];
+        if new.kind == OperationKind::Local {
+            return Vec::new();
+        }
+        let Some(old) = self.pairs[place].map(|partner| &self.old.steps[partner]) else {
+            return vec![Difference::new("new-step", "the build that was warmed had no such step", Remedy::WarmAgain)];
+        };
+        let mut differences = self.of_inputs(old, new);
+        differences.extend(words::of_keys(&old.key, &new.key));
+        differences.extend(self.of_files(old, new));
+        if !differences.is_empty() && self.old.frontends != self.new.frontends {
+            let detail =
+                vec![format!("- {}", self.old.frontends.join(", ")), format!("+ {}", self.new.frontends.join(", "))];
+            let what = "the Dockerfile frontend is another one as well";
+            differences.push(Difference { detail, ..Difference::new("frontend-changed", what, Remedy::PinFrontend) });
+        }
+        differences
+    }
+
+    /// Which of the things it is made from is another one.
+    fn of_inputs(&self, old: &Step, new: &Step) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        if old.inputs.len() != new.inputs.len() {
+            let what = format!("it is made from {} things; it was made from {}", new.inputs.len(), old.inputs.len());
+            differences.push(Difference::new("input-changed", what, Remedy::WarmAgain));
+            return differences;
+        }
+        for (before, now) in old.inputs.iter().zip(&new.inputs) {
+            let (old_input, new_input) = (&self.old.steps[before.step], &self.new.steps[now.step]);
+            // The text of a heredoc is the step's own.
+            if new_input.name.starts_with("[internal]") && new_input.inputs.is_empty() {
+                differences.extend(words::of_keys(&old_input.key, &new_input.key));
+                continue;
+            }
+            let are = |kind| old_input.kind == kind && new_input.kind == kind;
+            if are(OperationKind::Image) {
+                differences.extend(words::of_images(&old_input.key, &new_input.key));
+            } else if are(OperationKind::Local) && old_input.key == new_input.key {
+                // The same directory: which of its files count is looked at by itself.
+            } else if self.pairs[now.step] != Some(before.step) && old_input.digest != new_input.digest {
+                let what = format!("it is made from `{}`; it was made from `{}`", new_input.name, old_input.name);
+                differences.push(Difference::new("input-changed", what, Remedy::WarmAgain));
+            }
+        }
+        differences
+    }
+
+    /// Which files of our directories are others.
+    fn of_files(&self, old: &Step, new: &Step) -> Vec<Difference> {
+        let mut changes = Vec::new();
+        for (before, now) in old.inputs.iter().zip(&new.inputs) {
+            let context = |steps: &[Step], input: &Input| steps[input.step].context;
+            let (Some(one), Some(other)) = (context(&self.old.steps, before), context(&self.new.steps, now)) else {
+                continue;
+            };
+            let (reads_before, reads_now) = (reads(old, before), reads(new, now));
+            changes.extend(files::changes(
+                (&self.old.contexts[one], &reads_before),
+                (&self.new.contexts[other], &reads_now),
+            ));
+        }
+        let Some((path, change)) = changes.first() else { return Vec::new() };
+        let is_git = |path: &str| path == ".git" || path.starts_with(".git/");
+        let more = match changes.len() - 1 {
+            0 => String::new(),
+            1 => ", and so is one more file".to_owned(),
+            more => format!(", and {more} more files are not what they were"),
+        };
+        let what = format!("{path} {}{more}", change.words());
+        let mut difference = if changes.iter().all(|(path, _)| is_git(path)) {
+            Difference::new(
+                "git-mounted",
+                format!("it reads .git, which differs in every clone: {what}"),
+                Remedy::IgnoreGit,
+            )
+        } else if changes.iter().all(|(_, change)| matches!(change, files::Change::Mode(..))) {
+            Difference::new("file-modes-changed", format!("only modes changed: {what}"), Remedy::Umask)
+        } else {
+            Difference::new("files-changed", what, Remedy::WarmAgain)
+        };
+        let named = changes.iter().skip(1).take(NAMED_FILES).map(|(path, change)| format!("{path} {}", change.words()));
+        difference.detail = named.collect();
+        if changes.len() > NAMED_FILES + 1 {
+            difference.detail.push(format!("… {} files in all", changes.len()));
+        }
+        vec![difference]
+    }
+
+    /// Whether a step, or anything below it, is not what it was.
+    pub(super) fn differ(&self) -> &[bool] {
+        self.differ.get_or_init(|| {
+            let mut differ: Vec<bool> = Vec::with_capacity(self.new.steps.len());
+            for (place, step) in self.new.steps.iter().enumerate() {
+                let inherited = step.inputs.iter().any(|input| differ[input.step]);
+                differ.push(inherited || !self.own(place).is_empty());
+            }
+            differ
+        })
+    }
+}
+
+/// What differs in a step, or else in what it is made from.
+pub(super) fn differences(comparison: &Comparison<'_>, place: usize) -> Vec<Difference> {
+    let own = comparison.own(place);
+    if !own.is_empty() {
+        return own;
+    }
+    let differ = comparison.differ();
+    let mut at = place;
+    while let Some(input) = comparison.new.steps[at].inputs.iter().find(|input| differ[input.step]) {
+        at = input.step;
+        let own = comparison.own(at);
+        if !own.is_empty() {
+            let below = &comparison.new.steps[at].name;
+            let what = format!("it is made from `{below}`, which is another one");
+            let detail = own.into_iter().flat_map(|own| std::iter::once(own.what).chain(own.detail)).collect();
+            return vec![Difference { detail, ..Difference::new("input-changed", what, Remedy::WarmAgain) }];
+        }
+    }
+    Vec::new()
+}
+
+/// Whether a file counts for steps of a build, or for anything below them: asked with the place of a context and a path.
+pub(crate) fn files_of(build: &Manifest, steps: Vec<usize>) -> impl Fn(usize, &str) -> bool + use<> {
+    let mut entered: HashSet<usize> = HashSet::new();
+    let mut pending = steps;
+    let mut read: Vec<(usize, files::Reads)> = Vec::new();
+    while let Some(place) = pending.pop() {
+        if !entered.insert(place) {
+            continue;
+        }
+        let step = &build.steps[place];
+        for input in &step.inputs {
+            pending.push(input.step);
+            read.extend(build.steps[input.step].context.map(|context| (context, reads(step, input))));
+        }
+    }
+    move |context, path| read.iter().any(|(of, reads)| *of == context && reads.covers(path))
+}
+
+/// What a step reads of one of its inputs.
+fn reads(step: &Step, input: &Input) -> files::Reads {
+    let of_copies = |what: &str| {
+        let patterns = step.key.iter().filter(|(name, _)| name.starts_with("copy ") && name.ends_with(what));
+        let patterns: Vec<&str> = patterns.map(|(_, value)| value.as_str()).collect();
+        (!patterns.is_empty()).then(|| patterns.join(" "))
+    };
+    files::read_by(&input.paths, of_copies(" include").as_deref(), of_copies(" exclude").as_deref())
+}
+
+/// Why a root does not have a step although both builds have the same one.
+pub(super) fn of_the_root(comparison: &Comparison<'_>, traces: Traces<'_>) -> Difference {
+    let (old, new) = (comparison.old, comparison.new);
+    if let (Some(before), Some(now)) = (old.snapshotter.as_deref(), traces.snapshotter)
+        && before != now
+    {
+        let what = format!("the cache was made with the snapshotter {before}, and this builder uses {now}");
+        return Difference::new("snapshotter-changed", what, Remedy::Snapshotter);
+    }
+    if !old.worker_id.is_empty() && !traces.worker_id.is_empty() && old.worker_id != traces.worker_id {
+        let what = format!("the cache is that of the worker {}, and this one is {}", old.worker_id, traces.worker_id);
+        return Difference::new("worker-changed", what, Remedy::Worker);
+    }
+    if let Some(gone @ 1..) = traces.records_gone {
+        let what = format!("{gone} of the {} records that were warm are gone", old.records.len());
+        return Difference::new("evicted", what, Remedy::Evicted);
+    }
+    if old.buildkit_version != new.buildkit_version && !new.buildkit_version.is_empty() {
+        let what = format!("it was made by BuildKit {}, and this is {}", old.buildkit_version, new.buildkit_version);
+        return Difference::new("buildkit-changed", what, Remedy::Buildkit);
+    }
+    let what = "nothing that makes its cache key differs from the build that was warmed";
+    Difference::new("not-in-cache", what, Remedy::SameInputs)
+}

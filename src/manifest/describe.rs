@@ -1,0 +1,75 @@
+//! From the LLB graphs of a build's targets to the steps of a manifest.
+
+use std::collections::HashMap;
+
+use super::veil::{veiled, without_tokens};
+use super::{Context, Input, Manifest, Step};
+use crate::buildkit::{Graph, Operation, Selection};
+
+/// A directory of ours that a build uses: by whose session it is served, under which name, and what of it is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Served {
+    /// The place of the target.
+    pub(super) target: usize,
+    /// Its name.
+    pub(super) name: String,
+    /// What of it is wanted.
+    pub(super) selection: Selection,
+}
+
+impl Manifest {
+    /// Takes in what the targets are made of; `targets` are their names. The contexts are named, and empty as yet; tells
+    /// where the files of each are.
+    pub(crate) fn describe(&mut self, targets: &[String], graphs: &[Graph]) -> Vec<Served> {
+        let mut served: Vec<Served> = Vec::new();
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        for (number, (target, graph)) in targets.iter().zip(graphs).enumerate() {
+            for operation in graph.operations() {
+                let place = match known.get(operation.digest.as_str()) {
+                    Some(place) => *place,
+                    None => {
+                        let mut step = step(graph, operation, &known);
+                        step.context = operation.directory().map(|(name, selection)| {
+                            self.place_of(Served { target: number, name, selection }, &mut served)
+                        });
+                        known.insert(&operation.digest, self.steps.len());
+                        self.steps.push(step);
+                        self.steps.len() - 1
+                    }
+                };
+                let targets = &mut self.steps[place].targets;
+                if !targets.contains(target) {
+                    targets.push(target.clone());
+                }
+            }
+        }
+        served
+    }
+
+    /// The place of a directory among the contexts.
+    fn place_of(&mut self, wanted: Served, served: &mut Vec<Served>) -> usize {
+        if let Some(place) = served.iter().position(|known| *known == wanted) {
+            return place;
+        }
+        let excluded = wanted.selection.exclude.clone().unwrap_or_default();
+        self.contexts.push(Context { name: wanted.name.clone(), excluded, ..Context::default() });
+        served.push(wanted);
+        served.len() - 1
+    }
+}
+
+fn step(graph: &Graph, operation: &Operation, known: &HashMap<&str, usize>) -> Step {
+    let key = operation.key();
+    // Inputs come before what is made from them, so all of them are known.
+    let places = graph.made_from(operation).filter_map(|input| known.get(input.digest.as_str()).copied());
+    Step {
+        digest: operation.digest.clone(),
+        name: without_tokens(&operation.name).into_owned(),
+        kind: operation.kind,
+        always_runs: operation.always_runs,
+        targets: Vec::new(),
+        inputs: places.zip(key.reads).map(|(step, paths)| Input { step, paths }).collect(),
+        key: key.fields.into_iter().map(|(name, value)| (name.clone(), veiled(&name, &value))).collect(),
+        context: None,
+    }
+}

@@ -1,0 +1,140 @@
+//! The manifest's file: read with its version looked at first, written whole or not at all.
+
+use std::fs::Permissions;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+
+use super::{Manifest, SCHEMA};
+use crate::failure::{Explain, Kind};
+
+impl Manifest {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Explained: when it cannot be read, is none, or is of a version we do not know.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Manifest> {
+        Manifest::try_read(path).explain(
+            Kind::Usage,
+            format!("could not use the manifest {}", path.display()),
+            "name the file that `cachewarm warm --manifest FILE` wrote when it ended warm",
+        )
+    }
+
+    /// Reads one if it is there.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub(crate) fn read_if_there(path: &Path) -> anyhow::Result<Option<Manifest>> {
+        if path.exists() { Manifest::read(path).map(Some) } else { Ok(None) }
+    }
+
+    fn try_read(path: &Path) -> anyhow::Result<Manifest> {
+        let manifest: Manifest = serde_json::from_slice(&std::fs::read(path)?)?;
+        ensure!(manifest.schema == SCHEMA, "it has schema {}, and this version knows {SCHEMA}", manifest.schema);
+        let steps = manifest.steps.len();
+        let inputs =
+            manifest.steps.iter().enumerate().flat_map(|(place, step)| step.inputs.iter().map(move |i| (place, i)));
+        for (place, input) in inputs {
+            ensure!(input.step < place, "its step {place} is made from a later one");
+        }
+        let mut contexts = manifest.steps.iter().filter_map(|step| step.context);
+        ensure!(
+            contexts.all(|context| context < manifest.contexts.len()),
+            "one of its {steps} steps names a context it lacks"
+        );
+        Ok(manifest)
+    }
+
+    /// Writes it in one piece or not at all.
+    ///
+    /// # Errors
+    /// Explained: when the file cannot be written.
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        self.try_write(path).explain(
+            Kind::Environment,
+            format!("could not write the manifest {}", path.display()),
+            "name a file you may write with --manifest, or write none with --manifest none",
+        )
+    }
+
+    fn try_write(&self, path: &Path) -> anyhow::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        let readable = Permissions::from_mode(0o644);
+        let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
+        let mut writer = BufWriter::new(&file);
+        serde_json::to_writer_pretty(&mut writer, self)?;
+        writer.write_all(b"\n")?;
+        writer.flush()?;
+        drop(writer);
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::manifest::Step;
+
+    #[test]
+    fn a_manifest_is_written_whole_with_its_schema() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made/manifest.json");
+        let step = r#"{"digest": "sha256:1", "name": "[a 1/1] RUN x", "targets": ["t"]}"#;
+        let step: Step = serde_json::from_str(step).unwrap();
+        Manifest { steps: vec![step], ..Manifest::new() }.write(&path).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!((read["schema"].as_u64(), read["steps"][0]["name"].as_str()), (Some(1), Some("[a 1/1] RUN x")));
+        assert_eq!(Manifest::read(&path).unwrap().steps[0].targets, ["t"]);
+        assert!(Manifest::read_if_there(&path).unwrap().is_some());
+        assert!(Manifest::read_if_there(&folder.path().join("none")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_that_is_no_manifest_of_ours_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        let newer = serde_json::to_string(&Manifest { schema: 2, ..Manifest::new() }).unwrap();
+        let mut odd = serde_json::to_value(Manifest::new()).unwrap();
+        odd["steps"] = serde_json::json!([{"digest": "", "name": "", "targets": [], "inputs": [{"step": 0}]}]);
+        let lost = odd.to_string().replace("[{\"step\":0}]", "[],\"context\":3");
+        let odd = odd.to_string();
+        for (text, why) in [
+            ("{}", "missing field"),
+            ("no json", "expected"),
+            (newer.as_str(), "it has schema 2"),
+            (odd.as_str(), "made from a later one"),
+            (lost.as_str(), "a context it lacks"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = format!("{:#}", Manifest::read(&path).unwrap_err());
+            assert!(error.contains("could not use the manifest") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_written_says_how_to_do_without() {
+        let error = Manifest::new().write(Path::new("/proc/nowhere/manifest.json")).unwrap_err();
+        assert!(crate::failure::Failure::of(&error).unwrap().hint.contains("--manifest none"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_manifest_is_refused_or_read(at in 0_usize..400, byte in any::<u8>()) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("manifest.json");
+            let mut bytes = serde_json::to_vec(&Manifest::new()).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            std::fs::write(&path, bytes).unwrap();
+            let _ = Manifest::read(&path);
+        }
+    }
+}
