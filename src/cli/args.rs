@@ -5,14 +5,17 @@
 //! nobody keeps that list by hand, and [`command`] writes it into the help.
 
 mod builder;
+mod manifest;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 
 use super::settings;
 
 pub(crate) use builder::{BuilderArgs, TlsArgs};
+pub(crate) use manifest::{ManifestCommand, ManifestFormat};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -39,6 +42,23 @@ pub(crate) enum Command {
     Smoke(Box<SmokeArgs>),
     /// Say what lies in a state root: read from disk, without a daemon and without a lock.
     Check(Box<CheckArgs>),
+    /// Say what differs between two builds that were warmed, step by step; exit code 5 when something does.
+    Explain {
+        /// Manifest of the build that the cache was made with.
+        #[arg(value_hint = ValueHint::FilePath)]
+        old: PathBuf,
+        /// Manifest of the build that would use it.
+        #[arg(value_hint = ValueHint::FilePath)]
+        new: PathBuf,
+        /// How it is written to standard output.
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        report: ManifestFormat,
+    },
+    /// Look at what warm runs leave for smoke, check and explain.
+    Manifest {
+        #[command(subcommand)]
+        command: ManifestCommand,
+    },
     /// Write shell completions to standard output.
     Completions {
         /// The shell.

@@ -16,7 +16,7 @@ mod targets;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use self::args::Command;
+use self::args::{Command, ManifestCommand};
 use self::progress::Screen;
 use crate::buildkit;
 use crate::failure::Kind;
@@ -38,6 +38,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Warm(typed) => return commands::warm(cli.global, *typed).into(),
         Command::Smoke(typed) => return commands::smoke(cli.global, *typed).into(),
         Command::Check(typed) => return commands::check(cli.global, *typed).into(),
+        Command::Explain { old, new, report } => match commands::explain(&old, &new, report) {
+            Ok(exit) => return exit.into(),
+            Err(error) => Err(error),
+        },
+        Command::Manifest { command: ManifestCommand::Show { file, report } } => commands::show(&file, report),
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { command } => commands::man(command.as_deref()),
     };

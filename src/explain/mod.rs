@@ -3,6 +3,7 @@
 //! Steps of the two builds are paired first ([`pairs`]); then a step is held against its partner ([`difference`]), key by
 //! key, input by input, and file by file where a directory of ours is read ([`files`]).
 
+mod builds;
 mod difference;
 mod files;
 mod pairs;
@@ -14,6 +15,7 @@ use crate::manifest::Manifest;
 use crate::report::Reason;
 use difference::Difference;
 
+pub(crate) use builds::builds;
 pub(crate) use difference::files_of;
 
 /// Two builds, step by step.

@@ -4,6 +4,7 @@
 
 pub(crate) mod check;
 mod clock;
+pub(crate) mod explanation;
 mod facts;
 mod json;
 mod markdown;
@@ -21,6 +22,7 @@ pub(crate) use facts::Facts;
 pub(crate) use json::json;
 pub(crate) use markdown::markdown;
 pub(crate) use prometheus::prometheus;
+pub(crate) use text::{explanation as explanation_text, manifest as manifest_text};
 pub(crate) use verdict::Verdict;
 
 use serde::Serialize;

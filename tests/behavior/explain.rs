@@ -280,8 +280,12 @@ fn files_of_the_context() {
 
 /// The reasons of the steps that miss, by the places of the steps: kind and sentence.
 fn reasons(run: &Run) -> Vec<(String, String)> {
+    reasons_of(run, "miss")
+}
+
+fn reasons_of(run: &Run, state: &str) -> Vec<(String, String)> {
     let steps = run.reports("/steps");
-    let missed = steps.as_array().unwrap().iter().filter(|row| row["state"] == "miss");
+    let missed = steps.as_array().unwrap().iter().filter(|row| row["state"] == state);
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     missed.map(|row| (text(&row["reason"]["kind"]), text(&row["reason"]["what"]))).collect()
 }
@@ -351,4 +355,36 @@ fn a_base_image_that_moved_is_named_with_both_digests() {
     assert!(reasons[0].1.matches("sha256:").count() == 2, "{reasons:?}");
     let judged = world.judged_by_buildx(&world.root(), &project, &[], "");
     assert_eq!(judged.ran, ["2/2"]);
+}
+
+#[test]
+fn two_warm_runs_are_held_against_each_other() {
+    let (world, project) = warmed();
+    let (old, new) = (world.path("old.json"), world.path("manifest.json"));
+    fs::copy(&new, &old).unwrap();
+    let explain = || world.says(&["explain", old.to_str().unwrap(), new.to_str().unwrap()]);
+    assert_eq!(explain().0, Some(0));
+
+    replaced(&project, "CFLAGS=-O1", "CFLAGS=-O2\nARG NPM_TOKEN");
+    let source = ["--context", project.to_str().unwrap(), "--build-context", &shared(&project)];
+    let warm = world.warm().source(source).from([]).with(["--build-arg", "NPM_TOKEN=hush"]).run().exits(0);
+
+    let (code, text) = explain();
+    assert_eq!(code, Some(5));
+    for told in ["[compile 2/2]", "CFLAGS changed: -O1 → -O2", "NPM_TOKEN was added: (sha256:", "1 that differ"] {
+        assert!(text.contains(told), "no `{told}` in:\n{text}");
+    }
+    // The warm run had the first one's manifest to compare with.
+    let told = reasons_of(&warm, "ran");
+    assert!(told.iter().any(|(kind, what)| kind == "argument-changed" && what.contains("CFLAGS")), "{told:?}");
+
+    let (code, shown) = world.says(&["manifest", "show", new.to_str().unwrap()]);
+    assert_eq!(code, Some(0));
+    for told in ["env CFLAGS: -O2", "overlayfs", "shared: ", "from [deps 2/2]", "mount /tools: bind source=/opt"] {
+        assert!(shown.contains(told), "no `{told}` in:\n{shown}");
+    }
+    let json = world.says(&["manifest", "show", new.to_str().unwrap(), "--report", "json"]).1;
+    assert_eq!(json, fs::read_to_string(&new).unwrap());
+    assert!(!json.contains("hush") && json.contains("f 0644 "), "{json}");
+    assert_eq!(world.says(&["manifest", "show", "/nowhere.json"]).0, Some(2));
 }

@@ -264,6 +264,12 @@ impl World {
         Running { process: Process::start(command), reported, out, err }
     }
 
+    /// What another command of cachewarm writes: its exit code and standard output.
+    pub(crate) fn says(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.enter(None).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// The command that becomes cachewarm, in the clean environment.
     fn enter(&self, umask: Option<&str>) -> Command {
         let binary = env!("CARGO_BIN_EXE_cachewarm");

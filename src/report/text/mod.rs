@@ -3,13 +3,17 @@
 //! Everything that came from elsewhere (names, logs, errors) is cleaned of terminal commands on its way out.
 
 mod check;
+mod explanation;
+mod manifest;
 mod warm;
 
 pub(super) use check::text as check;
+pub(crate) use explanation::text as explanation;
+pub(crate) use manifest::text as manifest;
 pub(super) use warm::text as warm;
 
 use super::words::{bytes, clean, count, seconds, short_digest};
-use super::{Donor, Layers, Phase, Verdict};
+use super::{Donor, Layers, Phase, Reason, Verdict};
 
 /// Width of the first column.
 const LABEL: usize = 11;
@@ -84,6 +88,17 @@ fn layers(layers: Option<&Layers>) -> Vec<String> {
         (layers.broken, "broken: the databases promise what is not on disk"),
     ];
     lines.extend(amiss.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")));
+    lines
+}
+
+/// A step and why it is not what it should be.
+fn some_reason(name: &str, reason: Option<&Reason>) -> Vec<String> {
+    let mut lines = vec![name.to_owned()];
+    if let Some(reason) = reason {
+        lines.push(format!("  {}", reason.what));
+        lines.extend(reason.detail.iter().flat_map(|detail| detail.lines()).map(|line| format!("    {line}")));
+        lines.extend(reason.remedy.iter().map(|remedy| format!("  to do: {remedy}")));
+    }
     lines
 }
 

@@ -1,6 +1,6 @@
 //! What a warm run was told, did and found.
 
-use super::{Page, donor, layers, shortened, time};
+use super::{Page, donor, layers, shortened, some_reason, time};
 use crate::report::words::{bytes, clean, count, seconds};
 use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer};
 
@@ -78,15 +78,8 @@ fn targets(targets: &[TargetSummary]) -> Vec<String> {
 }
 
 fn some_steps(steps: &[Step], state: StepState) -> Vec<String> {
-    let described = steps.iter().filter(|step| step.state == state).map(|step| {
-        let mut lines = vec![step.name.clone()];
-        if let Some(reason) = &step.reason {
-            lines.push(format!("  {}", reason.what));
-            lines.extend(reason.detail.iter().flat_map(|detail| detail.lines()).map(|line| format!("    {line}")));
-            lines.extend(reason.remedy.iter().map(|remedy| format!("  to do: {remedy}")));
-        }
-        lines
-    });
+    let in_state = steps.iter().filter(|step| step.state == state);
+    let described = in_state.map(|step| some_reason(&step.name, step.reason.as_ref()));
     shortened(described)
 }
 
