@@ -1,7 +1,7 @@
 //! Which of BuildKit's cache records are in use right now: while the results of a run are held, that is exactly
 //! what the run opened, with everything below it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -47,9 +47,17 @@ pub(crate) async fn held(channel: &Channel) -> anyhow::Result<HashMap<String, bo
     Ok(records.map(|record| (record.id, record.mutable)).collect())
 }
 
+/// The ids of everything that is there.
+pub(crate) async fn all(channel: &Channel) -> anyhow::Result<HashSet<String>> {
+    Ok(list(channel, "").await?.into_iter().map(|record| record.id).collect())
+}
+
 async fn list(channel: &Channel, filter: &str) -> anyhow::Result<Vec<UsageRecord>> {
     let mut control = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let request = DiskUsageRequest { filter: vec![filter.into()], ..Default::default() };
+    let request = DiskUsageRequest {
+        filter: Some(filter).filter(|filter| !filter.is_empty()).map(str::to_owned).into_iter().collect(),
+        ..Default::default()
+    };
     let usage = tokio::time::timeout(TIMEOUT, control.disk_usage(request)).await;
     let usage = usage.context("BuildKit did not list its records in time")?.context("listing BuildKit's records")?;
     Ok(usage.into_inner().record)

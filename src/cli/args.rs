@@ -113,15 +113,19 @@ pub(crate) struct SmokeArgs {
     pub(crate) build: BuildArgs,
     #[command(flatten)]
     pub(crate) aws: AwsArgs,
-    /// State root to look at; a daemon may be using it.
+    /// State root to look at, /var/lib/buildkit unless the builder says more; a daemon may be using it.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) root: Option<String>,
-    /// buildkitd that is started on a shadow of the root: spawn (the one in PATH) or spawn:/PATH/TO/buildkitd.
+    /// spawn or spawn:/PATH/TO/buildkitd, which is started on a shadow of the root; or the builder that is asked about:
+    /// unix:///PATH, tcp://HOST:PORT, docker-container://NAME or docker. Where its root cannot be read, it is asked itself,
+    /// and stopped as soon as it begins a step.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) builder: Option<String>,
     /// buildkitd.toml of the daemon that will use the root, for its registry hosts.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) buildkitd_config: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Least share of steps, 0 to 1, that the root must have.
     #[arg(long, value_name = "SHARE")]
     pub(crate) min_hit_rate: Option<String>,

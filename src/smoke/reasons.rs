@@ -27,13 +27,7 @@ pub(super) fn remembered(manifest: &Remembered) -> anyhow::Result<Option<Manifes
 ///
 /// # Errors
 /// When a file cannot be read.
-pub(super) fn explain(
-    steps: &mut [Step],
-    before: Option<&Manifest>,
-    plan: &Plan,
-    seen: &Seen,
-    known: &HashSet<String>,
-) -> anyhow::Result<()> {
+pub(super) fn explain(steps: &mut [Step], before: Option<&Manifest>, plan: &Plan, seen: &Seen) -> anyhow::Result<()> {
     let missed: HashSet<&str> =
         steps.iter().filter(|step| step.state == StepState::Miss).map(|step| step.digest.as_str()).collect();
     let Some(before) = before.filter(|_| !missed.is_empty()) else { return Ok(()) };
@@ -50,7 +44,7 @@ pub(super) fn explain(
     let traces = Traces {
         worker_id: &seen.worker_id,
         snapshotter: seen.snapshotter.as_deref(),
-        records_gone: Some(before.records.iter().filter(|id| !known.contains(*id)).count()),
+        records_gone: Some(before.records.iter().filter(|id| !seen.known.contains(*id)).count()),
     };
     rows::explain(steps, &now, |place| Some(comparison.reason_in(place, traces)));
     Ok(())

@@ -28,7 +28,14 @@ pub(super) fn steps(plan: &Plan, seen: &Seen) -> Vec<Step> {
 }
 
 /// The report.
-pub(super) fn report(job: &Job, plan: &Plan, seen: Seen, steps: Vec<Step>, found: OnDisk, clock: Clock) -> Report {
+pub(super) fn report(
+    job: &Job,
+    plan: &Plan,
+    seen: Seen,
+    steps: Vec<Step>,
+    found: Option<OnDisk>,
+    clock: Clock,
+) -> Report {
     let accounts = seen.accounts();
     // What is unknown, because it is built on a miss or runs always, is no hit; what is not needed does not count.
     let is_needed = |step: &Step| step.reason.as_ref().is_none_or(|reason| reason.kind != NOT_NEEDED);
@@ -54,39 +61,67 @@ pub(super) fn report(job: &Job, plan: &Plan, seen: Seen, steps: Vec<Step>, found
         let (rate, wanted) = (hit_rate * 100.0, job.min_hit_rate * 100.0);
         reasons.push(format!("{rate:.1} % of the steps are hits, fewer than the {wanted:.1} % asked for"));
     }
-    let problems = found.problems.iter().chain(&found.unproven);
+    let no_problems = OnDisk::default();
+    let looked = found.as_ref().unwrap_or(&no_problems);
+    let problems = looked.problems.iter().chain(&looked.unproven);
     reasons.extend(problems.clone().take(NAMED).map(|problem| format!("matched but not present: {problem}")));
     if problems.clone().count() > NAMED {
         reasons.push(format!("{} records are matched but not present in all", problems.count()));
     }
+    let verdict = match &seen.asked.why_itself {
+        _ if !reasons.is_empty() => Verdict::NotWarm,
+        Some(why) => {
+            reasons.push(format!("the builder has every step; not verified on disk: {why}"));
+            Verdict::NotVerified
+        }
+        None => Verdict::Warm,
+    };
     Report {
         schema: report::SCHEMA,
         command: "smoke".into(),
         version: env!("CARGO_PKG_VERSION").into(),
-        verdict: if reasons.is_empty() { Verdict::Warm } else { Verdict::NotWarm },
+        verdict,
         reasons,
-        notes: Vec::new(),
+        notes: notes(&seen),
         source: report::Source {
             location: plan.checkout.location.clone(),
             rev: plan.checkout.rev.clone(),
             commit: plan.checkout.commit.clone(),
         },
         builder: report::Builder {
-            kind: "shadow".into(),
-            address: String::new(),
+            kind: seen.asked.kind,
+            address: seen.asked.address,
             buildkit_version: seen.buildkit_version,
-            state_root: Some(job.root.display().to_string()),
+            state_root: seen.asked.root.map(|root| root.display().to_string()),
         },
         donors: Vec::new(),
         resolved_by_every_build: rows::resolved_by_every_build(&accounts),
         targets: rows::targets(&plan.targets, &steps),
         transfer: rows::transfer(&accounts),
         steps,
-        layers: Some(found.layers.into()),
-        frontends: Some(found.frontends.into()),
+        layers: found.as_ref().map(|found| found.layers.into()),
+        frontends: found.as_ref().map(|found| found.frontends.into()),
         proof: None,
         phases: clock.into_phases(),
         hit_rate,
+    }
+}
+
+/// What the builder did although it was only asked.
+fn notes(seen: &Seen) -> Vec<String> {
+    if seen.asked.why_itself.is_none() {
+        return Vec::new();
+    }
+    let mut ran: Vec<&str> = Vec::new();
+    for (graph, ahead) in seen.graphs.iter().zip(&seen.ahead) {
+        let names = graph.operations().iter().filter(|operation| ahead.ran.contains(&operation.digest));
+        ran.extend(names.map(|operation| operation.name.as_str()));
+    }
+    let said =
+        "the builder itself was asked: a step is stopped as soon as it begins, and a short one may be done by then";
+    match ran.is_empty() {
+        true => vec!["the builder itself was asked; it began no step".to_owned()],
+        false => vec![format!("{said}: {}", ran.join(", "))],
     }
 }
 

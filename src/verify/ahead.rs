@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** asked on a shadow root whose daemon refuses to run steps. What runs inside the daemon nevertheless (a COPY)
 //! is written to the shadow; nothing that is made from it is asked for any more, and another target needs another shadow
-//! ([`Ahead::has_run`]).
+//! ([`Ahead::ran`]).
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -43,8 +43,8 @@ pub(crate) struct Ahead {
     pub(crate) found: Vec<RecordInUse>,
     /// What the status streams said.
     pub(crate) accounts: Accounts,
-    /// Whether the shadow has now what the root has not.
-    pub(crate) has_run: bool,
+    /// Vertices that ran nevertheless, or may have: the shadow, or the builder, has now what it had not.
+    pub(crate) ran: HashSet<String>,
 }
 
 /// How to ask.
@@ -89,8 +89,11 @@ pub(crate) async fn look_ahead(
             Visit::Judge(node) => walk.judge(&node),
         }
     }
-    walk.ahead.has_run = !walk.ran.is_empty();
-    Ok(walk.ahead)
+    if !walk.ran.is_empty() {
+        // What was given up is over when this is.
+        walk.settled().await?;
+    }
+    Ok(Ahead { ran: walk.ran, ..walk.ahead })
 }
 
 /// What is left to do about a node.

@@ -121,12 +121,12 @@ fn wanted(job: &Job, plan: &Plan, keychain: &Keychain) -> Wanted {
         buildkit_host: job.buildkit_host.clone(),
         tls: job.tls.clone(),
         docker: job.docker.clone(),
-        create: Create {
+        create: Some(Create {
             image: job.buildkit_image.clone(),
             restart: job.builder_restart.clone(),
             keep: job.keep_builder,
             keychain: keychain.clone(),
-        },
+        }),
         root: job.root.clone(),
         config: job.buildkitd_config.clone(),
         refuse_steps: job.on_miss == OnMiss::Fail,

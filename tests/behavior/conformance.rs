@@ -135,6 +135,44 @@ impl Subject {
         }
     }
 
+    /// Smoke of the sample with a step that takes an hour: a miss, which does not run afterwards; said again the same way.
+    fn an_hour_is_only_asked_about(&self) {
+        let context = self.world.path("edited");
+        super::support::git::sample(&context);
+        let dockerfile = fs::read_to_string(context.join("Dockerfile")).unwrap();
+        let mark = format!("mark-{}", self.world.folder().display());
+        let hour = dockerfile.replacen("RUN mkdir -p /opt", &format!("RUN : {mark}; sleep 3600; mkdir -p /opt"), 1);
+        assert_ne!(hour, dockerfile);
+        fs::write(context.join("Dockerfile"), hour).unwrap();
+        let mut flags = vec!["--builder", self.address.as_str()];
+        flags.extend(self.flags.iter().flat_map(|(flag, value)| [*flag, value.as_str()]));
+        let root = self.world.root().display().to_string();
+        if self.kind == Kind::Spawn {
+            flags.extend(["--root", &root]);
+        }
+        let smoke = || self.world.smoke_with(&context, &flags);
+        if let Kind::Created(_) = self.kind {
+            // It went with the warm run, and smoke makes none.
+            smoke().blames(&["there is no container"]);
+            return;
+        }
+        let missed = |run: &Run| {
+            let steps = run.reports("/steps");
+            let missed = steps.as_array().unwrap().iter().filter(|step| step["state"] == "miss");
+            missed.map(|step| step["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let first = smoke().exits(5);
+        if self.kind != Kind::Embedded(Version::V20) {
+            let steps = missed(&first);
+            assert!(steps.len() == 1 && steps[0].contains(&mark), "{steps:?}\n{}", first.stdout);
+        }
+        assert_eq!(first.reports("/layers").is_null(), self.kind != Kind::Spawn);
+        let ends = || wait_until("the step ends", 10, || !process::mentions(&mark));
+        ends();
+        assert_eq!(missed(&smoke().exits(5)), missed(&first));
+        ends();
+    }
+
     /// Panics when something of ours is still there.
     fn left_nothing(&self) {
         match self.kind {
@@ -209,6 +247,7 @@ fn warms_the_sample(kind: Kind) {
     let run = subject.warm().run();
     subject.left_nothing();
     subject.ended_well(run);
+    subject.an_hour_is_only_asked_about();
 }
 
 fn a_bad_token_is_an_error_and_nothing_runs(kind: Kind) {

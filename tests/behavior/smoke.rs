@@ -150,12 +150,13 @@ fn what_matches_and_is_not_unpacked_is_not_called_warm() {
 }
 
 #[test]
-fn a_root_that_cannot_be_read_is_named_and_so_is_a_builder_that_is_none_of_ours() {
+fn a_root_that_cannot_be_read_is_named_and_so_is_a_builder_that_is_not_there() {
     let world = World::new();
     let run = smoke(&world, |_| ());
     run.blames(&["could not read the state root", "--root"]);
-    let unix = world.smoke(&world.root(), &ground().sample, &["--builder", "unix:///run/x.sock"]).exits(2);
-    assert!(unix.stderr.contains("--builder spawn:/PATH"), "{}", unix.stderr);
+    let auto = world.smoke(&world.root(), &ground().sample, &["--builder", "auto"]).exits(2);
+    assert!(auto.stderr.contains("smoke does not choose a builder"), "{}", auto.stderr);
+    world.smoke_with(&ground().sample, &["--builder", "unix:///run/x.sock"]).blames(&["/run/x.sock"]);
 }
 
 #[test]

@@ -122,6 +122,13 @@ pub(crate) fn using(folder: &Path) -> Vec<(u32, String)> {
     found
 }
 
+/// Whether the command line of some process has this in it.
+pub(crate) fn mentions(text: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).any(|line| line.contains(text))
+}
+
 /// Unmounts everything below `folder`, innermost first.
 pub(crate) fn unmount_below(folder: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();

@@ -236,13 +236,15 @@ impl World {
 
     /// `cachewarm smoke` of a directory on a root, with further arguments, to its end.
     pub(crate) fn smoke(&self, root: &Path, context: &Path, more: &[&str]) -> Run {
-        let (root, context, config) = (root.display(), context.display(), self.config());
-        let builder = format!("spawn:{}", tool("BUILDKITD").display());
-        let mut arguments = vec!["smoke".to_owned(), format!("--root={root}"), format!("--context={context}")];
-        arguments.push(format!("--buildkitd-config={}", config.display()));
-        if !more.contains(&"--builder") {
-            arguments.push(format!("--builder={builder}"));
-        }
+        let (root, builder) = (root.display().to_string(), format!("spawn:{}", tool("BUILDKITD").display()));
+        let own = if more.contains(&"--builder") { Vec::new() } else { vec!["--builder", &builder] };
+        self.smoke_with(context, &[&["--root", &root], own.as_slice(), more].concat())
+    }
+
+    /// As [`World::smoke`], with all that says of which builder.
+    pub(crate) fn smoke_with(&self, context: &Path, more: &[&str]) -> Run {
+        let mut arguments = vec!["smoke".to_owned(), format!("--context={}", context.display())];
+        arguments.push(format!("--buildkitd-config={}", self.config().display()));
         if !more.contains(&"--manifest") {
             let manifest = self.path("manifest.json");
             let manifest = if manifest.exists() { manifest.display().to_string() } else { "none".to_owned() };

@@ -49,8 +49,8 @@ pub(crate) struct Wanted {
     pub(crate) tls: Tls,
     /// Which Docker is meant.
     pub(crate) docker: DockerHost,
-    /// What a container that has to be created is like.
-    pub(crate) create: Create,
+    /// What a container that has to be created is like; none is created when absent.
+    pub(crate) create: Option<Create>,
     /// `--root`.
     pub(crate) root: Option<PathBuf>,
     /// `--buildkitd-config`.
@@ -221,6 +221,13 @@ impl Builder {
             let channel = container.channel().await?;
             return Builder::introduce(channel, CONTAINER, address, root, Behind::Container(container)).await;
         }
+        let Some(create) = &wanted.create else {
+            return Err(Failure::new(
+                Kind::Environment,
+                format!("there is no container {name} at {}", engine.address()),
+                "name one that is there with --builder docker-container://NAME; `docker ps --all` lists them",
+            ));
+        };
         let root = wanted.root();
         events.note(format!(
             "builder: a new container {name} on {}, by {} at {}",
@@ -233,12 +240,12 @@ impl Builder {
             root: &root,
             config: wanted.config.as_deref(),
             entitlements: &wanted.entitlements,
-            create: &wanted.create,
+            create,
         };
         let mut container = docker::create(&engine, &plan, events).await?;
         let answers = |channel| async { workers(channel).await.is_ok() };
         let channel = container.ready(answers).await?;
-        if wanted.create.keep {
+        if create.keep {
             container.keep();
         }
         let address = format!("docker-container://{name}");

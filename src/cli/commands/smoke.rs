@@ -27,7 +27,9 @@ fn run(settings: SmokeSettings, environment: &Environment, screen: &Screen) -> a
     let job = Job {
         build,
         credentials: settings.credentials,
-        program: settings.program,
+        builder: settings.builder,
+        tls: settings.tls,
+        docker: settings.docker,
         root: settings.root,
         buildkitd_config: settings.buildkitd_config,
         min_hit_rate: settings.min_hit_rate,

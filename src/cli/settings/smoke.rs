@@ -5,20 +5,14 @@ use std::time::Duration;
 
 use super::sources::Sources;
 use super::{BuildSettings, Defaults, Environment, Output, SourceSettings};
-use super::{build_from, credentials_from, output_from, source_from, values};
+use super::{build_from, credentials_from, docker_from, output_from, source_from, tls_from, values};
 use crate::auth::KeychainOptions;
-use crate::buildkit::Address;
+use crate::buildkit::{ADDRESS_FORMS, Address, DockerHost, Tls};
 use crate::cli::args::{GlobalArgs, SmokeArgs};
 use crate::smoke::Remembered;
 
-pub(super) const DEFAULTS: &Defaults = &[
-    ("builder", "spawn"),
-    ("root", "/var/lib/buildkit"),
-    ("min-hit-rate", "1"),
-    ("stall-timeout", "60s"),
-    ("progress", "auto"),
-    ("report", "text"),
-];
+pub(super) const DEFAULTS: &Defaults =
+    &[("builder", "spawn"), ("min-hit-rate", "1"), ("stall-timeout", "60s"), ("progress", "auto"), ("report", "text")];
 
 /// Everything `smoke` was told.
 #[derive(Debug)]
@@ -26,9 +20,10 @@ pub(crate) struct SmokeSettings {
     pub(crate) source: SourceSettings,
     pub(crate) build: BuildSettings,
     pub(crate) credentials: KeychainOptions,
-    pub(crate) root: PathBuf,
-    /// The buildkitd to start; the one in `PATH` when absent.
-    pub(crate) program: Option<PathBuf>,
+    pub(crate) builder: Address,
+    pub(crate) tls: Tls,
+    pub(crate) docker: DockerHost,
+    pub(crate) root: Option<PathBuf>,
     pub(crate) buildkitd_config: Option<PathBuf>,
     pub(crate) min_hit_rate: f64,
     pub(crate) manifest: Remembered,
@@ -48,16 +43,18 @@ impl SmokeSettings {
     ) -> anyhow::Result<SmokeSettings> {
         let from = Sources::of("smoke", global.config.clone(), environment)?;
         let builder = from.some("builder", typed.builder)?;
-        let program = match builder.read(FORMS, str::parse)?.value {
-            Address::Spawn(program) => program,
-            _ => return Err(builder.refused("smoke looks at the state root itself, not through a daemon", HINT)),
+        let address = match builder.read(ADDRESS_FORMS, str::parse)?.value {
+            Address::Auto => return Err(builder.refused("smoke does not choose a builder", HINT)),
+            address => address,
         };
         Ok(SmokeSettings {
             source: source_from(&from, typed.source, environment)?,
             build: build_from(&from, typed.build, Vec::new())?,
             credentials: credentials_from(&from, typed.aws, environment)?,
-            root: from.some("root", typed.root)?.read("a path", values::path)?.value,
-            program,
+            builder: address,
+            tls: tls_from(&from, typed.tls)?,
+            docker: docker_from(environment)?,
+            root: from.path("root", typed.root)?,
             buildkitd_config: from.path("buildkitd-config", typed.buildkitd_config)?,
             min_hit_rate: from.some("min-hit-rate", typed.min_hit_rate)?.read("0.95, say", values::share)?.value,
             manifest: match from.one("manifest", typed.manifest)? {
@@ -76,5 +73,4 @@ impl SmokeSettings {
     }
 }
 
-const FORMS: &str = "spawn or spawn:/PATH/TO/buildkitd";
-const HINT: &str = "name the root with --root, and a buildkitd to start on a shadow of it with --builder spawn:/PATH";
+const HINT: &str = "name the builder, or the root with --root and --builder spawn";

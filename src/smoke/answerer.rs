@@ -1,0 +1,204 @@
+//! Who answers: a daemon of ours on a shadow of the state root, wherever that can be read; else the builder itself, which
+//! is stopped as soon as it begins a step.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::Job;
+use crate::buildkit::{self, Address, Builder, Session, Spawn, StateRoot, Wanted, unless_cancelled};
+use crate::event::Events;
+use crate::failure::{Explain, Failure, Kind};
+use crate::inspect::{self, Unreadable};
+use crate::plan::Plan;
+use crate::shadow::Shadow;
+use crate::verify;
+
+/// Where a BuildKit keeps its state unless told otherwise.
+const USUAL_ROOT: &str = "/var/lib/buildkit";
+
+/// A BuildKit that answers, with a session for each target.
+pub(super) struct Answerer {
+    /// How to talk to it.
+    pub(super) builder: Builder,
+    /// The snapshotter that a daemon of ours was given.
+    pub(super) snapshotter: Option<String>,
+    /// The ids of the records that were there before it was asked anything: what it has beside them, it has made.
+    pub(super) known: HashSet<String>,
+    sessions: Vec<Session>,
+    // A shadow goes last.
+    stand: Stand,
+}
+
+/// For what it answers.
+enum Stand {
+    /// For the root that this is a shadow of.
+    Shadow(Shaded, #[expect(dead_code, reason = "it is there as long as the daemon is")] Shadow),
+    /// For itself, because of this.
+    Itself(String),
+}
+
+/// A root that can be read.
+#[derive(Debug, Clone)]
+struct Shaded {
+    root: PathBuf,
+    /// The address of the builder that uses it, if one was named.
+    address: String,
+    /// The buildkitd that is started on a shadow of it.
+    program: Option<PathBuf>,
+}
+
+/// For whom it answered, for the report.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// `shadow`, or the builder's kind.
+    pub(super) kind: String,
+    /// The builder's address, if one was named.
+    pub(super) address: String,
+    /// The root that was read.
+    pub(super) root: Option<PathBuf>,
+    /// Why none was.
+    pub(super) why_itself: Option<String>,
+}
+
+impl Answerer {
+    /// Finds one: reads the root, and makes a shadow of it.
+    ///
+    /// # Errors
+    /// Explained: a root that was named and cannot be read, a builder that does not answer.
+    pub(super) async fn find(
+        job: &Job,
+        plan: &Plan,
+        cancel: &CancellationToken,
+        events: &Events,
+    ) -> anyhow::Result<Answerer> {
+        if let Address::Spawn(program) = &job.builder {
+            let root = job.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
+            let known = records(&root, None).await?.map_err(unreadable)?;
+            let shaded = Shaded { root, address: String::new(), program: program.clone() };
+            return Answerer::on_shadow(job, plan, shaded, known, cancel).await;
+        }
+        let builder = unless_cancelled(cancel, Builder::connect(&wanted(job, plan), events)).await?;
+        let why = match &builder.root {
+            StateRoot::OutOfReach(why) => why.clone(),
+            StateRoot::At(root) => match records(root, Some(&builder.worker_id)).await? {
+                Err(unreadable) => unreadable.to_string(),
+                Ok(_) if Spawn::on(PathBuf::new(), None, None).can_start().await.is_err() => {
+                    "there is no buildkitd in PATH to start on a shadow of its state root".to_owned()
+                }
+                Ok(known) => {
+                    let shaded = Shaded { root: root.clone(), address: builder.address.clone(), program: None };
+                    return Answerer::on_shadow(job, plan, shaded, known, cancel).await;
+                }
+            },
+        };
+        events.note(format!("asking the builder itself: {why}"));
+        let known = buildkit::all(&builder.channel).await?;
+        let sessions = sessions(plan, &builder).await?;
+        Ok(Answerer { builder, snapshotter: None, known, sessions, stand: Stand::Itself(why) })
+    }
+
+    async fn on_shadow(
+        job: &Job,
+        plan: &Plan,
+        shaded: Shaded,
+        known: HashSet<String>,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Answerer> {
+        let shadow = shadow(&shaded.root).await?;
+        let daemon = Spawn::on(PathBuf::new(), shaded.program.clone(), job.buildkitd_config.clone());
+        let spawn = verify::on_shadow(&shadow, daemon, plan.entitlements())?;
+        let snapshotter = spawn.snapshotter.clone();
+        let builder = unless_cancelled(cancel, Builder::spawn(spawn)).await?;
+        let sessions = sessions(plan, &builder).await?;
+        Ok(Answerer { builder, snapshotter, known, sessions, stand: Stand::Shadow(shaded, shadow) })
+    }
+
+    /// Forgets what it has made since it was found, if that is only on a shadow.
+    pub(super) async fn renew(&mut self, job: &Job, plan: &Plan, cancel: &CancellationToken) -> anyhow::Result<()> {
+        let Stand::Shadow(shaded, _) = &self.stand else { return Ok(()) };
+        let clean = Answerer::on_shadow(job, plan, shaded.clone(), self.known.clone(), cancel).await?;
+        std::mem::replace(self, clean).stop().await
+    }
+
+    /// For whom it answers.
+    pub(super) fn asked(&self) -> Asked {
+        match &self.stand {
+            Stand::Shadow(shaded, _) => Asked {
+                kind: "shadow".into(),
+                address: shaded.address.clone(),
+                root: Some(shaded.root.clone()),
+                why_itself: None,
+            },
+            Stand::Itself(why) => Asked {
+                kind: self.builder.kind.into(),
+                address: self.builder.address.clone(),
+                root: None,
+                why_itself: Some(why.clone()),
+            },
+        }
+    }
+
+    /// Ends the sessions, then the daemon if it is ours; the shadow goes with it.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        for session in self.sessions {
+            session.close().await;
+        }
+        self.builder.stop().await
+    }
+}
+
+fn wanted(job: &Job, plan: &Plan) -> Wanted {
+    Wanted {
+        address: job.builder.clone(),
+        buildkit_host: None,
+        tls: job.tls.clone(),
+        docker: job.docker.clone(),
+        create: None,
+        root: job.root.clone(),
+        config: job.buildkitd_config.clone(),
+        refuse_steps: false,
+        entitlements: plan.entitlements(),
+    }
+}
+
+/// The ids of the records that a root has; with a worker named, it has to be its root.
+async fn records(root: &Path, worker_id: Option<&str>) -> anyhow::Result<Result<HashSet<String>, Unreadable>> {
+    let (root, worker_id) = (root.to_owned(), worker_id.map(str::to_owned));
+    let read = tokio::task::spawn_blocking(move || {
+        let state = inspect::read(&root)?;
+        match worker_id {
+            Some(id) if state.worker_with_id(&id).is_none() => Err(Unreadable::NotARoot(root)),
+            _ => Ok(state.workers.into_iter().flat_map(|worker| worker.records.into_keys()).collect()),
+        }
+    });
+    read.await.context("reading the state root")
+}
+
+/// The error about a root that cannot be read.
+pub(super) fn unreadable(unreadable: Unreadable) -> anyhow::Error {
+    let (what, hint) = (format!("could not read the state root: {unreadable}"), unreadable.remedy());
+    Failure::new(Kind::Environment, what, hint)
+}
+
+/// Opens the sessions of all targets.
+async fn sessions(plan: &Plan, builder: &Builder) -> anyhow::Result<Vec<Session>> {
+    let mut sessions = Vec::new();
+    for session in &plan.sessions {
+        sessions.push(session.open(&builder.channel).await?);
+    }
+    Ok(sessions)
+}
+
+async fn shadow(root: &Path) -> anyhow::Result<Shadow> {
+    let (shown, root) = (root.display().to_string(), root.to_owned());
+    let made =
+        tokio::task::spawn_blocking(move || Shadow::create(&root, None)).await.context("making a shadow root")?;
+    made.explain(
+        Kind::Environment,
+        format!("could not make a shadow of the state root {shown}"),
+        "run as root, with some room beside the root or in TMPDIR",
+    )
+}
