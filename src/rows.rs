@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use crate::buildkit::{Account, Accounts, Graph, Operation};
 use crate::manifest::Manifest;
-use crate::report::{Reason, StageSummary, Step, StepState, TargetSummary, Transfer};
+use crate::report::{Reason, StageSummary, Step, StepState, TargetSummary, Transfer, TransferSource};
 use crate::targets::Target;
 
 /// The kind of reason of a step that no cache has, as long as nobody knows more.
 pub(crate) const NOT_IN_CACHE: &str = "not-in-cache";
+/// The source of what belongs to no cache.
+const IMAGES: &str = "images";
 const IMAGE_SCHEME: &str = "docker-image://";
 
 /// The steps of all targets, each after those it is made from; `judged` says what became of one.
@@ -115,8 +117,8 @@ pub(crate) fn resolved_by_every_build(accounts: &Accounts) -> Vec<String> {
     names
 }
 
-/// What went over the network.
-pub(crate) fn transfer(accounts: &Accounts) -> Transfer {
+/// What went over the network; `donors` are the references of the caches with the digests of their layers.
+pub(crate) fn transfer(accounts: &Accounts, donors: &[(String, Vec<String>)]) -> Transfer {
     let fetched: Vec<_> = accounts.blobs.values().filter(|blob| blob.was_fetched() && blob.ended > 0.0).collect();
     let mut seconds: Vec<f64> = fetched.iter().map(|blob| blob.ended - blob.started).collect();
     seconds.sort_by(f64::total_cmp);
@@ -127,6 +129,8 @@ pub(crate) fn transfer(accounts: &Accounts) -> Transfer {
     let first = fetched.iter().map(|blob| blob.started).fold(f64::INFINITY, f64::min);
     let last = fetched.iter().map(|blob| blob.ended).fold(first, f64::max);
     Transfer {
+        sources: sources(accounts, donors),
+        failed_attempts: accounts.failed_attempts,
         bytes: fetched.iter().map(|blob| blob.bytes).sum(),
         blobs: fetched.len(),
         extracted: accounts.extractions.values().filter(|done| **done).count(),
@@ -135,4 +139,20 @@ pub(crate) fn transfer(accounts: &Accounts) -> Transfer {
         p95: at(0.95),
         p99: at(0.99),
     }
+}
+
+/// What came from each cache, and last what came from images: base images and frontends.
+fn sources(accounts: &Accounts, donors: &[(String, Vec<String>)]) -> Vec<TransferSource> {
+    let source = |reference: &str| TransferSource { reference: reference.to_owned(), bytes: 0, blobs: 0 };
+    let mut sources: Vec<TransferSource> = donors.iter().map(|(reference, _)| source(reference)).collect();
+    sources.push(source(IMAGES));
+    let fetched = accounts.blobs.iter().filter(|(_, blob)| blob.was_fetched() && blob.ended > 0.0);
+    for (digest, blob) in fetched {
+        let of_donor = donors.iter().position(|(_, layers)| layers.contains(digest));
+        let source = &mut sources[of_donor.unwrap_or(donors.len())];
+        source.bytes += blob.bytes;
+        source.blobs += 1;
+    }
+    sources.retain(|source| source.blobs > 0);
+    sources
 }

@@ -27,6 +27,7 @@ pub(crate) const USUAL: &str = "/var/lib/cachewarm/manifest.json";
 
 /// The promise.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Manifest {
     /// The version of the format.
     pub(crate) schema: u32,
@@ -73,6 +74,7 @@ pub(crate) struct Manifest {
 
 /// One vertex of the LLB graph.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Step {
     /// The LLB vertex digest. It changes with every run for what is made from a directory of ours.
     pub(crate) digest: String,
@@ -99,6 +101,7 @@ pub(crate) struct Step {
 
 /// One input of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Input {
     /// Its place among the manifest's steps.
     pub(crate) step: usize,
@@ -109,6 +112,7 @@ pub(crate) struct Input {
 
 /// A directory of ours, as a build sees it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Context {
     /// The name BuildKit asks for: `context`, or that of a named context.
     pub(crate) name: String,

@@ -6,6 +6,7 @@ use super::{Builder, Donor, Facts, Layers, Phase, Reported, TargetSummary, Trans
 
 /// What a state root holds.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct CheckReport {
     /// Always [`super::SCHEMA`].
     pub(crate) schema: u32,
@@ -77,6 +78,7 @@ impl Reported for CheckReport {
             reasons: &self.reasons,
             source: None,
             builder: &self.builder,
+            donors: &[],
             steps: &[],
             layers: Some(&self.layers),
             transfer: &self.transfer,
@@ -88,6 +90,7 @@ impl Reported for CheckReport {
 
 /// One `--require`, or its default.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Requirement {
     /// `extracted`, `survives`, `kept`, `donor` or `manifest`.
     pub(crate) name: String,
@@ -103,6 +106,7 @@ pub(crate) struct Requirement {
 
 /// A donor, and what of it is in the root.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct CoveredDonor {
     /// The donor.
     #[serde(flatten)]
@@ -115,6 +119,7 @@ pub(crate) struct CoveredDonor {
 
 /// A donor's layers, counted by what the root has of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Coverage {
     /// All of them.
     pub(crate) total: usize,
@@ -136,6 +141,7 @@ pub(crate) struct Coverage {
 
 /// One layer of a donor.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct CoveredLayer {
     /// The digest of its compressed blob.
     pub(crate) digest: String,
@@ -155,6 +161,7 @@ pub(crate) struct CoveredLayer {
 
 /// One worker.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Worker {
     /// Its id; absent when the file `workerid` is lost, and with it every result.
     pub(crate) id: Option<String>,
@@ -168,6 +175,7 @@ pub(crate) struct Worker {
 
 /// What the solver remembers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Cache {
     /// Whether there is a `cache.db`.
     pub(crate) present: bool,
@@ -191,6 +199,7 @@ pub(crate) struct Cache {
 
 /// What interrupted work left behind.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Leftovers {
     /// Downloads that were not finished; the next one goes on from them.
     pub(crate) partial_downloads: Vec<PartialDownload>,
@@ -210,6 +219,7 @@ pub(crate) struct Leftovers {
 
 /// A download that was not finished.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct PartialDownload {
     /// What containerd calls it; the digest is in it.
     #[serde(rename = "ref")]
@@ -222,6 +232,7 @@ pub(crate) struct PartialDownload {
 
 /// What the first garbage collection of a daemon would do on this disk.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Gc {
     /// Whether the daemon collects at all.
     pub(crate) enabled: bool,
@@ -247,6 +258,7 @@ pub(crate) struct Gc {
 
 /// What reading all bytes showed.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Deep {
     /// Blobs that were hashed.
     pub(crate) blobs: usize,
@@ -264,6 +276,7 @@ pub(crate) struct Deep {
 
 /// Something that is not as it was recorded.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Fault {
     /// The worker's directory.
     pub(crate) worker: String,
@@ -277,6 +290,7 @@ pub(crate) struct Fault {
 
 /// What became of a warm run's promise.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Promise {
     /// The manifest.
     pub(crate) file: String,
@@ -294,6 +308,7 @@ pub(crate) struct Promise {
 
 /// One record.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Record {
     /// Its id.
     pub(crate) id: String,

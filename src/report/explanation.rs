@@ -6,8 +6,9 @@ use super::{Reason, SCHEMA};
 
 /// Two builds, held against each other.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Explanation {
-    /// Always [`SCHEMA`].
+    /// The version of the format: 1.
     pub(crate) schema: u32,
     /// The command: `explain`.
     pub(crate) command: String,
@@ -25,6 +26,7 @@ pub(crate) struct Explanation {
 
 /// One of the two builds.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Side {
     /// The manifest's file.
     pub(crate) file: String,
@@ -40,6 +42,7 @@ pub(crate) struct Side {
 
 /// A step of the new build.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ExplainedStep {
     /// The LLB vertex digest.
     pub(crate) digest: String,
@@ -55,6 +58,7 @@ pub(crate) struct ExplainedStep {
 
 /// Whether a step is what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Sameness {
     /// It is, and so is everything it is made from.

@@ -1,6 +1,6 @@
 //! What every report has in common, for the formats that show no more than that.
 
-use super::{Builder, Layers, Phase, Source, Step, Transfer, Verdict};
+use super::{Builder, Donor, Layers, Phase, Source, Step, Transfer, Verdict};
 
 /// The common part of a report.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Facts<'r> {
     pub(crate) source: Option<&'r Source>,
     /// What it was built with, or the state root that was read.
     pub(crate) builder: &'r Builder,
+    /// The caches, where they were looked at.
+    pub(crate) donors: &'r [Donor],
     /// Per step; none where no build was looked at.
     pub(crate) steps: &'r [Step],
     /// What lies on disk, if it could be read.

@@ -163,10 +163,12 @@ mod tests {
         transfer.blobs
         transfer.bytes
         transfer.extracted
+        transfer.failed_attempts
         transfer.p50
         transfer.p95
         transfer.p99
         transfer.seconds
+        transfer.sources
         verdict
         version
         workers[].id
@@ -286,6 +288,19 @@ mod tests {
             "bytes": 1288490189,
             "blobs": 11,
             "extracted": 11,
+            "sources": [
+              {
+                "ref": "registry.example/team/cache:main",
+                "bytes": 1200000000,
+                "blobs": 10
+              },
+              {
+                "ref": "images",
+                "bytes": 88490189,
+                "blobs": 1
+              }
+            ],
+            "failed_attempts": 2,
             "seconds": 14.2,
             "p50": 1.2,
             "p95": 4.0,

@@ -13,6 +13,8 @@ mod prometheus;
 pub(crate) mod sample;
 #[cfg(test)]
 mod sample_check;
+#[cfg(test)]
+mod schemas;
 mod text;
 mod verdict;
 pub(crate) mod words;
@@ -69,6 +71,7 @@ impl Reported for Report {
             reasons: &self.reasons,
             source: Some(&self.source),
             builder: &self.builder,
+            donors: &self.donors,
             steps: &self.steps,
             layers: self.layers.as_ref(),
             transfer: &self.transfer,
@@ -80,8 +83,9 @@ impl Reported for Report {
 
 /// What a warm run found and did.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Report {
-    /// Always [`SCHEMA`].
+    /// The version of the format: 1.
     pub(crate) schema: u32,
     /// The command: `warm`.
     pub(crate) command: String,
@@ -121,6 +125,7 @@ pub(crate) struct Report {
 
 /// What was built from.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Source {
     /// The repository without credentials, or the directory.
     pub(crate) location: String,
@@ -132,6 +137,7 @@ pub(crate) struct Source {
 
 /// What it was built with.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Builder {
     /// `unix`, `tcp`, `spawn`, `docker-container` or `docker`.
     pub(crate) kind: String,
@@ -145,6 +151,7 @@ pub(crate) struct Builder {
 
 /// A cache a build imports from.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Donor {
     /// Its canonical reference.
     #[serde(rename = "ref")]
@@ -177,6 +184,7 @@ impl Donor {
 
 /// One target.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct TargetSummary {
     /// Its name.
     pub(crate) name: String,
@@ -194,6 +202,7 @@ pub(crate) struct TargetSummary {
 
 /// One stage of a target.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct StageSummary {
     /// Its name as BuildKit shows it.
     pub(crate) name: String,
@@ -207,6 +216,7 @@ pub(crate) struct StageSummary {
 
 /// What became of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum StepState {
     /// A cache had its result.
@@ -233,6 +243,7 @@ impl StepState {
 
 /// One step.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Step {
     /// The LLB vertex digest.
     pub(crate) digest: String,
@@ -250,6 +261,7 @@ pub(crate) struct Step {
 
 /// Why a step is not a hit.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Reason {
     /// A word for machines.
     pub(crate) kind: String,
@@ -263,6 +275,7 @@ pub(crate) struct Reason {
 
 /// What lies on disk behind everything that was solved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Layers {
     /// Layers (cache records) in the chains of all solved results.
     pub(crate) total: usize,
@@ -305,6 +318,7 @@ impl From<Tally> for Layers {
 
 /// What went over the network.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Transfer {
     /// Bytes of blobs that were fetched, compressed.
     pub(crate) bytes: u64,
@@ -312,6 +326,10 @@ pub(crate) struct Transfer {
     pub(crate) blobs: usize,
     /// Layers that were unpacked.
     pub(crate) extracted: usize,
+    /// What came from each source, donors first.
+    pub(crate) sources: Vec<TransferSource>,
+    /// Attempts that failed, or stood still, and were made again.
+    pub(crate) failed_attempts: usize,
     /// From the first byte asked for to the last blob's end.
     pub(crate) seconds: f64,
     /// Median time a blob took, in seconds.
@@ -322,8 +340,22 @@ pub(crate) struct Transfer {
     pub(crate) p99: f64,
 }
 
+/// What came from one source.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct TransferSource {
+    /// The donor's reference; `images` for base images and frontends.
+    #[serde(rename = "ref")]
+    pub(crate) reference: String,
+    /// Bytes of blobs, compressed.
+    pub(crate) bytes: u64,
+    /// Blobs.
+    pub(crate) blobs: usize,
+}
+
 /// BuildKit built again, without donors.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Proof {
     /// Where: a daemon that was started for it, or the builder itself, which says nothing of a restart.
     pub(crate) on: Prover,
@@ -341,6 +373,7 @@ pub(crate) struct Proof {
 
 /// Who built again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Prover {
     /// A daemon that was started on a shadow of the state root.
@@ -362,6 +395,7 @@ impl Prover {
 
 /// How long a phase took.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Phase {
     /// Its name.
     pub(crate) name: String,

@@ -92,6 +92,25 @@ pub(crate) fn prometheus(facts: &Facts<'_>) -> String {
     family("cachewarm_fetched_blobs", "Blobs that were fetched.", &|family| {
         family.gauge(&[], transfer.blobs as f64);
     });
+    family("cachewarm_bytes", "Compressed bytes by where they came from: a registry, or the disk.", &|family| {
+        for source in &transfer.sources {
+            family.gauge(&[("tier", "registry"), ("source", &source.reference)], source.bytes as f64);
+        }
+        if let Some(layers) = facts.layers {
+            let there = layers.bytes_compressed.saturating_sub(transfer.bytes);
+            family.gauge(&[("tier", "disk"), ("source", "state root")], there as f64);
+        }
+    });
+    family(
+        "cachewarm_registry_errors",
+        "Attempts that failed and were made again, and caches not usable.",
+        &|family| {
+            let unusable = facts.donors.iter().filter(|donor| !donor.usable).count();
+            for (kind, number) in [("attempt", transfer.failed_attempts), ("donor", unusable)] {
+                family.gauge(&[("kind", kind)], number as f64);
+            }
+        },
+    );
     family("cachewarm_blob_seconds", "Time a blob took to be fetched, by quantile.", &|family| {
         for (quantile, value) in [("0.5", transfer.p50), ("0.95", transfer.p95), ("0.99", transfer.p99)] {
             family.gauge(&[("quantile", quantile)], value);

@@ -89,6 +89,15 @@ pub(crate) fn warm() -> Report {
             ..Layers::default()
         }),
         transfer: Transfer {
+            sources: vec![
+                TransferSource {
+                    reference: "registry.example/team/cache:main".into(),
+                    bytes: 1_200_000_000,
+                    blobs: 10,
+                },
+                TransferSource { reference: "images".into(), bytes: 88_490_189, blobs: 1 },
+            ],
+            failed_attempts: 2,
             bytes: 1_288_490_189,
             blobs: 11,
             extracted: 11,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// Is it warm?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
     /// Every step's result is extracted, survives a restart, and needs no registry.

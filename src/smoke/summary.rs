@@ -97,7 +97,7 @@ pub(super) fn report(
         donors: Vec::new(),
         resolved_by_every_build: rows::resolved_by_every_build(&accounts),
         targets: rows::targets(&plan.targets, &steps),
-        transfer: rows::transfer(&accounts),
+        transfer: rows::transfer(&accounts, &[]),
         steps,
         layers: found.as_ref().map(|found| found.layers.into()),
         frontends: found.as_ref().map(|found| found.frontends.into()),

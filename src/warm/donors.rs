@@ -25,6 +25,12 @@ impl Donors {
         probe.usable().then(|| probe.reference.clone())
     }
 
+    /// The references of the donors, with the digests of their layers.
+    pub(super) fn layers(&self) -> Vec<(String, Vec<String>)> {
+        let layers = |probe: &Probe| probe.layers().into_iter().map(|layer| layer.digest.clone()).collect();
+        self.probes.iter().map(|probe| (probe.reference.clone(), layers(probe))).collect()
+    }
+
     /// The rows of the report.
     pub(super) fn into_rows(self) -> Vec<report::Donor> {
         self.probes.iter().map(report::Donor::of).collect()

@@ -45,7 +45,7 @@ impl Change {
 }
 
 /// A world whose root is warm for the project, and the project.
-fn warmed() -> (World, PathBuf) {
+pub(crate) fn warmed() -> (World, PathBuf) {
     let world = World::new();
     let project = project(&world, "project");
     let source = ["--context", project.to_str().unwrap(), "--build-context", &shared(&project)];
@@ -68,7 +68,7 @@ fn project(world: &World, name: &str) -> PathBuf {
     project
 }
 
-fn replaced(project: &Path, from: &str, to: &str) {
+pub(crate) fn replaced(project: &Path, from: &str, to: &str) {
     let dockerfile = project.join("Dockerfile");
     let text = fs::read_to_string(&dockerfile).unwrap();
     assert!(text.contains(from), "the Dockerfile has no `{from}`");
@@ -76,7 +76,7 @@ fn replaced(project: &Path, from: &str, to: &str) {
 }
 
 /// The named context of a project.
-fn shared(project: &Path) -> String {
+pub(crate) fn shared(project: &Path) -> String {
     format!("shared={}", project.join("shared").display())
 }
 
@@ -283,7 +283,7 @@ fn reasons(run: &Run) -> Vec<(String, String)> {
     reasons_of(run, "miss")
 }
 
-fn reasons_of(run: &Run, state: &str) -> Vec<(String, String)> {
+pub(crate) fn reasons_of(run: &Run, state: &str) -> Vec<(String, String)> {
     let steps = run.reports("/steps");
     let missed = steps.as_array().unwrap().iter().filter(|row| row["state"] == state);
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
@@ -291,7 +291,7 @@ fn reasons_of(run: &Run, state: &str) -> Vec<(String, String)> {
 }
 
 /// Smoke of the project as it was warmed, on a root that is not as it was left.
-fn smoke_of(world: &World, project: &Path, root: &Path) -> Run {
+pub(crate) fn smoke_of(world: &World, project: &Path, root: &Path) -> Run {
     world.smoke(root, project, &["--build-context", &shared(project)])
 }
 
@@ -355,36 +355,4 @@ fn a_base_image_that_moved_is_named_with_both_digests() {
     assert!(reasons[0].1.matches("sha256:").count() == 2, "{reasons:?}");
     let judged = world.judged_by_buildx(&world.root(), &project, &[], "");
     assert_eq!(judged.ran, ["2/2"]);
-}
-
-#[test]
-fn two_warm_runs_are_held_against_each_other() {
-    let (world, project) = warmed();
-    let (old, new) = (world.path("old.json"), world.path("manifest.json"));
-    fs::copy(&new, &old).unwrap();
-    let explain = || world.says(&["explain", old.to_str().unwrap(), new.to_str().unwrap()]);
-    assert_eq!(explain().0, Some(0));
-
-    replaced(&project, "CFLAGS=-O1", "CFLAGS=-O2\nARG NPM_TOKEN");
-    let source = ["--context", project.to_str().unwrap(), "--build-context", &shared(&project)];
-    let warm = world.warm().source(source).from([]).with(["--build-arg", "NPM_TOKEN=hush"]).run().exits(0);
-
-    let (code, text) = explain();
-    assert_eq!(code, Some(5));
-    for told in ["[compile 2/2]", "CFLAGS changed: -O1 → -O2", "NPM_TOKEN was added: (sha256:", "1 that differ"] {
-        assert!(text.contains(told), "no `{told}` in:\n{text}");
-    }
-    // The warm run had the first one's manifest to compare with.
-    let told = reasons_of(&warm, "ran");
-    assert!(told.iter().any(|(kind, what)| kind == "argument-changed" && what.contains("CFLAGS")), "{told:?}");
-
-    let (code, shown) = world.says(&["manifest", "show", new.to_str().unwrap()]);
-    assert_eq!(code, Some(0));
-    for told in ["env CFLAGS: -O2", "overlayfs", "shared: ", "from [deps 2/2]", "mount /tools: bind source=/opt"] {
-        assert!(shown.contains(told), "no `{told}` in:\n{shown}");
-    }
-    let json = world.says(&["manifest", "show", new.to_str().unwrap(), "--report", "json"]).1;
-    assert_eq!(json, fs::read_to_string(&new).unwrap());
-    assert!(!json.contains("hush") && json.contains("f 0644 "), "{json}");
-    assert_eq!(world.says(&["manifest", "show", "/nowhere.json"]).0, Some(2));
 }

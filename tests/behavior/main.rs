@@ -21,6 +21,7 @@ mod tcp;
 
 // Is this build warm here, before it runs?
 mod explain;
+mod manifests;
 mod smoke;
 
 // What lies in a root, without a daemon.

@@ -25,6 +25,7 @@ pub(crate) struct Node {
 
 /// What an operation does, as far as warming cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     /// Runs a command.

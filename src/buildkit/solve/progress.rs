@@ -88,6 +88,8 @@ pub(crate) struct Accounts {
     pub(crate) failed_imports: Vec<(String, String)>,
     /// Warnings of the frontend.
     pub(crate) warnings: Vec<String>,
+    /// Attempts that failed, or stood still, and were made again.
+    pub(crate) failed_attempts: usize,
 }
 
 impl Accounts {
@@ -101,6 +103,7 @@ impl Accounts {
         }
         self.blobs.extend(earlier.blobs);
         self.extractions.extend(earlier.extractions);
+        self.failed_attempts += earlier.failed_attempts;
         self
     }
 }
@@ -175,6 +178,7 @@ impl Ledger {
         self.alarm.send_replace(None);
         let mut inner = self.lock();
         inner.moved = Instant::now();
+        inner.accounts.failed_attempts += 1;
         // What an abandoned build had under way does not run any more.
         for account in inner.accounts.vertices.values_mut() {
             account.running = None;

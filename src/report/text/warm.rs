@@ -2,7 +2,7 @@
 
 use super::{Page, donor, layers, shortened, some_reason, time};
 use crate::report::words::{bytes, clean, count, seconds};
-use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer};
+use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer, TransferSource};
 
 /// The report as lines of text.
 pub(crate) fn text(report: &Report) -> String {
@@ -95,6 +95,12 @@ fn transfer(transfer: &Transfer) -> Vec<String> {
     } else {
         format!("{blobs}, {total}, {unpacked}")
     }];
+    if transfer.sources.len() > 1 {
+        let of = |source: &TransferSource| {
+            format!("{} in {} from {}", bytes(source.bytes), count(source.blobs, "blob"), source.reference)
+        };
+        lines.extend(transfer.sources.iter().map(of));
+    }
     if transfer.p50 > 0.0 {
         let [p50, p95, p99] = [transfer.p50, transfer.p95, transfer.p99].map(seconds);
         lines.push(format!("time per blob: half within {p50}, 95 % within {p95}, 99 % within {p99}"));

@@ -28,6 +28,8 @@ fn a_warm_run_reads_calmly() {
     hit rate   92 %
     layers     11 of 11 extracted; on disk 1.2 GiB compressed, 3.4 GiB unpacked
     transfer   11 blobs, 1.2 GiB in 14.2 s (87 MiB/s), 11 layers unpacked
+               1.1 GiB in 10 blobs from registry.example/team/cache:main
+               84 MiB in 1 blob from images
                time per blob: half within 1.2 s, 95 % within 4.0 s, 99 % within 5.1 s
     proof      BuildKit built 24 results again without donors: nothing fetched, unpacked or run
     resolves   every build, also a fully cached one, still asks a registry for
@@ -74,6 +76,8 @@ fn a_run_that_is_not_warm_ends_with_its_reasons() {
                1 lazy: not even fetched
                1 phantom: looks unpacked, and the next start of BuildKit drops it
     transfer   11 blobs, 1.2 GiB in 14.2 s (87 MiB/s), 11 layers unpacked
+               1.1 GiB in 10 blobs from registry.example/team/cache:main
+               84 MiB in 1 blob from images
                time per blob: half within 1.2 s, 95 % within 4.0 s, 99 % within 5.1 s
     proof      BuildKit built 24 results again without donors; it
                  ran [build 2/2] RUN make
