@@ -20,6 +20,7 @@ mod docker;
 mod tcp;
 
 // Is this build warm here, before it runs?
+mod ci;
 mod explain;
 mod manifests;
 mod smoke;

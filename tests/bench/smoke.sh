@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# How long `cachewarm smoke` takes beside the build that it foretells, when all of that is cached.
+#
+# A context of CACHEWARM_BENCH_FILES files (50,000 unless set) is copied by one step and mounted by another; the root is
+# warmed by cachewarm. Then, in turns, three times each on a fresh copy of the root, as on a fresh instance: smoke on the
+# root, and `docker buildx build` by a daemon that runs on it; and once more each, with BuildKit's copy of the context there.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
+target=${CARGO_TARGET_DIR:-$here/../target}
+if [ $$ != 1 ]; then
+  "$here/setup.sh" >/dev/null
+  (cd "$here/.." && cargo build --quiet --release)
+fi
+# shellcheck source=../support/ground.sh
+. "$here/support/ground.sh"
+alone "$0" "$@"
+ip link set lo up
+# shellcheck disable=SC1090,SC1091
+. "$cache/env"
+files=${CACHEWARM_BENCH_FILES:-50000}
+work=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
+export BUILDX_CONFIG=$work/buildx DOCKER_CONFIG=$work/docker
+trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+printf '[registry."docker.io"]\n  mirrors = ["127.0.0.1:5000"]\n' >"$work/buildkitd.toml"
+registry "$work/registry" 127.0.0.1 5000
+buildkitd "$work/daemon" "$work/first" "$work/buildkitd.toml"
+daemon=$pid
+"$here/support/images.sh" "$BUILDCTL" "$DOCKERFILE_FRONTEND" "$work/daemon/buildkitd.sock" 127.0.0.1:5000
+stop "$daemon"
+
+python3 - "$work/context" "$files" <<'END'
+import os, sys
+root, files = sys.argv[1], int(sys.argv[2])
+for number in range(files):
+    folder = os.path.join(root, f"d{number % 50}", f"e{number // 50 % 40}")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, f"f{number}"), "w") as file:
+        file.write(f"{number}\n" * (number % 100))
+END
+cat >"$work/context/Dockerfile" <<'END'
+FROM busybox:1.35 AS build
+RUN echo tools >/tools
+COPY . /src/
+RUN find /src -type f | wc -l >/count
+FROM busybox:1.35
+RUN --mount=type=bind,target=/ctx ls /ctx >/list
+COPY --from=build /count /count
+END
+cachewarm=("$target/release/cachewarm")
+spawn=(--builder "spawn:$BUILDKITD" --buildkitd-config "$work/buildkitd.toml" --context "$work/context")
+spawn+=(-f "$work/context/Dockerfile" --manifest "$work/manifest.json" --quiet)
+"${cachewarm[@]}" warm "${spawn[@]}" --root "$work/root" --report text=/dev/null
+echo "$(nproc) cores, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), $(df --output=fstype "$work" | tail -1), BuildKit $("$BUILDKITD" --version | awk '{ print $3 }'), buildx $("$BUILDX" version | awk '{ print $2 }'), $files files"
+
+seconds() {
+  local begun ended
+  begun=$EPOCHREALTIME
+  "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+  ended=$EPOCHREALTIME
+  awk "BEGIN { print $ended - $begun }"
+}
+
+for turn in 1 2 3; do
+  rm -rf "$work/copy" "$work/moved"
+  cp -a "$work/root" "$work/copy"
+  # Another path: neither side finds BuildKit's copy of the context.
+  cp -a "$work/context" "$work/moved"
+  sync
+  smoke=("${cachewarm[@]}" smoke "${spawn[@]}" --context "$work/moved" -f "$work/moved/Dockerfile" --root "$work/copy")
+  echo "smoke first $(seconds "${smoke[@]}" --report text=/dev/null)"
+  buildkitd "$work/daemon" "$work/copy" "$work/buildkitd.toml"
+  daemon=$pid
+  "$BUILDX" create --name bench --driver remote "unix://$work/daemon/buildkitd.sock" >/dev/null
+  build=("$BUILDX" build --builder bench --progress plain --provenance=false "$work/moved")
+  echo "buildx first $(seconds "${build[@]}")"
+  [ "$(grep -c '^#[0-9]* CACHED' "$work/log")" = 5 ] || { echo "error: not all was cached" >&2; exit 1; }
+  echo "buildx again $(seconds "${build[@]}")"
+  stop "$daemon"
+  "$BUILDX" rm bench >/dev/null 2>&1
+done | tee "$work/times"
+python3 - "$work/times" <<'END'
+import collections, statistics, sys
+times = collections.defaultdict(list)
+for line in open(sys.argv[1]):
+    who, which, seconds = line.split()
+    times[f"{who} {which}"].append(float(seconds))
+median = {name: statistics.median(all) for name, all in times.items()}
+for name, value in median.items():
+    print(f"{name:14} {value:6.2f} s   ({', '.join(f'{one:.2f}' for one in times[name])})")
+print(f"smoke / buildx's first build: {median['smoke first'] / median['buildx first']:.2f}")
+print(f"smoke / buildx's second build: {median['smoke first'] / median['buildx again']:.2f}")
+END
