@@ -11,6 +11,9 @@ mod failure;
 mod retry;
 mod units;
 
+// What is not to be written down.
+mod veil;
+
 // Who we are.
 mod auth;
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::{Keychain, Secret};
-use crate::buildkit::{Agents, Import, Local, PermissionRule, Question, Secrets, Services, SessionId, SessionPlan};
+use crate::buildkit::{
+    Agents, Answer, Graph, Import, Local, PermissionRule, Question, Secrets, Services, SessionId, SessionPlan,
+};
 use crate::event::Events;
 use crate::source::{self, Checkout, SourceSpec};
 use crate::targets::{self, NamedContext, Target};
@@ -74,6 +76,22 @@ impl Plan {
     /// The directory that a target's session serves under a name.
     pub(crate) fn local(&self, target: usize, name: &str) -> Option<&Local> {
         self.sessions.get(target)?.services.locals.get(name)
+    }
+
+    /// What each target is made of, as the frontend answered; the values of secrets are not in the names.
+    ///
+    /// # Errors
+    /// When a definition is no graph.
+    pub(crate) fn graphs(&self, answers: &[Answer]) -> anyhow::Result<Vec<Graph>> {
+        let graph = |(target, answer): (&Target, &Answer)| {
+            let mut graph = Graph::default();
+            for definition in &answer.definitions {
+                graph.add(definition)?;
+            }
+            graph.veil(&target.build_args);
+            Ok(graph)
+        };
+        self.targets.iter().zip(answers).map(graph).collect()
     }
 
     /// Everything the targets need to be granted.

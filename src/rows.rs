@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::buildkit::{Account, Accounts, Graph, Operation};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Served, Source};
+use crate::plan::Plan;
 use crate::report::{Reason, StageSummary, Step, StepState, TargetSummary, Transfer, TransferSource};
 use crate::targets::Target;
 
@@ -95,6 +96,16 @@ pub(crate) fn explain(steps: &mut [Step], build: &Manifest, reason: impl Fn(usiz
     }
 }
 
+/// Where the files of a manifest's contexts are; `hashes` says by a context's place whether their content counts.
+pub(crate) fn sources(plan: &Plan, served: Vec<Served>, hashes: impl Fn(usize) -> bool) -> Vec<Source> {
+    let source = |(place, served): (usize, Served)| Source {
+        local: plan.local(served.target, &served.name).cloned(),
+        selection: served.selection,
+        hashes: hashes(place),
+    };
+    served.into_iter().enumerate().map(source).collect()
+}
+
 /// The images of the frontends that ran while the targets were solved: nothing else is fetched then.
 pub(crate) fn frontends(accounts: &Accounts) -> Vec<String> {
     let images = accounts.vertices.values().filter_map(|account| account.name.strip_prefix(IMAGE_SCHEME));
@@ -129,7 +140,7 @@ pub(crate) fn transfer(accounts: &Accounts, donors: &[(String, Vec<String>)]) ->
     let first = fetched.iter().map(|blob| blob.started).fold(f64::INFINITY, f64::min);
     let last = fetched.iter().map(|blob| blob.ended).fold(first, f64::max);
     Transfer {
-        sources: sources(accounts, donors),
+        sources: by_source(accounts, donors),
         failed_attempts: accounts.failed_attempts,
         bytes: fetched.iter().map(|blob| blob.bytes).sum(),
         blobs: fetched.len(),
@@ -142,7 +153,7 @@ pub(crate) fn transfer(accounts: &Accounts, donors: &[(String, Vec<String>)]) ->
 }
 
 /// What came from each cache, and last what came from images: base images and frontends.
-fn sources(accounts: &Accounts, donors: &[(String, Vec<String>)]) -> Vec<TransferSource> {
+fn by_source(accounts: &Accounts, donors: &[(String, Vec<String>)]) -> Vec<TransferSource> {
     let source = |reference: &str| TransferSource { reference: reference.to_owned(), bytes: 0, blobs: 0 };
     let mut sources: Vec<TransferSource> = donors.iter().map(|(reference, _)| source(reference)).collect();
     sources.push(source(IMAGES));

@@ -16,6 +16,7 @@ pub(crate) use session::{
     SessionId, SessionPlan,
 };
 pub(crate) use solve::{
-    Account, Accounts, Graph, Import, Ledger, Node, Operation, OperationKind, Order, Patience, Question, Request,
-    Setting, ask, blames_surroundings, find, frontend_image, interrupted, is_lost, materialize, unless_cancelled,
+    Account, Accounts, Answer, Graph, Import, Ledger, Node, Operation, OperationKind, Order, Patience, Question,
+    Request, Setting, ask, blames_surroundings, find, frontend_image, interrupted, is_lost, materialize,
+    unless_cancelled,
 };

@@ -16,6 +16,8 @@ use crate::failure::{Explain, Failure, Kind};
 
 /// How long the display may take to show the last events, where a forgotten task still holds their sink.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long threads of a run that failed may take to tidy up.
+const TIDYING: Duration = Duration::from_secs(2);
 
 const AGAIN: &str = "run the same command again; it goes on from what is there";
 
@@ -49,8 +51,12 @@ where
         }
         outcome
     });
-    // A thread that hangs in a system call must not keep the process.
-    runtime.shutdown_background();
+    match outcome {
+        // Whatever still goes on is only giving memory back.
+        Ok(_) => runtime.shutdown_background(),
+        // A clone that was given up removes what it has written. A thread that hangs in a system call must not keep us.
+        Err(_) => runtime.shutdown_timeout(TIDYING),
+    }
     outcome
 }
 

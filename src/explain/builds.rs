@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Comparison;
 use crate::buildkit::OperationKind;
+use crate::failure::{Failure, Kind};
 use crate::manifest::Manifest;
 use crate::report::explanation::{ExplainedStep, Explanation, Sameness, Side};
 
@@ -12,11 +13,23 @@ use crate::report::explanation::{ExplainedStep, Explanation, Sameness, Side};
 /// # Errors
 /// Explained: a manifest that cannot be read.
 pub(crate) fn builds(old: &Path, new: &Path) -> anyhow::Result<Explanation> {
-    let (before, now) = (Manifest::read(old)?, Manifest::read(new)?);
+    let (before, now) = (comparable(old)?, comparable(new)?);
     let comparison = Comparison::new(&before, &now);
     let steps = (0..now.steps.len()).filter(|place| is_step(&now, *place)).map(|place| explained(&comparison, place));
     let steps = steps.collect();
     Ok(Explanation::new(side(old, &before), side(new, &now), steps))
+}
+
+fn comparable(file: &Path) -> anyhow::Result<Manifest> {
+    let manifest = Manifest::read(file)?;
+    match manifest.is_comparable() {
+        true => Ok(manifest),
+        false => Err(Failure::new(
+            Kind::Usage,
+            format!("the manifest {} does not say what its steps are made of", file.display()),
+            "warm again: an older cachewarm wrote it",
+        )),
+    }
 }
 
 fn is_step(build: &Manifest, place: usize) -> bool {

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::files::View;
 use super::words::{self, Remedy};
 use super::{Comparison, Traces, files};
 use crate::buildkit::OperationKind;
-use crate::manifest::{Input, Manifest, Step};
+use crate::manifest::{Files, Input, Manifest, Step};
 
 /// Files that are named, at most.
 const NAMED_FILES: usize = 20;
@@ -31,12 +32,16 @@ impl Difference {
 
 impl Comparison<'_> {
     /// What differs in the step itself, most important first.
-    pub(super) fn own(&self, place: usize) -> Vec<Difference> {
+    pub(super) fn own(&self, place: usize) -> &[Difference] {
+        self.own[place].get_or_init(|| self.find_own(place))
+    }
+
+    fn find_own(&self, place: usize) -> Vec<Difference> {
         let new = &self.new.steps[place];
         if new.kind == OperationKind::Local {
             return Vec::new();
         }
-        let Some(old) = self.pairs[place].map(|partner| &self.old.steps[partner]) else {
+        let Some(old) = self.pairs.partner(place).map(|partner| &self.old.steps[partner]) else {
             return vec![Difference::new("new-step", "the build that was warmed had no such step", Remedy::WarmAgain)];
         };
         let mut differences = self.of_inputs(old, new);
@@ -61,17 +66,18 @@ impl Comparison<'_> {
         }
         for (before, now) in old.inputs.iter().zip(&new.inputs) {
             let (old_input, new_input) = (&self.old.steps[before.step], &self.new.steps[now.step]);
+            let are = |kind| old_input.kind == kind && new_input.kind == kind;
+            let is_text = |step: &Step| step.inputs.is_empty() && step.name.starts_with("[internal]");
             // The text of a heredoc is the step's own.
-            if new_input.name.starts_with("[internal]") && new_input.inputs.is_empty() {
+            if are(OperationKind::File) && is_text(old_input) && is_text(new_input) {
                 differences.extend(words::of_keys(&old_input.key, &new_input.key));
                 continue;
             }
-            let are = |kind| old_input.kind == kind && new_input.kind == kind;
             if are(OperationKind::Image) {
                 differences.extend(words::of_images(&old_input.key, &new_input.key));
             } else if are(OperationKind::Local) && old_input.key == new_input.key {
                 // The same directory: which of its files count is looked at by itself.
-            } else if self.pairs[now.step] != Some(before.step) && old_input.digest != new_input.digest {
+            } else if !self.pairs.are(now.step, before.step) && old_input.digest != new_input.digest {
                 let what = format!("it is made from `{}`; it was made from `{}`", new_input.name, old_input.name);
                 differences.push(Difference::new("input-changed", what, Remedy::WarmAgain));
             }
@@ -81,18 +87,7 @@ impl Comparison<'_> {
 
     /// Which files of our directories are others.
     fn of_files(&self, old: &Step, new: &Step) -> Vec<Difference> {
-        let mut changes = Vec::new();
-        for (before, now) in old.inputs.iter().zip(&new.inputs) {
-            let context = |steps: &[Step], input: &Input| steps[input.step].context;
-            let (Some(one), Some(other)) = (context(&self.old.steps, before), context(&self.new.steps, now)) else {
-                continue;
-            };
-            let (reads_before, reads_now) = (reads(old, before), reads(new, now));
-            changes.extend(files::changes(
-                (&self.old.contexts[one], &reads_before),
-                (&self.new.contexts[other], &reads_now),
-            ));
-        }
+        let changes = self.changes(old, new, reads);
         let Some((path, change)) = changes.first() else { return Vec::new() };
         let is_git = |path: &str| path == ".git" || path.starts_with(".git/");
         let more = match changes.len() - 1 {
@@ -120,6 +115,29 @@ impl Comparison<'_> {
         vec![difference]
     }
 
+    /// Which files are others, of what `reads` says of each input that is a directory of ours.
+    fn changes(
+        &self,
+        old: &Step,
+        new: &Step,
+        reads: impl Fn(&Step, &Input, &Files<'_>) -> files::Reads,
+    ) -> Vec<(String, files::Change)> {
+        let mut changes = Vec::new();
+        for (before, now) in old.inputs.iter().zip(&new.inputs) {
+            let contexts = (self.old.steps[before.step].context, self.new.steps[now.step].context);
+            let (Some(one), Some(other)) = contexts else { continue };
+            let old_files = self.old_files[one].get_or_init(|| Files::of(&self.old.contexts[one]));
+            let new_files = self.new_files[other].get_or_init(|| Files::of(&self.new.contexts[other]));
+            let (reads_before, reads_now) = (reads(old, before, old_files), reads(new, now, new_files));
+            let is_whole = |build: &Manifest, context: usize| build.contexts[context].left_out == 0;
+            changes.extend(files::changes(
+                View { files: old_files, is_whole: is_whole(self.old, one), reads: &reads_before },
+                View { files: new_files, is_whole: is_whole(self.new, other), reads: &reads_now },
+            ));
+        }
+        changes
+    }
+
     /// Whether a step, or anything below it, is not what it was.
     pub(super) fn differ(&self) -> &[bool] {
         self.differ.get_or_init(|| {
@@ -137,7 +155,7 @@ impl Comparison<'_> {
 pub(super) fn differences(comparison: &Comparison<'_>, place: usize) -> Vec<Difference> {
     let own = comparison.own(place);
     if !own.is_empty() {
-        return own;
+        return own.to_vec();
     }
     let differ = comparison.differ();
     let mut at = place;
@@ -147,39 +165,64 @@ pub(super) fn differences(comparison: &Comparison<'_>, place: usize) -> Vec<Diff
         if !own.is_empty() {
             let below = &comparison.new.steps[at].name;
             let what = format!("it is made from `{below}`, which is another one");
-            let detail = own.into_iter().flat_map(|own| std::iter::once(own.what).chain(own.detail)).collect();
+            let lines =
+                |own: &Difference| std::iter::once(own.what.clone()).chain(own.detail.clone()).collect::<Vec<_>>();
+            let detail = own.iter().flat_map(lines).collect();
             return vec![Difference { detail, ..Difference::new("input-changed", what, Remedy::WarmAgain) }];
         }
     }
     Vec::new()
 }
 
-/// Whether a file counts for steps of a build, or for anything below them: asked with the place of a context and a path.
-pub(crate) fn files_of(build: &Manifest, steps: Vec<usize>) -> impl Fn(usize, &str) -> bool + use<> {
+/// The places of the contexts that steps of a build, or anything below them, are made from.
+pub(crate) fn contexts_of(build: &Manifest, steps: Vec<usize>) -> HashSet<usize> {
+    below(build, steps).into_iter().filter_map(|place| build.steps[place].context).collect()
+}
+
+/// Steps of a build, and everything they are made from.
+fn below(build: &Manifest, steps: Vec<usize>) -> HashSet<usize> {
     let mut entered: HashSet<usize> = HashSet::new();
     let mut pending = steps;
-    let mut read: Vec<(usize, files::Reads)> = Vec::new();
     while let Some(place) = pending.pop() {
-        if !entered.insert(place) {
-            continue;
-        }
-        let step = &build.steps[place];
-        for input in &step.inputs {
-            pending.push(input.step);
-            read.extend(build.steps[input.step].context.map(|context| (context, reads(step, input))));
+        if entered.insert(place) {
+            pending.extend(build.steps[place].inputs.iter().map(|input| input.step));
         }
     }
-    move |context, path| read.iter().any(|(of, reads)| *of == context && reads.covers(path))
+    entered
+}
+
+/// What may differ in the directories that a step, or anything below it, reads, although nothing differs of what it is
+/// known to read: BuildKit knows more of patterns and links, and not every file may be written down.
+pub(super) fn of_contexts(comparison: &Comparison<'_>, place: usize) -> Option<Difference> {
+    let mut places: Vec<usize> = below(comparison.new, vec![place]).into_iter().collect();
+    places.sort_unstable();
+    let everything = |_: &Step, _: &Input, files: &Files<'_>| files::read_by(&["/".to_owned()], None, None, files);
+    let mut left_out = 0;
+    for place in places {
+        let new = &comparison.new.steps[place];
+        let Some(old) = comparison.pairs.partner(place).map(|partner| &comparison.old.steps[partner]) else { continue };
+        if let Some((path, change)) = comparison.changes(old, new, everything).first() {
+            let what = format!("a file of the directory it reads may be why: {path} {}", change.words());
+            return Some(Difference::new("files-changed", what, Remedy::WarmAgain));
+        }
+        let unknown =
+            |build: &Manifest, step: &Step| step.context.map_or(0, |context| build.contexts[context].left_out);
+        left_out = left_out.max(unknown(comparison.old, old)).max(unknown(comparison.new, new));
+    }
+    (left_out > 0).then(|| {
+        let what = format!("{left_out} files of the directory it reads are not in the manifest: one may be why");
+        Difference::new("files-unknown", what, Remedy::WarmAgain)
+    })
 }
 
 /// What a step reads of one of its inputs.
-fn reads(step: &Step, input: &Input) -> files::Reads {
+fn reads(step: &Step, input: &Input, files: &Files<'_>) -> files::Reads {
     let of_copies = |what: &str| {
         let patterns = step.key.iter().filter(|(name, _)| name.starts_with("copy ") && name.ends_with(what));
         let patterns: Vec<&str> = patterns.map(|(_, value)| value.as_str()).collect();
         (!patterns.is_empty()).then(|| patterns.join(" "))
     };
-    files::read_by(&input.paths, of_copies(" include").as_deref(), of_copies(" exclude").as_deref())
+    files::read_by(&input.paths, of_copies(" include").as_deref(), of_copies(" exclude").as_deref(), files)
 }
 
 /// Why a root does not have a step although both builds have the same one.

@@ -2,7 +2,10 @@
 
 use regex::{Regex, RegexSet};
 
-use crate::manifest::{Context, Files};
+use crate::manifest::Files;
+
+/// Symbolic links that are followed, at most.
+const MOST_LINKS: usize = 200;
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,25 +40,55 @@ impl Change {
 
 /// Which paths of a directory a step reads.
 #[derive(Debug)]
-pub(crate) struct Reads {
+pub(super) struct Reads {
     paths: RegexSet,
     only: Option<RegexSet>,
     not: Option<RegexSet>,
 }
 
-/// What a step reads of an input: the `paths`, of those what the `include` patterns of a COPY let in (`--parents`), and
-/// not what its `exclude` patterns name.
-pub(crate) fn read_by(paths: &[String], include: Option<&str>, exclude: Option<&str>) -> Reads {
+/// What a step reads of a directory: the `paths`, and what their symbolic links lead to; of those what the `include`
+/// patterns of a COPY let in (`--parents`), and not what its `exclude` patterns name.
+pub(super) fn read_by(paths: &[String], include: Option<&str>, exclude: Option<&str>, files: &Files<'_>) -> Reads {
     let words = |list: Option<&str>| {
         let patterns: Vec<String> = list?.split_whitespace().map(str::to_owned).collect();
         Some(set(&patterns))
     };
-    Reads { paths: set(paths), only: words(include), not: words(exclude) }
+    Reads { paths: set(&followed(paths, files)), only: words(include), not: words(exclude) }
+}
+
+/// The paths, with those that their symbolic links lead to. None leads out of the directory.
+fn followed(paths: &[String], files: &Files<'_>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let mut pending: Vec<String> = paths.to_vec();
+    while let Some(path) = pending.pop() {
+        if all.len() > MOST_LINKS || all.contains(&path) {
+            continue;
+        }
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        for depth in 1..=parts.len() {
+            let link = files.get(&parts[..depth].join("/")).filter(|entry| entry.kind == "l");
+            let Some(target) = link.and_then(|link| serde_json::from_str::<String>(link.content).ok()) else {
+                continue;
+            };
+            let from = if target.starts_with('/') { &[][..] } else { &parts[..depth - 1] };
+            let mut led: Vec<&str> = from.to_vec();
+            for part in target.split('/').chain(parts[depth..].iter().copied()) {
+                match part {
+                    "" | "." => {}
+                    ".." => drop(led.pop()),
+                    part => led.push(part),
+                }
+            }
+            pending.push(format!("/{}", led.join("/")));
+        }
+        all.push(path);
+    }
+    all
 }
 
 impl Reads {
     /// Whether an entry counts.
-    pub(crate) fn covers(&self, path: &str) -> bool {
+    pub(super) fn covers(&self, path: &str) -> bool {
         self.paths.is_match(path)
             && self.only.as_ref().is_none_or(|only| only.is_match(path))
             && !self.not.as_ref().is_some_and(|not| not.is_match(path))
@@ -91,7 +124,10 @@ fn regex_of(pattern: &str) -> String {
             }
             '*' => source.push_str("[^/]*"),
             '?' => source.push_str("[^/]"),
-            '[' => source.push('['),
+            '[' => {
+                source.push('[');
+                source.extend(characters.next_if_eq(&'^'));
+            }
             ']' => source.push(']'),
             '-' => source.push('-'),
             '\\' => {
@@ -104,15 +140,24 @@ fn regex_of(pattern: &str) -> String {
     source
 }
 
+/// A directory as a step sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'v, 'm> {
+    /// Its entries.
+    pub(super) files: &'v Files<'m>,
+    /// Whether all of them are written down.
+    pub(super) is_whole: bool,
+    /// What the step reads.
+    pub(super) reads: &'v Reads,
+}
+
 /// What differs between two views of a directory, of what the step reads in one or the other; by path.
-pub(super) fn changes(old: (&Context, &Reads), new: (&Context, &Reads)) -> Vec<(String, Change)> {
-    let (before, now) = (Files::of(old.0), Files::of(new.0));
-    let is_whole = |context: &Context| context.left_out == 0;
+pub(super) fn changes(old: View<'_, '_>, new: View<'_, '_>) -> Vec<(String, Change)> {
     let mut changes = Vec::new();
-    for (path, entry) in now.iter().filter(|(path, _)| new.1.covers(path)) {
-        let Some(earlier) = before.get(path) else {
+    for (path, entry) in new.files.iter().filter(|(path, _)| new.reads.covers(path)) {
+        let Some(earlier) = old.files.get(path) else {
             // What was not written down may have been there.
-            if is_whole(old.0) {
+            if old.is_whole {
                 changes.push((path.to_owned(), Change::Added));
             }
             continue;
@@ -131,8 +176,8 @@ pub(super) fn changes(old: (&Context, &Reads), new: (&Context, &Reads)) -> Vec<(
         };
         changes.push((path.to_owned(), change));
     }
-    if is_whole(new.0) {
-        let gone = before.iter().filter(|(path, _)| old.1.covers(path) && now.get(path).is_none());
+    if new.is_whole {
+        let gone = old.files.iter().filter(|(path, _)| old.reads.covers(path) && new.files.get(path).is_none());
         changes.extend(gone.map(|(path, _)| (path.to_owned(), Change::Removed)));
     }
     changes.sort_by(|one, other| one.0.cmp(&other.0));
@@ -153,13 +198,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::manifest::Context;
 
     fn context(entries: &[&str]) -> Context {
         Context { entries: entries.iter().map(|entry| (*entry).to_owned()).collect(), ..Context::default() }
     }
 
     fn reads(path: &str) -> Reads {
-        read_by(&[path.to_owned()], None, None)
+        read_by(&[path.to_owned()], None, None, &Files::default())
+    }
+
+    fn changes(old: &Context, new: &Context, reads: &Reads) -> Vec<(String, Change)> {
+        let (before, now) = (Files::of(old), Files::of(new));
+        let old = View { files: &before, is_whole: old.left_out == 0, reads };
+        super::changes(old, View { files: &now, is_whole: new.left_out == 0, reads })
     }
 
     #[test]
@@ -167,7 +219,7 @@ mod tests {
         let old = context(&["f 0644 1 aa a", "f 0644 1 bb b", "l 0777 1 \"x\" c", "f 0644 1 dd d", "f 0644 1 ee e"]);
         let new = context(&["f 0644 1 ab a", "f 0755 1 bb b", "l 0777 1 \"y\" c", "d 0755 0 - d", "f 0644 1 ff f"]);
         let all = reads("/");
-        let told = changes((&old, &all), (&new, &all));
+        let told = changes(&old, &new, &all);
         let told: Vec<String> = told.iter().map(|(path, change)| format!("{path} {}", change.words())).collect();
         assert_eq!(
             told,
@@ -180,8 +232,8 @@ mod tests {
                 "f is new"
             ]
         );
-        assert_eq!(changes((&old, &reads("/b")), (&new, &reads("/b"))).len(), 1);
-        assert!(changes((&old, &all), (&old, &all)).is_empty());
+        assert_eq!(changes(&old, &new, &reads("/b")).len(), 1);
+        assert!(changes(&old, &old, &all).is_empty());
     }
 
     #[test]
@@ -189,9 +241,9 @@ mod tests {
         let (few, many) = (context(&["f 0644 1 aa a"]), context(&["f 0644 1 aa a", "f 0644 1 bb b"]));
         let cut = Context { left_out: 1, ..few.clone() };
         let all = reads("/");
-        assert!(changes((&cut, &all), (&many, &all)).is_empty());
-        assert!(changes((&many, &all), (&cut, &all)).is_empty());
-        assert_eq!(changes((&many, &all), (&few, &all)), [("b".to_owned(), Change::Removed)]);
+        assert!(changes(&cut, &many, &all).is_empty());
+        assert!(changes(&many, &cut, &all).is_empty());
+        assert_eq!(changes(&many, &few, &all), [("b".to_owned(), Change::Removed)]);
     }
 
     #[test]
@@ -202,21 +254,35 @@ mod tests {
             ("/*.txt", "a.txt", "b/a.txt"),
             ("/lib*/x", "lib64/x/y", "lib64/z"),
             ("/[ab]", "a", "c"),
+            ("/[^ab]", "c", "a"),
             ("./a.b", "a.b", "axb"),
             ("/a[", "a[", "a"),
         ] {
             assert!(reads(pattern).covers(covered), "{pattern} {covered}");
             assert!(pattern == "/" || !reads(pattern).covers(not), "{pattern} {not}");
         }
-        let picky = read_by(&["/".to_owned()], Some("**/*.py docs"), Some("**/test_*"));
+        let picky = read_by(&["/".to_owned()], Some("**/*.py docs"), Some("**/test_*"), &Files::default());
         assert!(picky.covers("a/b.py") && picky.covers("docs/x.md"));
         assert!(!picky.covers("a/test_b.py") && !picky.covers("a/b.c"));
+    }
+
+    #[test]
+    fn links_are_followed_and_lead_nowhere_else() {
+        let context = context(&[
+            "l 0777 0 \"releases/3\" current",
+            "l 0777 0 \"../../up.conf\" releases/3/app.conf",
+            "l 0777 0 \"loop\" loop",
+        ]);
+        let files = Files::of(&context);
+        let read = read_by(&["/current/app.conf".to_owned(), "/loop".to_owned()], None, None, &files);
+        assert!(["current/app.conf", "releases/3/app.conf", "up.conf", "loop"].iter().all(|path| read.covers(path)));
+        assert!(!read.covers("releases/3/other.conf"));
     }
 
     proptest! {
         #[test]
         fn no_pattern_is_too_odd(pattern in any::<String>(), path in any::<String>()) {
-            let _ = read_by(std::slice::from_ref(&pattern), Some(&pattern), None).covers(&path);
+            let _ = read_by(std::slice::from_ref(&pattern), Some(&pattern), None, &Files::default()).covers(&path);
         }
     }
 }

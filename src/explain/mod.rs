@@ -10,23 +10,29 @@ mod pairs;
 mod words;
 
 use std::cell::OnceCell;
+use std::path::Path;
 
-use crate::manifest::Manifest;
+use crate::event::Events;
+use crate::manifest::{Files, Manifest};
 use crate::report::Reason;
 use difference::Difference;
+use pairs::Pairs;
 
 pub(crate) use builds::builds;
-pub(crate) use difference::files_of;
+pub(crate) use difference::contexts_of;
 
 /// Two builds, step by step.
 #[derive(Debug)]
 pub(crate) struct Comparison<'m> {
     old: &'m Manifest,
     new: &'m Manifest,
-    /// By the new steps' places.
-    pairs: Vec<Option<usize>>,
+    pairs: Pairs,
+    /// By the new steps' places: what differs in each.
+    own: Vec<OnceCell<Vec<Difference>>>,
     /// Whether a new step, or anything below it, is not what it was.
     differ: OnceCell<Vec<bool>>,
+    old_files: Vec<OnceCell<Files<'m>>>,
+    new_files: Vec<OnceCell<Files<'m>>>,
 }
 
 /// What a state root has to say beside the two builds.
@@ -43,7 +49,15 @@ pub(crate) struct Traces<'m> {
 impl<'m> Comparison<'m> {
     /// Of the build a cache was made with, and another one.
     pub(crate) fn new(old: &'m Manifest, new: &'m Manifest) -> Comparison<'m> {
-        Comparison { old, new, pairs: pairs::pairs(&old.steps, &new.steps), differ: OnceCell::new() }
+        Comparison {
+            old,
+            new,
+            pairs: Pairs::of(&old.steps, &new.steps),
+            own: new.steps.iter().map(|_| OnceCell::new()).collect(),
+            differ: OnceCell::new(),
+            old_files: old.contexts.iter().map(|_| OnceCell::new()).collect(),
+            new_files: new.contexts.iter().map(|_| OnceCell::new()).collect(),
+        }
     }
 
     /// Why the new build's step at this place is another one than the old build's; none when nothing differs.
@@ -69,7 +83,8 @@ impl<'m> Comparison<'m> {
         if let Some(reason) = self.reason(place) {
             return reason;
         }
-        let Difference { kind, what, detail, remedy } = difference::of_the_root(self, traces);
+        let found = difference::of_contexts(self, place).unwrap_or_else(|| difference::of_the_root(self, traces));
+        let Difference { kind, what, detail, remedy } = found;
         Reason {
             kind: kind.into(),
             what,
@@ -78,3 +93,22 @@ impl<'m> Comparison<'m> {
         }
     }
 }
+
+/// The manifest that the last warm run left there, if there is one that something can be compared with; says so when not.
+pub(crate) fn last_manifest(path: &Path, events: &Events) -> Option<Manifest> {
+    match Manifest::read_if_there(path) {
+        Ok(Some(manifest)) if !manifest.is_comparable() => {
+            events.note(format!("{} is of an older cachewarm: nothing can be compared with it", path.display()));
+            None
+        }
+        Ok(manifest) => manifest,
+        Err(error) => {
+            events.note(format!("{error:#}; nothing can be compared with it"));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::veil::{veiled, without_tokens};
 use super::{Context, Input, Manifest, Step};
 use crate::buildkit::{Graph, Operation, Selection};
 
@@ -10,11 +9,11 @@ use crate::buildkit::{Graph, Operation, Selection};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Served {
     /// The place of the target.
-    pub(super) target: usize,
+    pub(crate) target: usize,
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What of it is wanted.
-    pub(super) selection: Selection,
+    pub(crate) selection: Selection,
 }
 
 impl Manifest {
@@ -62,14 +61,20 @@ fn step(graph: &Graph, operation: &Operation, known: &HashMap<&str, usize>) -> S
     let key = operation.key();
     // Inputs come before what is made from them, so all of them are known.
     let places = graph.made_from(operation).filter_map(|input| known.get(input.digest.as_str()).copied());
+    let secrets = graph.secrets();
+    let value = |name: &str, value: &str| match name.strip_prefix("env ") {
+        Some(variable) => secrets.variable(variable, value),
+        None => secrets.text(value),
+    };
+    let paths = |paths: Vec<String>| paths.iter().map(|path| secrets.text(path)).collect();
     Step {
         digest: operation.digest.clone(),
-        name: without_tokens(&operation.name).into_owned(),
+        name: operation.name.clone(),
         kind: operation.kind,
         always_runs: operation.always_runs,
         targets: Vec::new(),
-        inputs: places.zip(key.reads).map(|(step, paths)| Input { step, paths }).collect(),
-        key: key.fields.into_iter().map(|(name, value)| (name.clone(), veiled(&name, &value))).collect(),
+        inputs: places.zip(key.reads).map(|(step, read)| Input { step, paths: paths(read) }).collect(),
+        key: key.fields.into_iter().map(|(name, text)| (secrets.text(&name), value(&name, &text))).collect(),
         context: None,
     }
 }

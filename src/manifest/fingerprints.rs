@@ -3,12 +3,15 @@
 //! A line is `TYPE MODE SIZE CONTENT PATH`: the type is `f`, `d`, `l` or `s` (file, directory, symbolic link, special);
 //! the mode octal; the size in bytes; the content a hash's first digits, a link's target in JSON's spelling, or `-`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::describe::Served;
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
 use super::{Context, Manifest};
-use crate::buildkit::{EntryKind, Fingerprint, Local};
+use crate::buildkit::{EntryKind, Fingerprint, Local, Selection, interrupted};
 
 /// Entries of all contexts that are written down.
 const MOST_ENTRIES: usize = 100_000;
@@ -72,25 +75,40 @@ fn end_of_quoted(text: &str) -> Option<usize> {
     closing.map(|(at, _)| at + 1)
 }
 
+/// Where the files of a context are.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// The directory; none when nobody serves it.
+    pub(crate) local: Option<Local>,
+    /// Which of its files are wanted.
+    pub(crate) selection: Selection,
+    /// Whether the content of files is read.
+    pub(crate) hashes: bool,
+}
+
 impl Manifest {
-    /// Reads the files of the contexts. `local` gives the directory that a target's session serves under a name; the
-    /// content is read of files for which `hashes` says so, given the context's place and the path.
+    /// Reads the files of the contexts, which are at `sources`, in their order.
     ///
     /// # Errors
-    /// When a directory or a file cannot be read.
-    pub(crate) fn fingerprint<'l>(
-        &mut self,
-        served: &[Served],
-        local: impl Fn(usize, &str) -> Option<&'l Local>,
-        hashes: impl Fn(usize, &str) -> bool,
-    ) -> anyhow::Result<()> {
-        let mut room = MOST_ENTRIES;
+    /// When a directory or a file cannot be read, and when somebody ends the run.
+    pub(crate) async fn fingerprinted(
+        mut self,
+        sources: Vec<Source>,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Manifest> {
+        let cancel = cancel.clone();
+        let read = tokio::task::spawn_blocking(move || self.fingerprint(&sources, &cancel).map(|()| self));
+        read.await.context("reading the build's directories")?
+    }
+
+    fn fingerprint(&mut self, sources: &[Source], cancel: &CancellationToken) -> anyhow::Result<()> {
+        let room = Cell::new(MOST_ENTRIES);
         // Targets of the same directory share what was read.
-        let mut read: Vec<(&Served, &Local, usize)> = Vec::new();
-        for (place, served) in served.iter().enumerate() {
-            let Some(local) = local(served.target, &served.name) else { continue };
-            let same = |(other, directory, _): &&(&Served, &Local, usize)| {
-                directory.path() == local.path() && other.selection == served.selection
+        let mut read: Vec<(&Source, &Local, usize)> = Vec::new();
+        for (place, source) in sources.iter().enumerate() {
+            let Some(local) = &source.local else { continue };
+            let same = |(other, directory, _): &&(&Source, &Local, usize)| {
+                directory.path() == local.path() && other.selection == source.selection && other.hashes == source.hashes
             };
             if let Some((_, _, twin)) = read.iter().find(same) {
                 let (entries, left_out) = (self.contexts[*twin].entries.clone(), self.contexts[*twin].left_out);
@@ -98,21 +116,21 @@ impl Manifest {
                 continue;
             }
             let context = &mut self.contexts[place];
-            local.fingerprint(
-                &served.selection,
-                |path| hashes(place, path),
-                |entry| {
-                    match room.checked_sub(1) {
-                        Some(left) => {
-                            room = left;
-                            context.entries.push(line(&entry));
-                        }
-                        None => context.left_out += 1,
+            let hashes = |_: &str| source.hashes && room.get() > 0;
+            local.fingerprint(&source.selection, hashes, |entry| {
+                if cancel.is_cancelled() {
+                    return Err(interrupted());
+                }
+                match room.get().checked_sub(1) {
+                    Some(left) => {
+                        room.set(left);
+                        context.entries.push(line(&entry));
                     }
-                    Ok(())
-                },
-            )?;
-            read.push((served, local, place));
+                    None => context.left_out += 1,
+                }
+                Ok(())
+            })?;
+            read.push((source, local, place));
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! What a warm run promised: what the build is made of, which records hold it, on which builder. Written only by a run
 //! that ended warm, so that whoever reads it later can hold a state root, or another build, against it.
 //!
-//! Build arguments are in it where a step uses them; values that may be secrets are hashed ([`veil`]).
+//! Build arguments are in it where a step uses them; values that may be secrets are hashed ([`crate::veil`]).
 
 mod describe;
 mod file;
 mod fingerprints;
 mod label;
-mod veil;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::buildkit::OperationKind;
 
 pub(crate) use describe::Served;
-pub(crate) use fingerprints::Files;
+pub(crate) use fingerprints::{Files, Source};
 pub(crate) use label::Label;
 
 /// The version of the format.
@@ -150,6 +149,13 @@ impl Manifest {
             contexts: Vec::new(),
             records: Vec::new(),
         }
+    }
+}
+
+impl Manifest {
+    /// Whether it says what its steps are made of, which the first version of cachewarm did not write down.
+    pub(crate) fn is_comparable(&self) -> bool {
+        self.steps.is_empty() || self.steps.iter().any(|step| !step.key.is_empty())
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Explanation {
     pub(crate) old: Side,
     /// The build that would use it.
     pub(crate) new: Side,
-    /// Whether no step differs.
+    /// Whether no step differs, those aside that every build runs anew.
     pub(crate) same: bool,
     /// The new build's steps, each after those it is made from.
     pub(crate) steps: Vec<ExplainedStep>,
@@ -80,7 +80,7 @@ impl Explanation {
             version: env!("CARGO_PKG_VERSION").into(),
             old,
             new,
-            same: steps.iter().all(|step| step.state == Sameness::Same),
+            same: steps.iter().all(|step| matches!(step.state, Sameness::Same | Sameness::AlwaysRuns)),
             steps,
         }
     }

@@ -16,6 +16,7 @@ mod sample_check;
 #[cfg(test)]
 mod schemas;
 mod text;
+mod transfer;
 mod verdict;
 pub(crate) mod words;
 
@@ -25,6 +26,7 @@ pub(crate) use json::json;
 pub(crate) use markdown::markdown;
 pub(crate) use prometheus::prometheus;
 pub(crate) use text::{explanation as explanation_text, manifest as manifest_text};
+pub(crate) use transfer::{Transfer, TransferSource};
 pub(crate) use verdict::Verdict;
 
 use serde::Serialize;
@@ -314,43 +316,6 @@ impl From<Tally> for Layers {
             bytes_unpacked: tally.bytes_unpacked,
         }
     }
-}
-
-/// What went over the network.
-#[derive(Debug, Clone, Default, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Transfer {
-    /// Bytes of blobs that were fetched, compressed.
-    pub(crate) bytes: u64,
-    /// Blobs that were fetched.
-    pub(crate) blobs: usize,
-    /// Layers that were unpacked.
-    pub(crate) extracted: usize,
-    /// What came from each source, donors first.
-    pub(crate) sources: Vec<TransferSource>,
-    /// Attempts that failed, or stood still, and were made again.
-    pub(crate) failed_attempts: usize,
-    /// From the first byte asked for to the last blob's end.
-    pub(crate) seconds: f64,
-    /// Median time a blob took, in seconds.
-    pub(crate) p50: f64,
-    /// 95th percentile.
-    pub(crate) p95: f64,
-    /// 99th percentile.
-    pub(crate) p99: f64,
-}
-
-/// What came from one source.
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct TransferSource {
-    /// The donor's reference; `images` for base images and frontends.
-    #[serde(rename = "ref")]
-    pub(crate) reference: String,
-    /// Bytes of blobs, compressed.
-    pub(crate) bytes: u64,
-    /// Blobs.
-    pub(crate) blobs: usize,
 }
 
 /// BuildKit built again, without donors.

@@ -116,11 +116,20 @@ impl Answerer {
         Ok(Answerer { builder, snapshotter, known, sessions, stand: Stand::Shadow(shaded, shadow) })
     }
 
-    /// Forgets what it has made since it was found, if that is only on a shadow.
-    pub(super) async fn renew(&mut self, job: &Job, plan: &Plan, cancel: &CancellationToken) -> anyhow::Result<()> {
+    /// Another one on a new shadow takes its place, which knows nothing of what this one has made; the builder itself stays.
+    pub(super) async fn replace(&mut self, job: &Job, plan: &Plan, cancel: &CancellationToken) -> anyhow::Result<()> {
         let Stand::Shadow(shaded, _) = &self.stand else { return Ok(()) };
         let clean = Answerer::on_shadow(job, plan, shaded.clone(), self.known.clone(), cancel).await?;
-        std::mem::replace(self, clean).stop().await
+        if let Err(error) = std::mem::replace(self, clean).stop().await {
+            // It is not asked any more, and it may have died.
+            tracing::debug!("could not stop a daemon that was replaced: {error:#}");
+        }
+        Ok(())
+    }
+
+    /// Whether it is a daemon of ours on a shadow.
+    pub(super) fn is_on_shadow(&self) -> bool {
+        matches!(self.stand, Stand::Shadow(..))
     }
 
     /// For whom it answers.

@@ -24,7 +24,7 @@ use crate::source;
 use crate::verify::{self, Ahead, Asking, OnDisk};
 use answerer::{Answerer, Asked};
 
-/// Attempts to ask the frontend.
+/// Attempts to ask the frontend, and daemons that are asked in all.
 const ATTEMPTS: u32 = 3;
 
 /// Everything a smoke check needs to know.
@@ -90,7 +90,7 @@ impl Seen {
 /// not warm is a report, not an error.
 pub(crate) async fn smoke(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<Report> {
     let mut clock = Clock::new(events.clone());
-    let before = reasons::remembered(&job.manifest)?;
+    let before = reasons::remembered(&job.manifest, &events)?;
     let keychain = Keychain::new(job.credentials.clone());
     let checkout = clock.time("source", unless_cancelled(&cancel, source::obtain(&job.build.source, &events))).await?;
     let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
@@ -98,8 +98,7 @@ pub(crate) async fn smoke(job: Job, cancel: CancellationToken, events: Events) -
     let seen = clock.time("ask", ask(&job, &plan, answerer, &cancel, &events)).await?;
     let found = clock.time("verify", look(&seen)).await?;
     let mut steps = summary::steps(&plan, &seen);
-    let explain = async { reasons::explain(&mut steps, before.as_ref(), &plan, &seen) };
-    clock.time("explain", explain).await?;
+    clock.time("explain", reasons::explain(&mut steps, before.as_ref(), &plan, &seen, &cancel)).await?;
     Ok(summary::report(&job, &plan, seen, steps, found, clock))
 }
 
@@ -110,9 +109,19 @@ async fn ask(
     cancel: &CancellationToken,
     events: &Events,
 ) -> anyhow::Result<Seen> {
-    let outcome = match ask_targets(job, plan, &mut answerer, cancel, events).await {
-        Err(error) => Err(explained(error, &mut answerer.builder).await),
-        outcome => outcome,
+    let mut attempt = 1;
+    let outcome = loop {
+        match ask_targets(job, plan, &mut answerer, cancel, events).await {
+            // BuildKit may panic when a build is given up (seen in v0.32.2, `solver/edge.go`). Nothing is lost with a
+            // daemon on a shadow.
+            Err(error) if attempt < ATTEMPTS && buildkit::is_lost(&error) && answerer.is_on_shadow() => {
+                events.note(format!("the buildkitd on the shadow went away, asking another one: {error:#}"));
+                attempt += 1;
+                answerer.replace(job, plan, cancel).await?;
+            }
+            Err(error) => break Err(explained(error, &mut answerer.builder).await),
+            outcome => break outcome,
+        }
     };
     answerer.stop().await?;
     outcome
@@ -137,14 +146,10 @@ async fn ask_targets(
         asked: answerer.asked(),
         ..Seen::default()
     };
-    for (answer, session) in answers.iter().zip(&plan.sessions) {
+    for (graph, session) in plan.graphs(&answers)?.into_iter().zip(&plan.sessions) {
         if seen.ahead.last().is_some_and(|ahead| !ahead.ran.is_empty()) {
             // The last target's steps must not pass for the root's.
-            answerer.renew(job, plan, cancel).await?;
-        }
-        let mut graph = Graph::default();
-        for definition in &answer.definitions {
-            graph.add(definition)?;
+            answerer.replace(job, plan, cancel).await?;
         }
         let channel = &answerer.builder.channel;
         let asking = Asking { channel, entitlements: plan.entitlements(), patience, cancel };

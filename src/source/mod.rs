@@ -98,10 +98,12 @@ impl CloneJob {
         let watch = Arc::new(git::Watch::default());
         let stop = StopOnDrop(Arc::clone(&watch));
         let (seen_by_task, path, wanted) = (Arc::clone(&watch), root.clone(), rev.clone());
+        // The directory goes with the task: one that is given up may write to it until it notices.
         let mut task = tokio::task::spawn_blocking(move || {
-            git::clone(&url, wanted.as_deref(), submodules, token.as_ref(), &path, &seen_by_task)
+            let cloned = git::clone(&url, wanted.as_deref(), submodules, token.as_ref(), &path, &seen_by_task);
+            cloned.map(|cloned| (cloned, directory))
         });
-        let cloned = loop {
+        let (cloned, directory) = loop {
             let moves = watch.moves();
             match tokio::time::timeout(patience, &mut task).await {
                 Ok(finished) => break finished??,

@@ -22,6 +22,8 @@ use crate::retry;
 
 /// A build that was given up is over after this long, or goes on.
 const SETTLING: Duration = Duration::from_secs(5);
+/// Questions about one result, where records come and go.
+const ATTEMPTS: u32 = 3;
 
 /// What a build would do about a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +75,17 @@ pub(crate) async fn look_ahead(
 ) -> anyhow::Result<Ahead> {
     let work = graph.operations().iter().filter(|op| op.runs()).map(|op| op.digest.clone()).collect();
     let held_before = buildkit::held(asking.channel).await?;
-    let mut walk =
-        Walk { asking, session, graph, is_in_root, work, held_before, ran: HashSet::new(), ahead: Ahead::default() };
+    let mut walk = Walk {
+        asking,
+        session,
+        graph,
+        is_in_root,
+        work,
+        held_before,
+        ran: HashSet::new(),
+        asked: HashSet::new(),
+        ahead: Ahead::default(),
+    };
     let mut pending: Vec<Visit> = graph.ends().iter().cloned().map(Visit::Ask).collect();
     while let Some(visit) = pending.pop() {
         match visit {
@@ -104,6 +115,16 @@ enum Visit {
     Judge(Node),
 }
 
+/// What came of a question.
+enum Answered {
+    /// BuildKit has it, by these records of the root.
+    There(Vec<RecordInUse>),
+    /// BuildKit has it, and by a record that was not there before.
+    Strange,
+    /// It has not.
+    Missing,
+}
+
 /// The way through one target.
 struct Walk<'a, R> {
     asking: &'a Asking<'a>,
@@ -116,13 +137,17 @@ struct Walk<'a, R> {
     held_before: HashMap<String, bool>,
     /// Vertices that ran nevertheless, or may have.
     ran: HashSet<String>,
+    /// Vertices whose results BuildKit was asked for; of others it is only known that something built on them is there.
+    asked: HashSet<String>,
     ahead: Ahead,
 }
 
 impl<R: Fn(&str) -> bool> Walk<'_, R> {
     fn is_settled(&self, node: &Node) -> bool {
         let operation = self.graph.operation(node);
-        operation.is_directory() || self.ahead.outlooks.contains_key(&operation.digest)
+        // What a step that misses is built on is needed, and not only by what is there.
+        let is_known = |outlook: &Outlook| *outlook != Outlook::Hit || self.asked.contains(&operation.digest);
+        operation.is_directory() || self.ahead.outlooks.get(&operation.digest).is_some_and(is_known)
     }
 
     /// Whether BuildKit has a result from the root; then everything below it is settled.
@@ -133,6 +158,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
             return Ok(false);
         }
         let Some(records) = self.ask(node).await? else { return Ok(false) };
+        self.asked.insert(self.graph.operation(node).digest.clone());
         let outlooks = &mut self.ahead.outlooks;
         self.graph.everything_below(node, |digest| {
             outlooks.entry(digest.to_owned()).or_insert(Outlook::Hit);
@@ -143,6 +169,18 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
 
     /// The root's records behind a result, if BuildKit has it from there. Notes what ran.
     async fn ask(&mut self, node: &Node) -> anyhow::Result<Option<Vec<RecordInUse>>> {
+        let mut attempt = 1;
+        loop {
+            match self.ask_once(node).await? {
+                // Nothing ran for us, so somebody else has just made it: then it is in use before the next question.
+                Answered::Strange if self.ran.is_empty() && attempt < ATTEMPTS => attempt += 1,
+                Answered::There(records) => return Ok(Some(records)),
+                Answered::Strange | Answered::Missing => return Ok(None),
+            }
+        }
+    }
+
+    async fn ask_once(&mut self, node: &Node) -> anyhow::Result<Answered> {
         let Asking { channel, entitlements, patience, cancel } = self.asking;
         let ledger = Ledger::new(Events::nobody(), true);
         ledger.expect_work(self.work.clone());
@@ -172,10 +210,13 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
             Ok(records) if !has_run => {
                 let is_made =
                     |record: &&RecordInUse| !before.contains_key(&record.id) && !(self.is_in_root)(&record.id);
-                let is_here = records.iter().find(is_made).is_none();
-                Ok(is_here.then(|| records.into_iter().filter(|record| (self.is_in_root)(&record.id)).collect()))
+                if records.iter().find(is_made).is_some() {
+                    return Ok(Answered::Strange);
+                }
+                let known = records.into_iter().filter(|record| (self.is_in_root)(&record.id));
+                Ok(Answered::There(known.collect()))
             }
-            _ => Ok(None),
+            _ => Ok(Answered::Missing),
         }
     }
 

@@ -5,7 +5,7 @@ mod job;
 mod solve;
 mod summary;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Keychain;
 use crate::buildkit::{Accounts, Address, Builder, Create, Spawn, Wanted, unless_cancelled};
 use crate::event::Events;
-use crate::manifest::Manifest;
+use crate::explain;
 use crate::plan::Plan;
 use crate::report::{Clock, Report, Verdict};
-use crate::rows::NOT_IN_CACHE;
+use crate::rows::{self, NOT_IN_CACHE};
 use crate::source;
 use crate::verify::Doubts;
 
@@ -63,7 +63,7 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
         earlier = solved.accounts;
     };
     let mut report = summary::report(&job, &plan, donors, &builder, &solved, &found, doubts);
-    remember(&job, &plan, &builder, &solved, &found, &mut report, &mut clock, &events).await?;
+    remember(&job, &plan, &builder, &solved, &found, &mut report, &mut clock, &cancel, &events).await?;
     report.phases = clock.into_phases();
     Ok(report)
 }
@@ -78,17 +78,18 @@ async fn remember(
     found: &Found,
     report: &mut Report,
     clock: &mut Clock,
+    cancel: &CancellationToken,
     events: &Events,
 ) -> anyhow::Result<()> {
     let Some(path) = &job.manifest else { return Ok(()) };
     let is_unexplained = report.steps.iter().any(|step| step.reason.as_ref().is_some_and(|r| r.kind == NOT_IN_CACHE));
-    let before = if is_unexplained { last_manifest(path, events) } else { None };
+    let before = if is_unexplained { explain::last_manifest(path, events) } else { None };
     if report.verdict != Verdict::Warm && before.is_none() {
         return Ok(());
     }
-    let (mut manifest, served) = summary::promise(report, plan, builder, solved, found);
-    let read = async { manifest.fingerprint(&served, |target, name| plan.local(target, name), |_, _| true) };
-    clock.time("fingerprint", read).await?;
+    let (manifest, served) = summary::promise(report, plan, builder, solved, found);
+    let sources = rows::sources(plan, served, |_| true);
+    let manifest = clock.time("fingerprint", manifest.fingerprinted(sources, cancel)).await?;
     if let Some(before) = before {
         summary::explain(report, &before, &manifest);
     }
@@ -96,15 +97,6 @@ async fn remember(
         manifest.write(path)?;
     }
     Ok(())
-}
-
-/// The manifest that the last warm run here left, if it is there and one can read it.
-fn last_manifest(path: &Path, events: &Events) -> Option<Manifest> {
-    let read = Manifest::read_if_there(path);
-    read.unwrap_or_else(|error| {
-        events.note(format!("{error:#}; nothing can be compared with it"));
-        None
-    })
 }
 
 /// The buildkitd the proof runs on, unless it is the usual one.

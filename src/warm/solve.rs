@@ -143,14 +143,7 @@ async fn open_everything(
     let questions = plan.questions();
     let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout };
     let answers = clock.time("solve", buildkit::ask(setting, &questions, patience, cancel, events)).await?;
-    let mut graphs = Vec::new();
-    for answer in &answers {
-        let mut graph = Graph::default();
-        for definition in &answer.definitions {
-            graph.add(definition)?;
-        }
-        graphs.push(graph);
-    }
+    let graphs = plan.graphs(&answers)?;
     let frontends = rows::frontends(&setting.ledger.accounts());
     setting.ledger.expect_work(work(&graphs));
     let requests = requests(plan, donors, builder, &graphs, &frontends);

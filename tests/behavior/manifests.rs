@@ -16,12 +16,14 @@ fn two_warm_runs_are_held_against_each_other() {
     assert_eq!(explain().0, Some(0));
 
     replaced(&project, "CFLAGS=-O1", "CFLAGS=-O2\nARG NPM_TOKEN");
+    // The frontend writes the value into the name of the step.
+    replaced(&project, "RUN echo unnamed", "ARG NPM_TOKEN\nRUN echo $NPM_TOKEN");
     let source = ["--context", project.to_str().unwrap(), "--build-context", &shared(&project)];
     let warm = world.warm().source(source).from([]).with(["--build-arg", "NPM_TOKEN=hush"]).run().exits(0);
 
     let (code, text) = explain();
     assert_eq!(code, Some(5));
-    for told in ["[compile 2/2]", "CFLAGS changed: -O1 → -O2", "NPM_TOKEN was added: (sha256:", "1 that differ"] {
+    for told in ["[compile 2/2]", "CFLAGS changed: -O1 → -O2", "NPM_TOKEN was added: (sha256:", "2 that differ"] {
         assert!(text.contains(told), "no `{told}` in:\n{text}");
     }
     // The warm run had the first one's manifest to compare with.
@@ -35,6 +37,8 @@ fn two_warm_runs_are_held_against_each_other() {
     }
     let json = world.says(&["manifest", "show", new.to_str().unwrap(), "--report", "json"]).1;
     assert_eq!(json, fs::read_to_string(&new).unwrap());
+    let told = format!("{}{}{text}{shown}", warm.stdout, warm.reports(""));
+    assert!(!told.contains("hush"), "{told}");
     assert!(!json.contains("hush") && json.contains("f 0644 "), "{json}");
     assert_eq!(world.says(&["manifest", "show", "/nowhere.json"]).0, Some(2));
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::support::judge::changed;
-use crate::support::{Builder, Fault, Faults, Run, World, ground};
+use crate::support::{Builder, Fault, Faults, Run, World, ground, process, wait_until};
 
 /// The names of the steps in this state: what stands in brackets, `test 1/2`.
 fn steps(run: &Run, state: &str) -> BTreeSet<String> {
@@ -202,4 +202,27 @@ fn what_runs_in_every_build_or_is_an_image_that_is_not_here_is_not_called_warm()
     assert!(run.stdout.contains("the build would fetch it"), "{}", run.stdout);
     let run = world.smoke(&world.root(), &other.path("image"), &[]).exits(0);
     assert_eq!(run.reports("/layers/extracted"), 1);
+}
+
+/// BuildKit v0.32.2 panics now and then when a build is given up.
+#[test]
+fn a_daemon_on_the_shadow_that_dies_is_replaced() {
+    let world = warmed();
+    // It waits for the name of the base image when it is killed.
+    let registry = Faults::before(ground().registry.address());
+    let config = fs::read_to_string(world.config()).unwrap();
+    let (before, after) = (ground().registry.address().to_string(), registry.address().to_string());
+    fs::write(world.config(), config.replace(&before, &after)).unwrap();
+    registry.times(1, "busybox/manifests", Fault::StallAfter(0));
+    let running = world.smoke_starts(&world.root(), &ground().sample);
+    wait_until("it asks for the name", 60, || !registry.requests("busybox/manifests").is_empty());
+    let daemons: Vec<_> =
+        process::using(world.folder()).into_iter().filter(|(_, line)| line.contains("buildkitd --config")).collect();
+    assert!(!daemons.is_empty(), "no daemon is there");
+    daemons.iter().for_each(|(id, _)| process::signal(*id, "KILL"));
+
+    let run = running.ends().exits(0);
+
+    assert!(run.stderr.contains("asking another one"), "{}", run.stderr);
+    world.left_nothing_running();
 }

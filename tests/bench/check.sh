@@ -7,28 +7,13 @@
 # `sha256sum` over the same blobs by as many processes as there are cores.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
-target=${CARGO_TARGET_DIR:-$here/../target}
-if [ $$ != 1 ]; then
-  "$here/setup.sh" >/dev/null
-  (cd "$here/.." && cargo build --quiet --release)
-  (cd "$here/tools" && CGO_ENABLED=0 go build -o "$cache/fill" ./fill)
-fi
-# shellcheck source=../support/ground.sh
-. "$here/support/ground.sh"
-alone "$0" "$@"
-ip link set lo up
-# shellcheck disable=SC1090,SC1091
-. "$cache/env"
+# shellcheck source=../support/workbench.sh
+. "$here/support/workbench.sh"
+prepare() { (cd "$here/tools" && CGO_ENABLED=0 go build -o "$cache/fill" ./fill); }
+workbench "$0" "$@"
 chains=${CACHEWARM_BENCH_CHAINS:-200}
 megabytes=${CACHEWARM_BENCH_MB:-150}
-work=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
-trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 : >"$work/buildkitd.toml"
-
-say() { printf '\n== %s\n' "$*"; }
 
 # measure NAME COMMAND...: the median of five runs, and the most memory any of them took (of one process).
 measure() {
@@ -50,7 +35,7 @@ END
 }
 
 say "The machine"
-echo "$(nproc) cores, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), $(df --output=fstype "$work" | tail -1), BuildKit $("$BUILDKITD" --version | awk '{ print $3 }')"
+machine
 
 say "A root of many small layers"
 buildkitd "$work/daemon" "$work/root" "$work/buildkitd.toml"

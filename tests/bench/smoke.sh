@@ -6,31 +6,12 @@
 # root, and `docker buildx build` by a daemon that runs on it; and once more each, with BuildKit's copy of the context there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
-target=${CARGO_TARGET_DIR:-$here/../target}
-if [ $$ != 1 ]; then
-  "$here/setup.sh" >/dev/null
-  (cd "$here/.." && cargo build --quiet --release)
-fi
-# shellcheck source=../support/ground.sh
-. "$here/support/ground.sh"
-alone "$0" "$@"
-ip link set lo up
-# shellcheck disable=SC1090,SC1091
-. "$cache/env"
+# shellcheck source=../support/workbench.sh
+. "$here/support/workbench.sh"
+workbench "$0" "$@"
 files=${CACHEWARM_BENCH_FILES:-50000}
-work=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 export BUILDX_CONFIG=$work/buildx DOCKER_CONFIG=$work/docker
-trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-printf '[registry."docker.io"]\n  mirrors = ["127.0.0.1:5000"]\n' >"$work/buildkitd.toml"
-registry "$work/registry" 127.0.0.1 5000
-buildkitd "$work/daemon" "$work/first" "$work/buildkitd.toml"
-daemon=$pid
-"$here/support/images.sh" "$BUILDCTL" "$DOCKERFILE_FRONTEND" "$work/daemon/buildkitd.sock" 127.0.0.1:5000
-stop "$daemon"
-
+images
 python3 - "$work/context" "$files" <<'END'
 import os, sys
 root, files = sys.argv[1], int(sys.argv[2])
@@ -53,7 +34,7 @@ cachewarm=("$target/release/cachewarm")
 spawn=(--builder "spawn:$BUILDKITD" --buildkitd-config "$work/buildkitd.toml" --context "$work/context")
 spawn+=(-f "$work/context/Dockerfile" --manifest "$work/manifest.json" --quiet)
 "${cachewarm[@]}" warm "${spawn[@]}" --root "$work/root" --report text=/dev/null
-echo "$(nproc) cores, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), $(df --output=fstype "$work" | tail -1), BuildKit $("$BUILDKITD" --version | awk '{ print $3 }'), buildx $("$BUILDX" version | awk '{ print $2 }'), $files files"
+echo "$(machine), buildx $("$BUILDX" version | awk '{ print $2 }'), $files files"
 
 seconds() {
   local begun ended

@@ -7,29 +7,19 @@
 # Debian's dockerd, and with today's.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
-target=${CARGO_TARGET_DIR:-$here/../target}
-if [ $$ != 1 ]; then
-  "$here/setup.sh" >/dev/null
-  (cd "$here/.." && cargo build --quiet --release)
-fi
-# shellcheck source=../support/ground.sh
-. "$here/support/ground.sh"
+# shellcheck source=../support/workbench.sh
+. "$here/support/workbench.sh"
 # shellcheck source=large-cache.sh
 . "$here/bench/large-cache.sh"
-alone "$0" "$@"
-ip link set lo up
-# shellcheck disable=SC1090,SC1091
-. "$cache/env"
+tidy() {
+  kill $(jobs -p) 2>/dev/null || true
+  wait
+  umount --lazy "$disk" "$work"/docker-*/exec/netns/default 2>/dev/null || true
+}
+workbench "$0" "$@"
 megabytes=${CACHEWARM_BENCH_MB:-125}
-work=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 disk=$work/disk
-trap 'kill $(jobs -p) 2>/dev/null || true; wait; umount --lazy "$disk" "$work"/docker-*/exec/netns/default 2>/dev/null || true; rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 mkdir "$disk"
-
-say() { printf '\n== %s\n' "$*"; }
 
 # dockerd NAME PROGRAM FLAGS...: starts it; its id is in `pid`.
 dockerd() {
@@ -78,7 +68,7 @@ END
 ways=("unix://$work/run/buildkitd.sock" docker-container://bench)
 
 say "The machine"
-echo "$(nproc) cores, $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), $(df --output=fstype "$work" | tail -1), BuildKit $("$BUILDKITD" --version | awk '{ print $3 }')"
+machine
 
 say "A cache of two chains, and a context of 512 MB"
 large_cache builder

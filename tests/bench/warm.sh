@@ -8,31 +8,20 @@
 # 40 MB/s after 20 ms, as object stores do.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
-target=${CARGO_TARGET_DIR:-$here/../target}
-if [ $$ != 1 ]; then
-  "$here/setup.sh" >/dev/null
-  (cd "$here/.." && cargo build --quiet --release --bin cachewarm --example throttle)
-  (cd "$here/tools" && CGO_ENABLED=0 go build -o "$cache/walk" ./walk)
-fi
-# shellcheck source=../support/ground.sh
-. "$here/support/ground.sh"
+# shellcheck source=../support/workbench.sh
+. "$here/support/workbench.sh"
 # shellcheck source=large-cache.sh
 . "$here/bench/large-cache.sh"
-alone "$0" "$@"
-ip link set lo up
-# shellcheck disable=SC1090,SC1091
-. "$cache/env"
+prepare() {
+  (cd "$here/.." && cargo build --quiet --release --example throttle)
+  (cd "$here/tools" && CGO_ENABLED=0 go build -o "$cache/walk" ./walk)
+}
+tidy() { umount --lazy "$disk" 2>/dev/null || true; }
+workbench "$0" "$@"
 megabytes=${CACHEWARM_BENCH_MB:-125}
-work=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 disk=$work/disk
-trap 'umount --lazy "$disk" 2>/dev/null || true; kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 mkdir "$disk"
 export BUILDX_CONFIG=$work/buildx DOCKER_CONFIG=$work/docker
-
-say() { printf '\n== %s\n' "$*"; }
 
 say "A cache of two chains"
 large_cache

@@ -91,9 +91,11 @@ def line(rng, stage, stages, folders):
         f"ENV E{word}={word}", f"ARG A{word}={word}\nRUN echo $A{word} >/a{word}", f"WORKDIR /w{word}",
         f"LABEL l{word}={word}",
     ]
-    if stages:
-        other = rng.choice(stages)
-        runs.append(f"RUN --mount=type=bind,from={other['name'] or other['number']},source=/out{other['number']},target=/o "
+    named = [other for other in stages if other["name"]]
+    if named:
+        # A mount knows a stage by its name alone.
+        other = rng.choice(named)
+        runs.append(f"RUN --mount=type=bind,from={other['name']},source=/out{other['number']},target=/o "
                     f"cat /o/top.txt >/b{word}")
     return rng.choice(copies + runs)
 

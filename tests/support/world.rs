@@ -243,6 +243,16 @@ impl World {
 
     /// As [`World::smoke`], with all that says of which builder.
     pub(crate) fn smoke_with(&self, context: &Path, more: &[&str]) -> Run {
+        self.smoke_started(context, more).ends()
+    }
+
+    /// Starts `cachewarm smoke` of a directory on a root.
+    pub(crate) fn smoke_starts(&self, root: &Path, context: &Path) -> Running {
+        let (root, builder) = (root.display().to_string(), format!("spawn:{}", tool("BUILDKITD").display()));
+        self.smoke_started(context, &["--root", &root, "--builder", &builder])
+    }
+
+    fn smoke_started(&self, context: &Path, more: &[&str]) -> Running {
         let mut arguments = vec!["smoke".to_owned(), format!("--context={}", context.display())];
         arguments.push(format!("--buildkitd-config={}", self.config().display()));
         if !more.contains(&"--manifest") {
@@ -251,7 +261,7 @@ impl World {
             arguments.extend(["--manifest".to_owned(), manifest]);
         }
         arguments.extend(more.iter().map(ToString::to_string));
-        self.start(&arguments, None).ends()
+        self.start(&arguments, None)
     }
 
     /// Starts cachewarm with these arguments and a report of each kind.

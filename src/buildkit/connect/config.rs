@@ -54,7 +54,9 @@ pub(super) fn private(given: &str, private: &Private<'_>) -> anyhow::Result<Stri
     )]);
     // The whole section is ours: a second listener, or TLS on it, is not private.
     config.insert("grpc".into(), Value::Table(grpc));
-    config.remove("otel");
+    // The usual place of this one is the same for every daemon of a machine, and the last to start takes it over.
+    let traces = private.socket.with_file_name("traces.sock");
+    config.insert("otel".into(), Value::Table(Table::from_iter([("socketPath".to_owned(), text(&traces))])));
     let granted = config.entry("insecure-entitlements").or_insert_with(|| Value::Array(Vec::new()));
     let granted = granted.as_array_mut().context("`insecure-entitlements` in the configuration is not a list")?;
     granted.extend(private.entitlements.iter().map(|entitlement| Value::String(entitlement.clone())));
@@ -158,6 +160,7 @@ mod tests {
         let config: Table = config.parse().unwrap();
         assert_eq!(config["root"].as_str(), Some("/state"));
         assert_eq!(config["grpc"].to_string(), r#"{ address = ["unix:///run/s.sock"] }"#);
+        assert_eq!(config["otel"].to_string(), r#"{ socketPath = "/run/traces.sock" }"#);
         let oci = config["worker"]["oci"].as_table().unwrap();
         assert_eq!((oci["gc"].as_bool(), oci["snapshotter"].as_str()), (Some(false), Some("native")));
         assert!(!oci.contains_key("gcpolicy"));

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -259,7 +260,13 @@ impl Drop for Daemon {
         }
         for left in std::fs::read_dir(&self.mounts).into_iter().flatten().flatten() {
             // Mostly there is no mount, or no directory any more; what matters is that none is left.
-            let _ = rustix::mount::unmount(left.path(), UnmountFlags::DETACH);
+            let unmounted = rustix::mount::unmount(left.path(), UnmountFlags::DETACH);
+            if unmounted == Err(Errno::INVAL) && left.file_type().is_ok_and(|kind| kind.is_dir()) {
+                // Never was one: where a daemon that died put a build's metadata.
+                for file in std::fs::read_dir(left.path()).into_iter().flatten().flatten() {
+                    let _ = std::fs::remove_file(file.path());
+                }
+            }
             let _ = std::fs::remove_dir(left.path());
         }
         if let Err(error) = std::fs::remove_dir(&self.mounts) {

@@ -3,7 +3,7 @@
 //! Operations keep the very bytes BuildKit sent: a node's identity is their SHA-256, so they are never
 //! encoded again. Format: `solver/pb/ops.proto` of BuildKit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context, bail};
 use bollard_buildkit_proto::pb;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{self, Key};
 use crate::buildkit::session::Selection;
 use crate::digest;
+use crate::veil::Veil;
 
 /// One result: an output of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,6 +119,7 @@ pub(crate) struct Graph {
     nodes: Vec<Node>,
     known: HashSet<Node>,
     ends: Vec<Node>,
+    veil: Veil,
 }
 
 impl Graph {
@@ -142,6 +144,24 @@ impl Graph {
             }
         }
         Ok(())
+    }
+
+    /// Has the names of operations say nothing of secrets that are in variables: those of the operations, and `more`. The
+    /// Dockerfile frontend writes their values into names.
+    pub(crate) fn veil(&mut self, more: &BTreeMap<String, String>) {
+        let keys: Vec<Key> = self.operations.iter().map(Operation::key).collect();
+        let fields = keys.iter().flat_map(|key| &key.fields);
+        let variables = fields.filter_map(|(name, value)| Some((name.strip_prefix("env ")?, value.as_str())));
+        let more = more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.veil = Veil::of(variables.chain(more));
+        for operation in &mut self.operations {
+            operation.name = self.veil.text(&operation.name);
+        }
+    }
+
+    /// What is not to be told of the operations.
+    pub(crate) fn secrets(&self) -> &Veil {
+        &self.veil
     }
 
     /// Takes in an operation after everything it is made from. Iterative: graphs are deep, stacks are not.

@@ -9,7 +9,7 @@ mod progress;
 mod request;
 
 pub(crate) use blame::{blames_surroundings, is_lost};
-pub(crate) use frontend::{Question, ask};
+pub(crate) use frontend::{Answer, Question, ask};
 pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image};
 pub(crate) use materialize::{Order, Patience, Request, find, interrupted, materialize, unless_cancelled};
 pub(crate) use progress::{Account, Accounts, Ledger};

@@ -41,6 +41,12 @@ pub(crate) type PermissionRule = Arc<dyn Fn(&Path, u32) -> u32 + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Local(Directory);
 
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Local({})", self.0.path.display())
+    }
+}
+
 impl Local {
     /// A directory on disk. It is opened when the builder asks for it.
     pub(crate) fn directory(path: impl Into<PathBuf>, permissions: PermissionRule) -> Local {
