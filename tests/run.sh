@@ -4,8 +4,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "error: BuildKit's daemon needs root: sudo -E $0" >&2; exit 1; }
 
-tests/setup.sh
+tests/setup.sh --packages
+# The tools are fetched and built while cargo does the same for us.
+log=$(mktemp)
+tests/setup.sh >"$log" 2>&1 &
+tools=$!
+trap 'kill "$tools" 2>/dev/null || true; rm -f "$log"' EXIT
 cargo fmt --check
 cargo clippy --all-targets -- -D warnings
 RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items
+cargo test --no-run
+wait "$tools" || { cat "$log" >&2; exit 1; }
+cat "$log"
 INSTA_UPDATE=no cargo test

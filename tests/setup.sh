@@ -2,7 +2,7 @@
 # Installs what the tests and the demo run against: Debian's packages (Docker 20.10 and Podman among them), BuildKit,
 # buildx, Docker 29, moto.
 # Pinned, and quick when nothing is to do. Everything that is not a Debian package lives in a cache
-# folder outside the tree; its file `env` says where each part is.
+# folder outside the tree; its file `env` says where each part is. `setup.sh --packages` stops after the Debian packages.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -62,6 +62,9 @@ exec 9>"$cache/lock"
 flock 9
 
 debian_packages
+if [ "${1-}" = --packages ]; then
+  exit 0
+fi
 buildkit_version=$(sed -n 's/^\tgithub.com\/moby\/buildkit \(v[^ ]*\).*/\1/p' tools/go.mod)
 buildkit=$(go_tools buildkit tools "-X github.com/moby/buildkit/version.Version=$buildkit_version")
 buildx=$(go_tools buildx tools-buildx)

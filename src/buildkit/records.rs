@@ -14,6 +14,9 @@ use super::solve::MAX_MESSAGE_BYTES;
 /// BuildKit measures records it has not measured yet, so this may take a while on a large cache.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
+/// What is in use, our directories aside: BuildKit would go through all their files to tell how large they are.
+const IN_USE: &str = "inuse,type!=source.local";
+
 /// A record in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordInUse {
@@ -35,7 +38,7 @@ pub(super) async fn collect_garbage(channel: &Channel) -> anyhow::Result<()> {
 
 /// The immutable records that are in use.
 pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>> {
-    let records = list(channel, "inuse").await?.into_iter().filter(|record| !record.mutable && record.in_use);
+    let records = list(channel, IN_USE).await?.into_iter().filter(|record| !record.mutable && record.in_use);
     // The state of a directory of ours at this moment: a later transfer replaces it, and nobody builds on it.
     let records = records.filter(|record| !record.description.starts_with("local source for "));
     Ok(records.map(|record| RecordInUse { id: record.id, record_type: record.record_type }).collect())
@@ -43,7 +46,7 @@ pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>
 
 /// The ids of everything that is in use, and whether something of it is being written.
 pub(crate) async fn held(channel: &Channel) -> anyhow::Result<HashMap<String, bool>> {
-    let records = list(channel, "inuse").await?.into_iter().filter(|record| record.in_use);
+    let records = list(channel, IN_USE).await?.into_iter().filter(|record| record.in_use);
     Ok(records.map(|record| (record.id, record.mutable)).collect())
 }
 

@@ -49,6 +49,19 @@ fn a_file_behind_a_link_is_named() {
 }
 
 #[test]
+fn another_frontend_is_told_of_beside_what_it_changed() {
+    let frontend =
+        |json: String, digest: &str| json.replace("\"frontends\":[]", &format!("\"frontends\":[\"f@{digest}\"]"));
+    let old = read(&frontend(sample().to_string(), "1")).unwrap();
+    let same = read(&frontend(sample().to_string(), "2")).unwrap();
+    assert!(Comparison::new(&old, &same).reason(3).is_none(), "it changes no key by itself");
+    let new = read(&frontend(sample().to_string().replace("make", "make all"), "2")).unwrap();
+    let reason = Comparison::new(&old, &new).reason(3).unwrap();
+    assert_eq!(reason.kind, "command-changed");
+    assert!(reason.detail.unwrap().contains("the Dockerfile frontend is another one as well\n  - f@1\n  + f@2"));
+}
+
+#[test]
 fn what_is_not_written_down_may_be_why() {
     let old = read(&sample().to_string().replace("\"left_out\":0", "\"left_out\":7")).unwrap();
     let new = read(&sample().to_string()).unwrap();

@@ -95,7 +95,9 @@ pub(crate) async fn smoke(job: Job, cancel: CancellationToken, events: Events) -
     let checkout = clock.time("source", unless_cancelled(&cancel, source::obtain(&job.build.source, &events))).await?;
     let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
     let answerer = clock.time("builder", Answerer::find(&job, &plan, &cancel, &events)).await?;
-    let seen = clock.time("ask", ask(&job, &plan, answerer, &cancel, &events)).await?;
+    let (seen, answerer) = clock.time("ask", ask(&job, &plan, answerer, &cancel, &events)).await;
+    clock.time("stop", answerer.stop()).await?;
+    let seen = seen?;
     let found = clock.time("verify", look(&seen)).await?;
     let mut steps = summary::steps(&plan, &seen);
     clock.time("explain", reasons::explain(&mut steps, before.as_ref(), &plan, &seen, &cancel)).await?;
@@ -108,7 +110,7 @@ async fn ask(
     mut answerer: Answerer,
     cancel: &CancellationToken,
     events: &Events,
-) -> anyhow::Result<Seen> {
+) -> (anyhow::Result<Seen>, Answerer) {
     let mut attempt = 1;
     let outcome = loop {
         match ask_targets(job, plan, &mut answerer, cancel, events).await {
@@ -117,14 +119,15 @@ async fn ask(
             Err(error) if attempt < ATTEMPTS && buildkit::is_lost(&error) && answerer.is_on_shadow() => {
                 events.note(format!("the buildkitd on the shadow went away, asking another one: {error:#}"));
                 attempt += 1;
-                answerer.replace(job, plan, cancel).await?;
+                if let Err(error) = answerer.replace(job, plan, cancel).await {
+                    break Err(error);
+                }
             }
             Err(error) => break Err(explained(error, &mut answerer.builder).await),
             outcome => break outcome,
         }
     };
-    answerer.stop().await?;
-    outcome
+    (outcome, answerer)
 }
 
 async fn ask_targets(

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::support::ground::tool;
 use crate::support::judge::changed;
 use crate::support::{Builder, Fault, Faults, Run, World, ground, process, wait_until};
 
@@ -225,4 +226,29 @@ fn a_daemon_on_the_shadow_that_dies_is_replaced() {
 
     assert!(run.stderr.contains("asking another one"), "{}", run.stderr);
     world.left_nothing_running();
+}
+
+#[test]
+fn a_builder_whose_root_can_be_read_is_left_alone() {
+    let mut world = warmed();
+    let builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
+    let before = builder.disk_usage();
+    // A machine's own buildkitd is in PATH.
+    let tools = tool("BUILDKITD").parent().unwrap().display().to_string();
+    world.set("PATH", &format!("{tools}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+    let (address, root) = (builder.address(), world.root().display().to_string());
+    let smoke = |context: &Path| world.smoke_with(context, &["--builder", &address, "--root", &root]);
+
+    let run = smoke(&ground().sample).exits(0);
+
+    assert_eq!(
+        (run.reports("/builder/kind"), run.reports("/builder/address")),
+        ("shadow".into(), address.as_str().into())
+    );
+    assert_eq!(run.reports("/builder/state_root"), root.as_str());
+    let context = world.path("edited");
+    crate::support::git::sample(&context);
+    changed("csrc/kernel.c")(&context);
+    assert_eq!(steps(&smoke(&context).exits(5), "miss").into_iter().collect::<Vec<_>>(), ["build 1/3"]);
+    assert_eq!(builder.disk_usage(), before, "it was asked, or its root was changed");
 }

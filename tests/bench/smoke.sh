@@ -2,13 +2,16 @@
 # How long `cachewarm smoke` takes beside the build that it foretells, when all of that is cached.
 #
 # A context of CACHEWARM_BENCH_FILES files (50,000 unless set) is copied by one step and mounted by another; the root is
-# warmed by cachewarm. Then, in turns, three times each on a fresh copy of the root, as on a fresh instance: smoke on the
-# root, and `docker buildx build` by a daemon that runs on it; and once more each, with BuildKit's copy of the context there.
+# warmed by cachewarm. Then, in turns, three times each on a fresh file system, as on a fresh instance: smoke on the root, and
+# `docker buildx build` by a daemon that runs on it; and that once more, with BuildKit's copy of the context there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=../support/workbench.sh
 . "$here/support/workbench.sh"
+tidy() { umount --lazy "$disk" 2>/dev/null || true; }
 workbench "$0" "$@"
+disk=$work/disk
+mkdir "$disk"
 files=${CACHEWARM_BENCH_FILES:-50000}
 export BUILDX_CONFIG=$work/buildx DOCKER_CONFIG=$work/docker
 images
@@ -31,10 +34,11 @@ RUN --mount=type=bind,target=/ctx ls /ctx >/list
 COPY --from=build /count /count
 END
 cachewarm=("$target/release/cachewarm")
-spawn=(--builder "spawn:$BUILDKITD" --buildkitd-config "$work/buildkitd.toml" --context "$work/context")
-spawn+=(-f "$work/context/Dockerfile" --manifest "$work/manifest.json" --quiet)
-"${cachewarm[@]}" warm "${spawn[@]}" --root "$work/root" --report text=/dev/null
-echo "$(machine), buildx $("$BUILDX" version | awk '{ print $2 }'), $files files"
+spawn=(--builder "spawn:$BUILDKITD" --buildkitd-config "$work/buildkitd.toml" --manifest "$work/manifest.json" --quiet)
+"${cachewarm[@]}" warm "${spawn[@]}" --context "$work/context" -f "$work/context/Dockerfile" --root "$work/root" \
+  --report text=/dev/null
+buildx_version=$(sed -n 's/.*github.com\/docker\/buildx \(v[^ ]*\).*/\1/p' "$here/tools-buildx/go.mod")
+echo "$(machine), buildx $buildx_version, $files files"
 
 seconds() {
   local begun ended
@@ -44,21 +48,35 @@ seconds() {
   awk "BEGIN { print $ended - $begun }"
 }
 
-for turn in 1 2 3; do
-  rm -rf "$work/copy" "$work/moved"
-  cp -a "$work/root" "$work/copy"
-  # Another path: neither side finds BuildKit's copy of the context.
-  cp -a "$work/context" "$work/moved"
+# fresh: an empty file system at $disk with the warm root and another checkout of the context. Neither side finds BuildKit's
+# copy of the context, and what the other one has deleted slows nobody down.
+fresh() {
+  umount "$disk" 2>/dev/null || true
+  rm -f "$work/image"
+  truncate -s 8G "$work/image"
+  mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$work/image"
+  mount -o loop "$work/image" "$disk"
+  cp -a "$work/root" "$disk/root"
+  cp -a "$work/context" "$disk/context"
   sync
-  smoke=("${cachewarm[@]}" smoke "${spawn[@]}" --context "$work/moved" -f "$work/moved/Dockerfile" --root "$work/copy")
-  echo "smoke first $(seconds "${smoke[@]}" --report text=/dev/null)"
-  buildkitd "$work/daemon" "$work/copy" "$work/buildkitd.toml"
+}
+
+for turn in 1 2 3; do
+  fresh
+  smoke=("${cachewarm[@]}" smoke "${spawn[@]}" --context "$disk/context" -f "$disk/context/Dockerfile" --root "$disk/root")
+  took=$(seconds "${smoke[@]}" --report text)
+  echo "smoke first $took"
+  grep -A1 '^time' "$work/log" >&2
+  fresh
+  buildkitd "$work/daemon" "$disk/root" "$work/buildkitd.toml"
   daemon=$pid
   "$BUILDX" create --name bench --driver remote "unix://$work/daemon/buildkitd.sock" >/dev/null
-  build=("$BUILDX" build --builder bench --progress plain --provenance=false "$work/moved")
-  echo "buildx first $(seconds "${build[@]}")"
+  build=("$BUILDX" build --builder bench --progress plain --provenance=false "$disk/context")
+  took=$(seconds "${build[@]}")
+  echo "buildx first $took"
   [ "$(grep -c '^#[0-9]* CACHED' "$work/log")" = 5 ] || { echo "error: not all was cached" >&2; exit 1; }
-  echo "buildx again $(seconds "${build[@]}")"
+  took=$(seconds "${build[@]}")
+  echo "buildx again $took"
   stop "$daemon"
   "$BUILDX" rm bench >/dev/null 2>&1
 done | tee "$work/times"
