@@ -14,8 +14,9 @@ use super::solve::MAX_MESSAGE_BYTES;
 /// BuildKit measures records it has not measured yet, so this may take a while on a large cache.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What is in use, our directories aside: BuildKit would go through all their files to tell how large they are.
-const IN_USE: &str = "inuse,type!=source.local";
+/// What is in use, copies of our directories (`local source for …`) aside: BuildKit would go through all their files to
+/// tell how large they are. The filter's language is containerd's, and its patterns are Go's, which know no negation.
+const IN_USE: &str = r#"inuse,description~="^($|[^l]|l[^o]|lo[^c]|loc[^a]|loca[^l]|local[^ ]|local [^s]|local s[^o])""#;
 
 /// A record in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
