@@ -30,18 +30,10 @@ pub(crate) struct RecordInUse {
 /// Has BuildKit forget what nothing refers to, such as the remains of downloads that cannot be completed. Asking it to
 /// prune a record that does not exist does that and nothing else.
 pub(super) async fn collect_garbage(channel: &Channel) -> anyhow::Result<()> {
-    prune(channel, "id==none").await.context("removing the remains of downloads")
-}
-
-/// Has BuildKit forget its copies of our directories. Steps that were made from them are found all the same, by content.
-pub(crate) async fn forget_directories(channel: &Channel) -> anyhow::Result<()> {
-    prune(channel, "type==source.local").await.context("removing copies of the build's directories")
-}
-
-async fn prune(channel: &Channel, filter: &str) -> anyhow::Result<()> {
-    let request = PruneRequest { filter: vec![filter.into()], all: true, ..Default::default() };
-    let mut pruned = ControlClient::new(channel.clone()).prune(request).await?.into_inner();
-    while pruned.message().await?.is_some() {}
+    let mut control = ControlClient::new(channel.clone());
+    let request = PruneRequest { filter: vec!["id==none".into()], ..Default::default() };
+    let mut pruned = control.prune(request).await.context("removing the remains of downloads")?.into_inner();
+    while pruned.message().await.context("removing the remains of downloads")?.is_some() {}
     Ok(())
 }
 

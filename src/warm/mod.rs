@@ -11,7 +11,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Keychain;
-use crate::buildkit::{self, Accounts, Address, Builder, Create, Spawn, Wanted, unless_cancelled};
+use crate::buildkit::{Accounts, Address, Builder, Create, Spawn, Wanted, unless_cancelled};
 use crate::event::Events;
 use crate::explain;
 use crate::plan::Plan;
@@ -49,11 +49,6 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
         // Without a proof nobody would notice what was only believed to be there.
         thorough |= !solve::will_prove(&job, &builder);
         let solved = solve::solve(&job, &plan, &donors, &mut builder, thorough, &mut clock, &cancel, &events).await;
-        if solved.is_ok() && builder.is_private() {
-            // An image is made of this root, say: what was copied of a checkout is no part of the cache, and every shadow
-            // of the root would have to copy it again.
-            buildkit::forget_directories(&builder.channel).await?;
-        }
         let stopped = clock.time("stop", builder.stop()).await;
         let mut solved = solved?;
         solved.accounts = solved.accounts.after(earlier);

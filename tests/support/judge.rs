@@ -118,12 +118,17 @@ impl World {
     }
 }
 
-/// A copy of a root in a folder.
+/// A copy of a root in a folder. A daemon that runs on the root may remove a file while it is copied: then it is copied anew.
 pub(crate) fn copied(root: &Path, folder: &Path) -> PathBuf {
     let copy = folder.join("root");
-    let copied = Command::new("cp").args(["-a", "--reflink=auto"]).args([root, &copy]).status();
-    assert!(copied.unwrap().success(), "{} could not be copied", root.display());
-    copy
+    for _ in 0..5 {
+        let copied = Command::new("cp").args(["-a", "--reflink=auto"]).args([root, &copy]).status();
+        if copied.unwrap().success() {
+            return copy;
+        }
+        fs::remove_dir_all(&copy).unwrap();
+    }
+    panic!("{} could not be copied", root.display());
 }
 
 /// Appends a line to a file of the context.

@@ -318,11 +318,6 @@ impl Builder {
         }
     }
 
-    /// Whether it is a process of ours, which nobody else builds with.
-    pub(crate) fn is_private(&self) -> bool {
-        matches!(self.behind, Behind::Process(_))
-    }
-
     /// Whether it was ours and is gone: it can not be asked any more.
     pub(crate) fn has_stopped(&self) -> bool {
         self.has_stopped
