@@ -4,10 +4,12 @@
 //! from a build specification to a verdict. A module uses only groups above its own, never a module
 //! of its own group; `tests/behavior/layers.rs` holds that.
 
-// What an error owes its reader, when to try again, what a step tells its listeners, and how sizes and digests are written.
+// What an error owes its reader, when to try again, what a step tells its listeners, how sizes and digests are written, and
+// where something is mounted.
 mod digest;
 mod event;
 mod failure;
+mod mounts;
 mod retry;
 mod units;
 

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::Comparison;
-use crate::buildkit::OperationKind;
 use crate::failure::{Failure, Kind};
 use crate::manifest::Manifest;
 use crate::report::explanation::{ExplainedStep, Explanation, Sameness, Side};
@@ -34,7 +33,7 @@ fn comparable(file: &Path) -> anyhow::Result<Manifest> {
 
 fn is_step(build: &Manifest, place: usize) -> bool {
     let step = &build.steps[place];
-    step.kind != OperationKind::Local && !step.name.starts_with("[internal]")
+    step.kind.is_step(&step.name)
 }
 
 fn explained(comparison: &Comparison<'_>, place: usize) -> ExplainedStep {

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::inspect::{RecordType, SnapshotKind, Worker, files_directory, snapshot_store};
+use super::LocalSources;
+use crate::inspect::{Record, RecordType, SnapshotKind, Worker, files_directory, snapshot_store};
 
 /// Directories given to one `cp`, so that its arguments stay short.
 const COPIED_AT_ONCE: usize = 100;
@@ -24,23 +25,29 @@ enum Treatment {
     Empty,
 }
 
-fn treatment(kind: SnapshotKind, is_cache_mount: bool) -> Treatment {
+fn treatment(kind: SnapshotKind, is_emptied: bool) -> Treatment {
     match kind {
         SnapshotKind::Committed | SnapshotKind::View => Treatment::Link,
-        SnapshotKind::Active if is_cache_mount => Treatment::Empty,
+        SnapshotKind::Active if is_emptied => Treatment::Empty,
         SnapshotKind::Active => Treatment::Copy,
     }
 }
 
 /// Fills a worker of the shadow whose databases are there already: they say what is finished and what is not.
-pub(super) fn link_worker(original: &Path, worker: &Path, snapshotter: &str) -> anyhow::Result<()> {
+pub(super) fn link_worker(
+    original: &Path,
+    worker: &Path,
+    snapshotter: &str,
+    local_sources: LocalSources,
+) -> anyhow::Result<()> {
     let known = Worker::read(worker, snapshotter)?;
-    let cache_mounts: HashSet<u64> = known
-        .records
-        .values()
-        .filter(|record| record.record_type == RecordType::CacheMount)
-        .filter_map(|record| record.snapshot_number)
-        .collect();
+    let is_emptied = |record: &&Record| match record.record_type {
+        RecordType::CacheMount => true,
+        RecordType::LocalSource => local_sources == LocalSources::Emptied,
+        _ => false,
+    };
+    let emptied: HashSet<u64> =
+        known.records.values().filter(is_emptied).filter_map(|record| record.snapshot_number).collect();
     let from = snapshot_store(original, snapshotter).join("snapshots");
     let to = snapshot_store(worker, snapshotter).join("snapshots");
     make_directory(&to)?;
@@ -48,7 +55,7 @@ pub(super) fn link_worker(original: &Path, worker: &Path, snapshotter: &str) -> 
     for snapshot in known.snapshots() {
         let name = snapshot.number.to_string();
         let source = from.join(&name);
-        match treatment(snapshot.kind, cache_mounts.contains(&snapshot.number)) {
+        match treatment(snapshot.kind, emptied.contains(&snapshot.number)) {
             // Beside a running daemon a snapshot may be gone by now; then it is missing here as well.
             _ if !source.is_dir() => {}
             Treatment::Link => link(&source, &to.join(&name))?,
@@ -131,8 +138,8 @@ fn remove_partial(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Makes the directory of a cache mount without what is in it. Its root keeps mode and owner, for the steps that
-/// mount it rely on them.
+/// Makes the directory of a snapshot without what is in it. Its root keeps mode and owner, for the steps that mount a
+/// cache rely on them.
 fn copy_empty(source: &Path, to: &Path, snapshotter: &str) -> anyhow::Result<()> {
     copy_directory(source, to)?;
     let files = files_directory(source, snapshotter);

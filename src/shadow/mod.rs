@@ -1,8 +1,8 @@
 //! A throw-away state root of copies and links, on which a private buildkitd answers for the real one.
 //!
 //! Databases are copied; a layer that is finished is a link to the original, and so is a blob. What can be written in
-//! place (local sources of earlier builds) is copied as well, for a build on the shadow would write through a link;
-//! cache mounts start empty. History, lock and the runtime's leftovers stay behind.
+//! place (local sources of earlier builds) is copied as well, for a build on the shadow would write through a link, or
+//! left out; cache mounts start empty. History, lock and the runtime's leftovers stay behind.
 //!
 //! **Invariant:** nothing in the original is written to, its daemon's locks are not waited for, and removing the
 //! shadow follows no link and crosses no mount. The daemon on the shadow needs the snapshotter of the original
@@ -10,6 +10,7 @@
 
 mod databases;
 mod links;
+mod memory;
 mod removal;
 #[cfg(test)]
 mod tests;
@@ -20,30 +21,57 @@ use anyhow::Context;
 
 use crate::inspect::worker_directories;
 
+/// Where a shadow lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// On disk: beside the root if that can be written to, else in the system's directory for temporary files.
+    Disk,
+    /// There, but in memory where that can be had: quicker by far when a build's directories have many files, and limited.
+    Memory,
+    /// In this directory.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests"))]
+    In(&'a Path),
+}
+
+/// What becomes of the copies that BuildKit has of earlier builds' directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LocalSources {
+    /// They are copied, and a session with the same key sends only what changed.
+    Copied,
+    /// They are empty. BuildKit does not know that, so no session may have the key of one of them.
+    Emptied,
+}
+
 /// A shadow of a state root; removed when dropped, unless something is still mounted below it.
 #[derive(Debug)]
 pub(crate) struct Shadow {
     path: PathBuf,
     snapshotters: Vec<String>,
+    is_in_memory: bool,
 }
 
 impl Shadow {
-    /// Makes a shadow of a state root, also of one that a daemon is using. It lies in `scratch`; when none is given,
-    /// beside the root if that can be written to, else in the system's directory for temporary files.
+    /// Makes a shadow of a state root, also of one that a daemon is using.
     ///
     /// A root that cannot be read is an [`crate::inspect::Unreadable`] in the error's chain.
-    pub(crate) fn create(root: &Path, scratch: Option<&Path>) -> anyhow::Result<Shadow> {
+    pub(crate) fn create(root: &Path, place: Place<'_>, local_sources: LocalSources) -> anyhow::Result<Shadow> {
         let root = std::fs::canonicalize(root).map_err(|error| crate::inspect::Unreadable::io(root, error))?;
         let workers = worker_directories(&root)?;
-        let path = directory(&root, scratch)?;
+        let path = directory(&root, place)?;
         let snapshotters = workers.iter().map(|(snapshotter, _)| snapshotter.clone()).collect();
         // From here on a failure removes what was made so far.
-        let shadow = Shadow { path, snapshotters };
+        let mut shadow = Shadow { path, snapshotters, is_in_memory: false };
+        if place == Place::Memory {
+            match memory::mount(&shadow.path) {
+                Ok(()) => shadow.is_in_memory = true,
+                Err(error) => tracing::debug!("the shadow root is made on disk: {error:#}"),
+            }
+        }
         let what = || format!("could not make a shadow of {}", root.display());
         databases::copy(&root, &shadow.path, &workers).with_context(what)?;
         for (snapshotter, original) in &workers {
-            links::link_worker(original, &shadow.path.join(format!("runc-{snapshotter}")), snapshotter)
-                .with_context(what)?;
+            let worker = shadow.path.join(format!("runc-{snapshotter}"));
+            links::link_worker(original, &worker, snapshotter, local_sources).with_context(what)?;
         }
         Ok(shadow)
     }
@@ -58,26 +86,35 @@ impl Shadow {
     pub(crate) fn snapshotters(&self) -> &[String] {
         &self.snapshotters
     }
+
+    /// Whether it lies in memory, where there is less room than on disk.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.is_in_memory
+    }
 }
 
 impl Drop for Shadow {
     fn drop(&mut self) {
-        if let Err(error) = removal::remove(&self.path) {
+        let removed = match self.is_in_memory {
+            true => removal::nothing_mounted_below(&self.path).and_then(|()| memory::unmount(&self.path)),
+            false => Ok(()),
+        };
+        if let Err(error) = removed.and_then(|()| removal::remove(&self.path)) {
             tracing::warn!("{error:#}");
         }
     }
 }
 
-fn directory(root: &Path, scratch: Option<&Path>) -> anyhow::Result<PathBuf> {
+fn directory(root: &Path, place: Place<'_>) -> anyhow::Result<PathBuf> {
     let beside = root.parent().unwrap_or(Path::new("/"));
     let new_in = |parent: &Path| {
         let made = tempfile::Builder::new().prefix(".cachewarm-shadow-").tempdir_in(parent)?;
-        // Links and mounts need it absolute, whatever `scratch` is.
+        // Links and mounts need it absolute, whatever it was said to be in.
         std::fs::canonicalize(made.keep())
     };
-    let made = match scratch {
-        Some(scratch) => new_in(scratch).with_context(|| format!("could not use {}", scratch.display())),
-        None => {
+    let made = match place {
+        Place::In(scratch) => new_in(scratch).with_context(|| format!("could not use {}", scratch.display())),
+        Place::Disk | Place::Memory => {
             new_in(beside).or_else(|_| new_in(&std::env::temp_dir())).context("could not use a temporary directory")
         }
     };

@@ -8,16 +8,19 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::Job;
-use crate::buildkit::{self, Address, Builder, Session, Spawn, StateRoot, Wanted, unless_cancelled};
+use crate::buildkit::{self, Address, Builder, Session, SessionPlan, Spawn, StateRoot, Wanted, unless_cancelled};
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect::{self, Unreadable};
 use crate::plan::Plan;
-use crate::shadow::Shadow;
+use crate::shadow::{LocalSources, Place, Shadow};
 use crate::verify;
 
 /// Where a BuildKit keeps its state unless told otherwise.
 const USUAL_ROOT: &str = "/var/lib/buildkit";
+
+/// How every program calls `ENOSPC`.
+const NO_SPACE: &str = "no space left on device";
 
 /// A BuildKit that answers, with a session for each target.
 pub(super) struct Answerer {
@@ -35,7 +38,7 @@ pub(super) struct Answerer {
 /// For what it answers.
 enum Stand {
     /// For the root that this is a shadow of.
-    Shadow(Shaded, #[expect(dead_code, reason = "it is there as long as the daemon is")] Shadow),
+    Shadow(Shaded, Shadow),
     /// For itself, because of this.
     Itself(String),
 }
@@ -78,7 +81,7 @@ impl Answerer {
             let root = job.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
             let known = records(&root, None).await?.map_err(unreadable)?;
             let shaded = Shaded { root, address: String::new(), program: program.clone() };
-            return Answerer::on_shadow(job, plan, shaded, known, cancel).await;
+            return Answerer::on_shadow(job, plan, shaded, Place::Memory, known, cancel).await;
         }
         let builder = unless_cancelled(cancel, Builder::connect(&wanted(job, plan), events)).await?;
         let why = match &builder.root {
@@ -90,13 +93,13 @@ impl Answerer {
                 }
                 Ok(known) => {
                     let shaded = Shaded { root: root.clone(), address: builder.address.clone(), program: None };
-                    return Answerer::on_shadow(job, plan, shaded, known, cancel).await;
+                    return Answerer::on_shadow(job, plan, shaded, Place::Memory, known, cancel).await;
                 }
             },
         };
         events.note(format!("asking the builder itself: {why}"));
         let known = buildkit::all(&builder.channel).await?;
-        let sessions = sessions(plan, &builder).await?;
+        let sessions = open(&plan.sessions, &builder).await?;
         Ok(Answerer { builder, snapshotter: None, known, sessions, stand: Stand::Itself(why) })
     }
 
@@ -104,22 +107,47 @@ impl Answerer {
         job: &Job,
         plan: &Plan,
         shaded: Shaded,
+        place: Place<'static>,
         known: HashSet<String>,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Answerer> {
-        let shadow = shadow(&shaded.root).await?;
+        let shadow = shadow(&shaded.root, place).await?;
         let daemon = Spawn::on(PathBuf::new(), shaded.program.clone(), job.buildkitd_config.clone());
         let spawn = verify::on_shadow(&shadow, daemon, plan.entitlements())?;
         let snapshotter = spawn.snapshotter.clone();
         let builder = unless_cancelled(cancel, Builder::spawn(spawn)).await?;
-        let sessions = sessions(plan, &builder).await?;
+        // The copies of directories on the shadow are empty, so no session may be taken for an earlier one.
+        let anew = |session: &SessionPlan| SessionPlan { shared_key: session.id.to_string(), ..session.clone() };
+        let sessions = open(&plan.sessions.iter().map(anew).collect::<Vec<_>>(), &builder).await?;
         Ok(Answerer { builder, snapshotter, known, sessions, stand: Stand::Shadow(shaded, shadow) })
     }
 
     /// Another one on a new shadow takes its place, which knows nothing of what this one has made; the builder itself stays.
     pub(super) async fn replace(&mut self, job: &Job, plan: &Plan, cancel: &CancellationToken) -> anyhow::Result<()> {
+        let Stand::Shadow(_, shadow) = &self.stand else { return Ok(()) };
+        let place = if shadow.is_in_memory() { Place::Memory } else { Place::Disk };
+        self.replace_at(place, job, plan, cancel).await
+    }
+
+    /// Does that with a shadow on disk, where there is more room than in memory.
+    pub(super) async fn move_to_disk(
+        &mut self,
+        job: &Job,
+        plan: &Plan,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        self.replace_at(Place::Disk, job, plan, cancel).await
+    }
+
+    async fn replace_at(
+        &mut self,
+        place: Place<'static>,
+        job: &Job,
+        plan: &Plan,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<()> {
         let Stand::Shadow(shaded, _) = &self.stand else { return Ok(()) };
-        let clean = Answerer::on_shadow(job, plan, shaded.clone(), self.known.clone(), cancel).await?;
+        let clean = Answerer::on_shadow(job, plan, shaded.clone(), place, self.known.clone(), cancel).await?;
         if let Err(error) = std::mem::replace(self, clean).stop().await {
             // It is not asked any more, and it may have died.
             tracing::debug!("could not stop a daemon that was replaced: {error:#}");
@@ -130,6 +158,12 @@ impl Answerer {
     /// Whether it is a daemon of ours on a shadow.
     pub(super) fn is_on_shadow(&self) -> bool {
         matches!(self.stand, Stand::Shadow(..))
+    }
+
+    /// Whether an error came of a shadow in memory that had too little room.
+    pub(super) fn is_full(&self, error: &anyhow::Error) -> bool {
+        let Stand::Shadow(_, shadow) = &self.stand else { return false };
+        shadow.is_in_memory() && says_no_space(error)
     }
 
     /// For whom it answers.
@@ -193,21 +227,30 @@ pub(super) fn unreadable(unreadable: Unreadable) -> anyhow::Error {
 }
 
 /// Opens the sessions of all targets.
-async fn sessions(plan: &Plan, builder: &Builder) -> anyhow::Result<Vec<Session>> {
+async fn open(plans: &[SessionPlan], builder: &Builder) -> anyhow::Result<Vec<Session>> {
     let mut sessions = Vec::new();
-    for session in &plan.sessions {
+    for session in plans {
         sessions.push(session.open(&builder.channel).await?);
     }
     Ok(sessions)
 }
 
-async fn shadow(root: &Path) -> anyhow::Result<Shadow> {
+async fn shadow(root: &Path, place: Place<'static>) -> anyhow::Result<Shadow> {
     let (shown, root) = (root.display().to_string(), root.to_owned());
-    let made =
-        tokio::task::spawn_blocking(move || Shadow::create(&root, None)).await.context("making a shadow root")?;
+    let create =
+        |root: PathBuf, place| tokio::task::spawn_blocking(move || Shadow::create(&root, place, LocalSources::Emptied));
+    let mut made = create(root.clone(), place).await.context("making a shadow root")?;
+    if place == Place::Memory && made.as_ref().is_err_and(says_no_space) {
+        made = create(root, Place::Disk).await.context("making a shadow root")?;
+    }
     made.explain(
         Kind::Environment,
         format!("could not make a shadow of the state root {shown}"),
         "run as root, with some room beside the root or in TMPDIR",
     )
+}
+
+/// Of a daemon's error its text is all there is.
+fn says_no_space(error: &anyhow::Error) -> bool {
+    format!("{error:#}").to_lowercase().contains(NO_SPACE)
 }

@@ -123,6 +123,12 @@ async fn ask(
                     break Err(error);
                 }
             }
+            Err(error) if answerer.is_full(&error) => {
+                events.note("the shadow root does not fit into memory, asking again with one on disk".to_owned());
+                if let Err(error) = answerer.move_to_disk(job, plan, cancel).await {
+                    break Err(error);
+                }
+            }
             Err(error) => break Err(explained(error, &mut answerer.builder).await),
             outcome => break outcome,
         }

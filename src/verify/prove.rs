@@ -15,7 +15,7 @@ use crate::buildkit::{
 };
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
-use crate::shadow::Shadow;
+use crate::shadow::{LocalSources, Place, Shadow};
 
 /// What BuildKit had to do that a warm root would have spared it.
 #[derive(Debug, Clone, Default)]
@@ -63,8 +63,9 @@ pub(crate) async fn prove(
     cancel: &CancellationToken,
 ) -> anyhow::Result<Doubts> {
     let root = daemon.root.clone();
-    let shadow =
-        tokio::task::spawn_blocking(move || Shadow::create(&root, None)).await.context("making a shadow root")??;
+    // Its copies of the build's directories are new, and spare us sending them again.
+    let made = tokio::task::spawn_blocking(move || Shadow::create(&root, Place::Disk, LocalSources::Copied));
+    let shadow = made.await.context("making a shadow root")??;
     let spawn = on_shadow(&shadow, daemon, claim.entitlements.clone())?;
     let started = unless_cancelled(cancel, Builder::spawn(spawn)).await;
     let mut builder = started.context("starting buildkitd on the shadow root")?;

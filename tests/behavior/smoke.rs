@@ -123,6 +123,16 @@ fn lines_that_changed_are_told_from_lines_that_did_not() {
 }
 
 #[test]
+fn what_does_not_fit_into_memory_is_asked_about_on_disk() {
+    let mut world = warmed();
+    world.spare_memory(300);
+    let run = smoke(&world, |context| fs::write(context.join("vllm/weights"), vec![7; 100 << 20]).unwrap()).exits(5);
+    assert!(run.stderr.contains("does not fit into memory"), "{}", run.stderr);
+    assert_eq!(steps(&run, "miss").into_iter().collect::<Vec<_>>(), ["vllm-base 3/3"]);
+    world.left_nothing_running();
+}
+
+#[test]
 fn a_step_that_takes_an_hour_is_a_miss_at_once_and_does_not_run() {
     let world = warmed();
     let run =

@@ -14,8 +14,8 @@ use super::registry::made;
 #[derive(Debug)]
 pub(crate) struct World {
     folder: PathBuf,
-    /// Whether its file `hosts` takes the place of `/etc/hosts` for cachewarm and what it starts.
-    renames: bool,
+    /// Files of its folder that take the place of others for cachewarm and what it starts.
+    covered: Vec<(&'static str, &'static str)>,
     /// Beside the clean environment.
     environment: Vec<(String, String)>,
 }
@@ -29,7 +29,7 @@ impl World {
         for name in ["home", "run", "tmp"] {
             made(folder.join(name));
         }
-        let world = World { folder, renames: false, environment: Vec::new() };
+        let world = World { folder, covered: Vec::new(), environment: Vec::new() };
         world.configure_builder("");
         world
     }
@@ -67,7 +67,13 @@ impl World {
     /// From now on these host names lead to the address, for cachewarm and what it starts.
     pub(crate) fn resolve(&mut self, address: &str, names: &str) {
         fs::write(self.path("hosts"), format!("127.0.0.1 localhost\n{address} {names}\n")).unwrap();
-        self.renames = true;
+        self.covered.push(("hosts", "/etc/hosts"));
+    }
+
+    /// From now on the machine seems to have only so many mebibytes of memory to spare.
+    pub(crate) fn spare_memory(&mut self, mebibytes: u32) {
+        fs::write(self.path("meminfo"), format!("MemAvailable: {} kB\n", mebibytes << 10)).unwrap();
+        self.covered.push(("meminfo", "/proc/meminfo"));
     }
 
     /// From now on cachewarm's environment has this, too.
@@ -287,8 +293,8 @@ impl World {
         let binary = env!("CARGO_BIN_EXE_cachewarm");
         // `/run` is the world's own, so that what is left there can be told.
         let mut mounts = "mount --bind \"$0/run\" /run && ".to_owned();
-        if self.renames {
-            mounts += "mount --bind \"$0/hosts\" /etc/hosts && ";
+        for (file, covered) in &self.covered {
+            mounts += &format!("mount --bind \"$0/{file}\" {covered} && ");
         }
         let mut enter = command("unshare");
         enter

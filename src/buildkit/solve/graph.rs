@@ -43,6 +43,13 @@ pub(crate) enum Kind {
     Other,
 }
 
+impl Kind {
+    /// Whether a Dockerfile line made an operation of this name: not a directory of ours and nothing internal.
+    pub(crate) fn is_step(self, name: &str) -> bool {
+        self != Kind::Local && !name.starts_with("[internal]")
+    }
+}
+
 /// One operation: a vertex of the graph.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
@@ -61,9 +68,9 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    /// Whether a Dockerfile line made it: not a directory of ours and nothing internal.
+    /// Whether a Dockerfile line made it.
     pub(crate) fn is_step(&self) -> bool {
-        self.kind != Kind::Local && !self.name.starts_with("[internal]")
+        self.kind.is_step(&self.name)
     }
 
     /// Whether executing it runs or writes something, rather than fetching it.
