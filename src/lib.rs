@@ -56,6 +56,9 @@ mod check;
 mod smoke;
 mod warm;
 
+// Is it safe to snapshot?
+mod seal;
+
 // argv, environment, terminal, exit code.
 mod cli;
 

@@ -21,17 +21,28 @@ const HASH_DIGITS: usize = 16;
 /// A shorter value stands in too many other words.
 const SHORTEST_VALUE: usize = 4;
 
-/// Tokens by their shape: those of GitHub, GitLab, AWS, Slack, npm, PyPI, OpenAI and its like, JSON Web Tokens, private
-/// keys, and whatever follows `Bearer`.
+/// The name of the shape of private keys.
+pub(crate) const PRIVATE_KEY: &str = "private key";
+/// What has the shape of a secret: what it is, and the shape.
+pub(crate) const SHAPES: [(&str, &str); 10] = [
+    ("GitHub token", r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}"),
+    ("GitLab token", r"glpat-[A-Za-z0-9_-]{16,}"),
+    ("AWS access key", r"(?:AKIA|ASIA)[A-Z0-9]{16}"),
+    // `AWS:` and a password, as docker has it; and the password, which is JSON that begins with a payload.
+    ("ECR token", r"QVdTO[A-Za-z0-9+/]{16,}={0,2}|eyJwYXlsb2FkIjoi[A-Za-z0-9+/]{32,}={0,2}"),
+    ("Slack token", r"xox[a-z]-[A-Za-z0-9-]{10,}"),
+    ("npm token", r"npm_[A-Za-z0-9]{16,}"),
+    ("PyPI token", r"pypi-[A-Za-z0-9_-]{16,}"),
+    ("API key", r"\bsk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}"),
+    ("JSON Web Token", r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),
+    (PRIVATE_KEY, r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
+];
+
+/// Those shapes, and whatever follows `Bearer`.
 static TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
-        r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16}",
-        r"|xox[a-z]-[A-Za-z0-9-]{10,}|npm_[A-Za-z0-9]{16,}|pypi-[A-Za-z0-9_-]{16,}|\bsk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}",
-        r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?",
-        r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
-        r"|(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{16,}",
-    ))
-    .ok()
+    let shapes = SHAPES.iter().map(|(_, shape)| *shape);
+    let header = r"(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{16,}";
+    Regex::new(&shapes.chain([header]).collect::<Vec<_>>().join("|")).ok()
 });
 /// What is between the scheme and the host of a URL; with a password in it, up to the last `@`.
 static USERINFO: LazyLock<Option<Regex>> =
@@ -57,6 +68,11 @@ impl Veil {
         let mut values: Vec<String> = values.into_iter().map(str::to_owned).collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Veil { values }
+    }
+
+    /// Of values that are secrets, whatever they are called.
+    pub(crate) fn hiding<'v>(values: impl IntoIterator<Item = &'v str>) -> Veil {
+        Veil::of(values.into_iter().map(|value| (SECRET_PARTS[0], value)))
     }
 
     /// The value of a variable as it may be written down.
@@ -86,7 +102,7 @@ fn replace(text: &mut Cow<'_, str>, pattern: &Option<Regex>, with: impl Fn(&Capt
 }
 
 /// Whether the value of a variable of this name is likely a secret.
-fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     let mut words = name.split(|character: char| !character.is_ascii_alphanumeric());
     SECRET_PARTS.iter().any(|part| name.contains(part)) || words.any(|word| SECRET_WORDS.contains(&word))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{DiskUsageRequest, PruneRequest, UsageRecord};
+use bollard_buildkit_proto::moby::buildkit::v1::{DiskUsageRequest, UsageRecord};
 use tonic::transport::Channel;
 
 use super::solve::MAX_MESSAGE_BYTES;
@@ -25,16 +25,6 @@ pub(crate) struct RecordInUse {
     pub(crate) id: String,
     /// `regular`, `frontend`, `source.local`, …
     pub(crate) record_type: String,
-}
-
-/// Has BuildKit forget what nothing refers to, such as the remains of downloads that cannot be completed. Asking it to
-/// prune a record that does not exist does that and nothing else.
-pub(super) async fn collect_garbage(channel: &Channel) -> anyhow::Result<()> {
-    let mut control = ControlClient::new(channel.clone());
-    let request = PruneRequest { filter: vec!["id==none".into()], ..Default::default() };
-    let mut pruned = control.prune(request).await.context("removing the remains of downloads")?.into_inner();
-    while pruned.message().await.context("removing the remains of downloads")?.is_some() {}
-    Ok(())
 }
 
 /// The immutable records that are in use.

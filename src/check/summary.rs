@@ -1,6 +1,7 @@
 //! From what was read to the report: the verdict, its reasons, and every record.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use super::coverage::covered;
 use super::holders::{Holders, Place, is_ready};
@@ -284,6 +285,7 @@ fn cache(state: &StateRoot, holders: &Holders<'_>) -> Cache {
 
 fn leftovers(looked: &Looked) -> Leftovers {
     let found = &looked.leftovers;
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let download = |download: &inspect::PartialDownload| PartialDownload {
         reference: download.reference.clone(),
         bytes: download.bytes,
@@ -292,13 +294,13 @@ fn leftovers(looked: &Looked) -> Leftovers {
     Leftovers {
         partial_downloads: found.partial_downloads.iter().map(download).collect(),
         stray_snapshots: found.stray_snapshots.clone(),
-        stray_directories: found.stray_directories,
-        stray_blobs: found.stray_blobs,
+        stray_directories: found.stray_directories.len(),
+        stray_blobs: found.stray_blobs.len(),
         stray_bytes: found.stray_blob_bytes,
-        spoiled_databases: found.spoiled_databases.clone(),
+        spoiled_databases: found.spoiled_databases.iter().filter_map(name).collect(),
         lock: match found.lock {
             Lock::Absent => "absent",
-            Lock::Held => "held",
+            Lock::Held(_) => "held",
             Lock::Stale => "stale",
         },
     }

@@ -5,7 +5,9 @@
 //! nobody keeps that list by hand, and [`command`] writes it into the help.
 
 mod builder;
+mod check;
 mod manifest;
+mod seal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,7 +17,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use super::settings;
 
 pub(crate) use builder::{BuilderArgs, TlsArgs};
+pub(crate) use check::CheckArgs;
 pub(crate) use manifest::{ManifestCommand, ManifestFormat};
+pub(crate) use seal::SealArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -24,8 +28,8 @@ pub(crate) use manifest::{ManifestCommand, ManifestFormat};
 Settings: a flag wins over its CACHEWARM_* variable, that over cachewarm.toml (keys are the flags' names), that over \
 the default. A list comes whole from the strongest place that gives it; in variables, entries are separated by commas \
 or, when they hold commas themselves, by line breaks.\n\n\
-Exit codes: 0 warm; 2 usage or settings; 3 builder, registry, git or disk; 4 the build failed; 5 not warm; \
-130 interrupted.")]
+Exit codes: 0 warm, or sealed; 2 usage or settings; 3 builder, registry, git or disk; 4 the build failed; 5 not warm, \
+or not sealed; 130 interrupted.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -42,6 +46,8 @@ pub(crate) enum Command {
     Smoke(Box<SmokeArgs>),
     /// Say what lies in a state root: read from disk, without a daemon and without a lock.
     Check(Box<CheckArgs>),
+    /// Say whether this machine is safe to snapshot, and with --fix make it so.
+    Seal(Box<SealArgs>),
     /// Say what differs between two builds that were warmed, step by step; exit code 5 when something does.
     Explain {
         /// Manifest of the build that the cache was made with.
@@ -136,37 +142,6 @@ pub(crate) struct SmokeArgs {
     /// No progress for this long ends it: 60s, 5m.
     #[arg(long, value_name = "DURATION")]
     pub(crate) stall_timeout: Option<String>,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-/// The flags of `check`.
-#[derive(Debug, Default, Args)]
-pub(crate) struct CheckArgs {
-    /// State root, a copy of one, or that of a daemon that runs.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) root: Option<String>,
-    /// Manifest of a warm run: is everything it promises there?
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) manifest: Option<String>,
-    /// Registry cache to hold the root against, layer by layer: REF or type=registry,ref=REF. Repeatable.
-    #[arg(long, value_name = "REF")]
-    pub(crate) cache_from: Vec<String>,
-    /// Read everything: hash the blobs, count the files of the snapshots.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
-    pub(crate) deep: Option<String>,
-    /// Least share for a verdict of warm: extracted=95%. Of the layers with results: extracted (100% unless given),
-    /// survives (a restart), kept (by the first garbage collection, 100%); of the layers of --cache-from: donor (100%);
-    /// of those of --manifest: manifest (100%). Repeatable.
-    #[arg(long, value_name = "WHAT=SHARE")]
-    pub(crate) require: Vec<String>,
-    /// buildkitd.toml of the daemon that will use the root, for its garbage collection and its registry hosts; the usual
-    /// one when absent, if it is there.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) buildkitd_config: Option<String>,
-    #[command(flatten)]
-    pub(crate) aws: AwsArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -315,7 +290,7 @@ pub(crate) struct OutputArgs {
 }
 
 /// The commands that have settings.
-pub(crate) const WITH_SETTINGS: [&str; 3] = ["warm", "smoke", "check"];
+pub(crate) const WITH_SETTINGS: [&str; 4] = ["warm", "smoke", "check", "seal"];
 
 /// The command with each flag's variable and default in its help.
 pub(crate) fn command() -> clap::Command {

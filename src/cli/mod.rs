@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod known;
 mod logging;
 mod output;
 mod progress;
@@ -38,6 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Warm(typed) => return commands::warm(cli.global, *typed).into(),
         Command::Smoke(typed) => return commands::smoke(cli.global, *typed).into(),
         Command::Check(typed) => return commands::check(cli.global, *typed).into(),
+        Command::Seal(typed) => return commands::seal(cli.global, *typed).into(),
         Command::Explain { old, new, report } => match commands::explain(&old, &new, report) {
             Ok(exit) => return exit.into(),
             Err(error) => Err(error),

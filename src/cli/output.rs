@@ -12,7 +12,7 @@ use super::progress::Screen;
 use super::settings::{Format, ReportTo};
 use crate::failure::{Explain, Failure, Kind};
 use crate::report::words::clean;
-use crate::report::{self, Reported, Verdict};
+use crate::report::{self, Reported};
 
 /// Writes data to standard output.
 ///
@@ -101,12 +101,12 @@ fn folder(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Says the verdict to a person who does not see the text report, and gives the exit code: only a verdict of warm is a
+/// Says the verdict to a person who does not see the text report, and gives the exit code: only a good verdict is a
 /// success, because what nobody looked at on disk may be cold.
 pub(super) fn verdict(screen: &Screen, report: &impl Reported, to: &[ReportTo]) -> u8 {
     let shown = to.iter().any(|to| to.format == Format::Text && to.file.is_none());
     match report.verdict() {
-        Verdict::Warm => 0,
+        verdict if verdict.is_good() => 0,
         verdict => {
             if !shown {
                 let why = report.reasons().first().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();

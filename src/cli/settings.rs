@@ -5,6 +5,7 @@
 
 mod check;
 mod file;
+mod seal;
 mod smoke;
 mod sources;
 mod values;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use check::CheckSettings;
+pub(crate) use seal::SealSettings;
 pub(crate) use smoke::SmokeSettings;
 pub(crate) use sources::{Given, Origin};
 pub(crate) use values::{Format, ReportTo};
@@ -49,6 +51,7 @@ pub(crate) fn default_of(command: &str, name: &str) -> Option<&'static str> {
         "warm" => DEFAULTS,
         "smoke" => smoke::DEFAULTS,
         "check" => check::DEFAULTS,
+        "seal" => seal::DEFAULTS,
         _ => &[],
     };
     defaults.iter().find(|(setting, _)| *setting == name).map(|(_, value)| *value)

@@ -109,6 +109,11 @@ impl Blobs {
             .filter_map(|(digest, size)| Some((digest.as_str(), *size, self.path(digest)?)))
     }
 
+    /// The files of BuildKit's history: build records, logs, provenance.
+    pub(super) fn of_history(&self) -> impl Iterator<Item = PathBuf> {
+        self.elsewhere.keys().filter(|digest| !self.listed.contains_key(*digest)).filter_map(|digest| self.path(digest))
+    }
+
     /// Where the content store keeps its files.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
@@ -119,7 +124,8 @@ impl Blobs {
         self.listed.contains_key(digest) || self.elsewhere.contains_key(digest)
     }
 
-    fn path(&self, digest: &str) -> Option<PathBuf> {
+    /// Where the file of a blob belongs; nowhere when it is no digest.
+    pub(super) fn path(&self, digest: &str) -> Option<PathBuf> {
         let (algorithm, hex) = digest.split_once(':')?;
         let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
         (plain(algorithm) && plain(hex)).then(|| self.directory.join("blobs").join(algorithm).join(hex))

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs::{self, DirEntry};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::root::StateRoot;
 use super::worker::Worker;
@@ -19,13 +19,13 @@ pub(crate) struct Leftovers {
     /// Snapshots that no record leads to, by BuildKit's name; `extract-…` ones were being unpacked.
     pub(crate) stray_snapshots: Vec<String>,
     /// Directories of snapshots that the snapshotter does not know.
-    pub(crate) stray_directories: usize,
+    pub(crate) stray_directories: Vec<PathBuf>,
     /// Files of blobs that the content store does not list.
-    pub(crate) stray_blobs: usize,
+    pub(crate) stray_blobs: Vec<PathBuf>,
     /// Their bytes.
     pub(crate) stray_blob_bytes: u64,
     /// Databases that BuildKit found damaged and put aside.
-    pub(crate) spoiled_databases: Vec<String>,
+    pub(crate) spoiled_databases: Vec<PathBuf>,
     /// `buildkitd.lock`.
     pub(crate) lock: Lock,
 }
@@ -33,6 +33,8 @@ pub(crate) struct Leftovers {
 /// A download that was not finished; the next one goes on from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PartialDownload {
+    /// Its directory.
+    pub(crate) directory: PathBuf,
     /// What the content store calls it; the digest is in it.
     pub(crate) reference: String,
     /// Bytes that are here.
@@ -47,15 +49,20 @@ pub(crate) enum Lock {
     /// There is none.
     #[default]
     Absent,
-    /// A daemon on this machine holds it.
-    Held,
+    /// A daemon on this machine holds it: its process id, as far as it can be seen from here.
+    Held(Option<u32>),
     /// Left by a daemon that was killed, or held on another machine; harmless.
     Stale,
 }
 
+/// Who holds the lock of a root.
+pub(crate) fn held_by(root: &Path) -> Lock {
+    lock(&root.join("buildkitd.lock"))
+}
+
 /// Looks for leftovers. What cannot be read is passed over: none of it decides whether a root is warm.
 pub(crate) fn leftovers(root: &Path, state: &StateRoot) -> Leftovers {
-    let mut found = Leftovers { lock: lock(&root.join("buildkitd.lock")), ..Leftovers::default() };
+    let mut found = Leftovers { lock: held_by(root), ..Leftovers::default() };
     for worker in &state.workers {
         let content = worker.blobs.directory();
         found.partial_downloads.extend(entries(&content.join("ingest")).filter_map(|entry| partial(&entry.path())));
@@ -85,14 +92,19 @@ fn partial(directory: &Path) -> Option<PartialDownload> {
     // The name of the namespace and of the lease stand in front.
     let reference = text("ref").unwrap_or_default();
     let expected = text("total").and_then(|total| total.trim().parse::<u64>().ok());
-    Some(PartialDownload { reference, bytes: data.len(), expected: expected.filter(|total| *total > 0) })
+    Some(PartialDownload {
+        directory: directory.to_owned(),
+        reference,
+        bytes: data.len(),
+        expected: expected.filter(|total| *total > 0),
+    })
 }
 
 fn stray_blobs(worker: &Worker, content: &Path, found: &mut Leftovers) {
     for entry in entries(&content.join("blobs/sha256")) {
         let listed = name(&entry).is_some_and(|name| worker.blobs.lists(&format!("sha256:{name}")));
         if !listed && let Ok(file) = entry.metadata() {
-            found.stray_blobs += 1;
+            found.stray_blobs.push(entry.path());
             found.stray_blob_bytes += file.len();
         }
     }
@@ -104,20 +116,28 @@ fn stray_snapshots(worker: &Worker, found: &mut Leftovers) {
     let is_used = |name: &str| used.contains(name.strip_suffix("-view").unwrap_or(name));
     found.stray_snapshots.extend(worker.snapshots.besides(is_used).into_iter().map(|(name, _)| name.to_owned()));
     let known: HashSet<u64> = worker.snapshots.all().map(|snapshot| snapshot.number).collect();
-    let numbers = entries(&super::snapshot_store(&worker.directory, &worker.snapshotter).join("snapshots"));
-    let strays = numbers.filter_map(|entry| name(&entry)?.parse().ok()).filter(|number| !known.contains(number));
-    found.stray_directories += strays.count();
+    let numbers = entries(&worker.snapshots_directory());
+    let is_stray = |entry: &DirEntry| {
+        let number = name(entry).and_then(|name| name.parse().ok());
+        number.is_some_and(|number| !known.contains(&number))
+    };
+    found.stray_directories.extend(numbers.filter(is_stray).map(|entry| entry.path()));
 }
 
 /// BuildKit renames a database it cannot open to `NAME.db.ID.bak`.
-fn spoiled(directory: &Path) -> impl Iterator<Item = String> + use<> {
-    entries(directory).filter_map(|entry| name(&entry)).filter(|name| name.contains(".db.") && name.ends_with(".bak"))
+fn spoiled(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let is_spoiled = |entry: &DirEntry| name(entry).is_some_and(|name| name.contains(".db.") && name.ends_with(".bak"));
+    entries(directory).filter(is_spoiled).map(|entry| entry.path())
 }
 
 fn lock(path: &Path) -> Lock {
     let Ok(file) = path.metadata() else { return Lock::Absent };
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    if locks.lines().any(|line| is_of(line, file.dev(), file.ino())) { Lock::Held } else { Lock::Stale }
+    match locks.lines().find(|line| is_of(line, file.dev(), file.ino())) {
+        // A process of another namespace has the number 0, one of a remote machine a negative one.
+        Some(line) => Lock::Held(line.split_whitespace().nth(4).and_then(|id| id.parse().ok()).filter(|id| *id > 0)),
+        None => Lock::Stale,
+    }
 }
 
 /// Whether a line of `/proc/locks` is about a file: its sixth field is MAJOR:MINOR:INODE, the first two in hex.
@@ -141,7 +161,7 @@ mod tests {
         let root = root();
         let found = leftovers(root.path(), &read(root.path()).unwrap());
         assert_eq!(found.lock, Lock::Absent);
-        assert_eq!((found.partial_downloads, found.stray_blobs, found.stray_directories), (vec![], 0, 0));
+        assert_eq!((found.partial_downloads, found.stray_blobs, found.stray_directories), (vec![], vec![], vec![]));
     }
 
     #[test]
@@ -160,11 +180,17 @@ mod tests {
 
         let found = leftovers(root.path(), &read(root.path()).unwrap());
 
-        let download =
-            PartialDownload { reference: "buildkit/7/layer-sha256:aa".into(), bytes: 40, expected: Some(100) };
+        let download = PartialDownload {
+            directory: ingest,
+            reference: "buildkit/7/layer-sha256:aa".into(),
+            bytes: 40,
+            expected: Some(100),
+        };
         assert_eq!(found.partial_downloads, [download]);
-        assert_eq!((found.stray_blobs, found.stray_blob_bytes, found.stray_directories), (1, 9, 1));
-        assert_eq!((found.spoiled_databases, found.lock), (vec!["cache.db.k3j.bak".to_owned()], Lock::Stale));
+        let counts = (found.stray_blobs.len(), found.stray_blob_bytes, found.stray_directories.len());
+        assert_eq!(counts, (1, 9, 1));
+        let spoiled = vec![root.path().join("cache.db.k3j.bak")];
+        assert_eq!((found.spoiled_databases, found.lock), (spoiled, Lock::Stale));
     }
 
     #[test]
@@ -173,7 +199,7 @@ mod tests {
         let path = folder.path().join("buildkitd.lock");
         let file = File::create(&path).unwrap();
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-        assert_eq!(lock(&path), Lock::Held);
+        assert_eq!(lock(&path), Lock::Held(Some(std::process::id())));
         drop(file);
         assert_eq!(lock(&path), Lock::Stale);
     }

@@ -48,14 +48,26 @@ pub(crate) fn read(root: &Path) -> Result<StateRoot, Unreadable> {
     }
 }
 
-/// The newest transaction of each database; absent where there is none to be read.
-fn transactions(root: &Path, workers: &[(String, PathBuf)]) -> Vec<Option<u64>> {
+/// The databases of a root that tell what is in it, whether they are there or not.
+fn telling(root: &Path, workers: &[(String, PathBuf)]) -> Vec<PathBuf> {
     let of_worker = |(snapshotter, directory): &(String, PathBuf)| {
         let store = snapshot_store(directory, snapshotter);
         [directory.join("metadata_v2.db"), directory.join("containerdmeta.db"), store.join("metadata.db")]
     };
-    let paths = std::iter::once(root.join("cache.db")).chain(workers.iter().flat_map(of_worker));
-    paths.map(|path| Database::newest_transaction(&path).ok()).collect()
+    std::iter::once(root.join("cache.db")).chain(workers.iter().flat_map(of_worker)).collect()
+}
+
+/// All databases that are in a root, that of its history too.
+pub(crate) fn databases(root: &Path) -> Result<Vec<PathBuf>, Unreadable> {
+    let mut all = telling(root, &worker_directories(root)?);
+    all.push(root.join("history.db"));
+    all.retain(|path| path.is_file());
+    Ok(all)
+}
+
+/// The newest transaction of each database; absent where there is none to be read.
+fn transactions(root: &Path, workers: &[(String, PathBuf)]) -> Vec<Option<u64>> {
+    telling(root, workers).iter().map(|path| Database::newest_transaction(path).ok()).collect()
 }
 
 /// In which order databases are read.

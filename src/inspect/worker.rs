@@ -201,6 +201,21 @@ impl Worker {
         files_directory(&store.join("snapshots").join(number.to_string()), &self.snapshotter)
     }
 
+    /// The blobs of BuildKit's history, which no layer needs.
+    pub(crate) fn history_blobs(&self) -> impl Iterator<Item = PathBuf> {
+        self.blobs.of_history()
+    }
+
+    /// Where the directories of snapshots are, which have their numbers as names.
+    pub(crate) fn snapshots_directory(&self) -> PathBuf {
+        snapshot_store(&self.directory, &self.snapshotter).join("snapshots")
+    }
+
+    /// Where the blob of a record is, whether it is there or not.
+    pub(crate) fn blob_path(&self, digest: &str) -> Option<PathBuf> {
+        self.blobs.path(digest)
+    }
+
     /// All snapshots of the snapshotter, also those without a record.
     pub(crate) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
         self.snapshots.all()

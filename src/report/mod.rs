@@ -15,6 +15,7 @@ pub(crate) mod sample;
 mod sample_check;
 #[cfg(test)]
 mod schemas;
+pub(crate) mod seal;
 mod text;
 mod transfer;
 mod verdict;

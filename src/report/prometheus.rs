@@ -38,8 +38,8 @@ pub(crate) fn prometheus(facts: &Facts<'_>) -> String {
         family.gauge(&versions, 1.0);
     });
     family("cachewarm_verdict", "Verdict of the last run: 1 for the one that holds.", &|family| {
-        for verdict in [Verdict::Warm, Verdict::NotWarm, Verdict::NotVerified] {
-            let holds = if verdict == facts.verdict { 1.0 } else { 0.0 };
+        for verdict in Verdict::of_command(facts.command) {
+            let holds = if *verdict == facts.verdict { 1.0 } else { 0.0 };
             family.gauge(&[("verdict", verdict.name())], holds);
         }
     });

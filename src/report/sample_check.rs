@@ -1,6 +1,7 @@
-//! Reports of `check` to test renderers with.
+//! Reports of `check` and `seal` to test renderers with.
 
 use super::check::*;
+use super::seal::{SealReport, Searched};
 use super::{Builder, Donor, Layers, Phase, SCHEMA, Transfer, Verdict};
 
 fn record(id: &str, class: &'static str, loss: Option<&str>) -> Record {
@@ -156,4 +157,26 @@ pub(crate) fn cold() -> CheckReport {
     report.records.push(record("bb", "lazy", Some("a restart drops it: it is not on disk")));
     report.records.push(record("cc", "blob-only", None));
     report
+}
+
+/// A machine that is safe to snapshot.
+pub(crate) fn sealed() -> SealReport {
+    let checked = checked();
+    SealReport {
+        schema: SCHEMA,
+        command: "seal".to_owned(),
+        version: "0.1.0".to_owned(),
+        verdict: Verdict::Sealed,
+        reasons: Vec::new(),
+        notes: Vec::new(),
+        builder: checked.builder,
+        layers: Some(checked.layers),
+        transfer: Transfer::default(),
+        phases: vec![Phase { name: "look".to_owned(), seconds: 2.0 }],
+        hit_rate: Some(1.0),
+        fix: true,
+        findings: Vec::new(),
+        searched: Searched { files: 1200, bytes: 5 << 20, secrets: 3 },
+        marker: Some("/var/lib/cachewarm/sealed.json".to_owned()),
+    }
 }

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema};
 
 use super::check::CheckReport;
 use super::explanation::Explanation;
+use super::seal::SealReport;
 use super::{Report, sample, sample_check};
 use crate::manifest::Manifest;
 
@@ -32,6 +33,7 @@ fn is_published(file: &str, schema: &Schema) {
 fn what_is_published_is_what_is_written() {
     is_published("report.schema.json", &schema::<Report>("cachewarm warm and cachewarm smoke, schema 1"));
     is_published("check.schema.json", &schema::<CheckReport>("cachewarm check, schema 1"));
+    is_published("seal.schema.json", &schema::<SealReport>("cachewarm seal, schema 1"));
     is_published("explain.schema.json", &schema::<Explanation>("cachewarm explain, schema 1"));
     is_published("manifest.schema.json", &schema::<Manifest>("The manifest of cachewarm warm, schema 1"));
 }
@@ -46,4 +48,5 @@ fn the_samples_have_the_fields_of_their_schemas() {
     let fields = |json: serde_json::Value| json.as_object().unwrap().keys().cloned().collect();
     assert_eq!(properties(schema::<Report>("")), fields(serde_json::to_value(sample::warm()).unwrap()));
     assert_eq!(properties(schema::<CheckReport>("")), fields(serde_json::to_value(sample_check::checked()).unwrap()));
+    assert_eq!(properties(schema::<SealReport>("")), fields(serde_json::to_value(sample_check::sealed()).unwrap()));
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::judge::changed;
-use crate::support::world::Running;
+use crate::support::run::Running;
 use crate::support::{Builder, Fault, Faults, World, ground, wait_until};
 
 /// Mounts a file system in memory, of this size, at a folder of the world; it goes with the world.

@@ -3,9 +3,10 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use crate::support::calls::Invocation;
 use crate::support::docker::Version;
 use crate::support::judge::changed;
-use crate::support::world::{Invocation, Running};
+use crate::support::run::Running;
 use crate::support::{Authority, Builder, Docker, Ecr, Fault, Faults, Run, World, ground, process, wait_until};
 use crate::tcp::listening;
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::docker::{IMAGE, Version};
 use crate::support::registry::free_address;
-use crate::support::world::Running;
+use crate::support::run::Running;
 use crate::support::{Authority, Builder, Docker, Fault, Faults, Registry, World, ground, podman, wait_until};
 
 /// A world whose Docker is the shared one of today, and the name of a container of its own.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::world::Invocation;
+use crate::support::calls::Invocation;
 use crate::support::{Run, World, donor, ground};
 
 /// The closing words of a run that failed, with what differs from run to run replaced.

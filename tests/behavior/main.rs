@@ -30,6 +30,9 @@ mod check;
 mod check_damage;
 mod check_gc;
 
+// Is the machine safe to snapshot?
+mod seal;
+
 // What a person is told, and what nobody is.
 mod errors;
 mod secrets;

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::support::calls::Invocation;
 use crate::support::ground::tool;
 use crate::support::process::command;
 use crate::support::registry::free_address;
-use crate::support::world::Invocation;
 use crate::support::{Authority, Builder, World};
 
 /// A daemon that listens on TCP as well, with further arguments.

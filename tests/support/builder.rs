@@ -83,6 +83,12 @@ impl Builder {
         Built(self.buildctl(&arguments))
     }
 
+    /// Builds the Dockerfile of a repository.
+    pub(crate) fn fetch(&self, repository: &str) -> Built {
+        let context = format!("context={repository}");
+        Built(self.buildctl(&["build", "--progress=rawjson", "--frontend=dockerfile.v0", "--opt", &context]))
+    }
+
     /// What it counts as its cache, by record: id and bytes.
     pub(crate) fn disk_usage(&self) -> BTreeMap<String, u64> {
         let listed = self.buildctl(&["du", "--format", "{{json .}}"]);

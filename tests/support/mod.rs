@@ -6,6 +6,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod builder;
+pub(crate) mod calls;
 pub(crate) mod docker;
 pub(crate) mod ecr;
 pub(crate) mod faults;
@@ -15,14 +16,17 @@ pub(crate) mod judge;
 pub(crate) mod podman;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod run;
 pub(crate) mod world;
 
 pub(crate) use authority::Authority;
 pub(crate) use builder::Builder;
+pub(crate) use calls::donor;
 pub(crate) use docker::Docker;
 pub(crate) use ecr::Ecr;
 pub(crate) use faults::{Fault, Faults};
 pub(crate) use ground::ground;
 pub(crate) use process::wait_until;
 pub(crate) use registry::Registry;
-pub(crate) use world::{Run, World, donor};
+pub(crate) use run::Run;
+pub(crate) use world::World;

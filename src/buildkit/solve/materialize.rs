@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::blame::{is_lost, is_spoilt_download};
 use super::progress::Alarm;
 use super::request::{Build, Import, Setting};
-use crate::buildkit::records::collect_garbage;
+use crate::buildkit::forget::collect_garbage;
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Kind};
 use crate::retry;

@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::args::{self, Command};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 47] = [
+const SAMPLES: [(&str, &str); 52] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -52,6 +52,11 @@ const SAMPLES: [(&str, &str); 47] = [
     ("report", "json"),
     ("deep", "true"),
     ("require", "extracted=95%"),
+    ("fix", "true"),
+    ("system", "/mnt"),
+    ("ignore", "/opt/vendor"),
+    ("cache-mounts", "drop"),
+    ("marker", "/srv/sealed.json"),
 ];
 
 fn resolve(typed: &[String], variables: &[(&str, &str)]) -> anyhow::Result<Settings> {
@@ -70,6 +75,7 @@ fn meaning(command: &str, typed: &[String], variables: &[(&str, &str)]) -> anyho
         Command::Warm(typed) => format!("{:?}", Settings::resolve(cli.global, *typed, &environment)?),
         Command::Smoke(typed) => format!("{:?}", SmokeSettings::resolve(cli.global, *typed, &environment)?),
         Command::Check(typed) => format!("{:?}", CheckSettings::resolve(cli.global, *typed, &environment)?),
+        Command::Seal(typed) => format!("{:?}", SealSettings::resolve(cli.global, *typed, &environment)?),
         _ => panic!("{command} has no settings"),
     };
     let places = regex::Regex::new(r#"origin: (Entry \{[^}]*\}|\w+\([^)]*\))"#).expect("it is a pattern");
@@ -99,7 +105,8 @@ fn every_flag_means_the_same_as_its_variable_and_its_entry_in_the_file() {
             let (_, value) = sample.unwrap_or_else(|| panic!("SAMPLES has no value for --{name}"));
             // What `warm` writes by default `check` reads when it is named.
             let value = match (command, name.as_str()) {
-                ("check", "manifest") => "m.json",
+                ("check" | "seal", "manifest") => "m.json",
+                ("seal", "builder") => "spawn:/opt/buildkitd",
                 _ => value,
             };
             // --rev and --submodules make no sense without a repository.

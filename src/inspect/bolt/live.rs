@@ -7,12 +7,13 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::meta::{self, HEAD, Meta};
 use super::pages::Pages;
-use super::{BoltError, Database};
+use super::{BoltError, Database, walk};
 
 /// A copy takes milliseconds and a commit about as long, so that this many misses in a row mean something else.
 const ATTEMPTS: usize = 100;
@@ -51,6 +52,24 @@ pub(super) fn open(path: &Path, shallow: Option<&'static [u8]>) -> Result<Databa
 /// Reads a database page by page.
 pub(super) fn page_by_page(source: &dyn Source, shallow: Option<&'static [u8]>) -> Result<Database, BoltError> {
     settled(source, |source, meta, _| Database::walked(Pages::of(source, meta)?, meta, shallow))
+}
+
+/// The parts of a file that its newest transaction does not use.
+pub(super) fn unused(path: &Path) -> Result<Vec<Range<u64>>, BoltError> {
+    settled(&File::open(path)?, |source, meta, _| {
+        let size = meta.page_size as u64;
+        let numbers = walk::unused(Pages::of(source, meta)?, meta)?;
+        let pages = numbers.into_iter().map(|number| number * size..(number + 1) * size);
+        let rest = meta.bytes_in_use()..source.length()?;
+        let mut parts: Vec<Range<u64>> = Vec::new();
+        for part in pages.chain([rest].into_iter().filter(|rest| !rest.is_empty())) {
+            match parts.last_mut() {
+                Some(last) if last.end == part.start => last.end = part.end,
+                _ => parts.push(part),
+            }
+        }
+        Ok(parts)
+    })
 }
 
 pub(super) fn newest_transaction(path: &Path) -> Result<u64, BoltError> {

@@ -62,6 +62,12 @@ impl Database {
         Ok(Database { bytes, buckets })
     }
 
+    /// The parts of a file, in bytes, that its newest transaction does not use: what was written there before is still in
+    /// them. They do not overlap, are in their order, and reach to the end of the file.
+    pub(crate) fn unused(path: &Path) -> Result<Vec<std::ops::Range<u64>>, BoltError> {
+        live::unused(path)
+    }
+
     /// The number of a file's newest transaction, without reading more than its beginning.
     pub(crate) fn newest_transaction(path: &Path) -> Result<u64, BoltError> {
         live::newest_transaction(path)

@@ -11,6 +11,8 @@ pub(super) const BRANCH: u16 = 1;
 pub(super) const LEAF: u16 = 2;
 pub(super) const FREELIST: u16 = 0x10;
 const ELEMENT: usize = 16;
+/// The pages in front, which say where the others begin.
+const METAS: usize = 2;
 
 /// Where bytes lie among those that were kept.
 #[derive(Debug, Clone, Copy)]
@@ -48,13 +50,21 @@ pub(super) struct Page {
     pub(super) flags: u16,
 }
 
+/// What a page is to the transaction, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Unknown,
+    Reached,
+    Free,
+}
+
 /// The pages up to the last one in use.
 pub(super) struct Pages<'s> {
     /// Where pages are fetched from; absent when all of them are at hand.
     source: Option<&'s dyn Source>,
     page_size: usize,
-    /// Pages that were reached, or are free.
-    seen: Vec<bool>,
+    /// What each page is.
+    uses: Vec<Use>,
     bytes: Vec<u8>,
     /// The page that is being fetched.
     fetched: Vec<u8>,
@@ -77,8 +87,8 @@ impl<'s> Pages<'s> {
             return Err(torn("the file ends before its last page"));
         }
         let in_use = u32::try_from(meta.bytes_in_use()).map_err(|_| torn("larger than 4 GiB"))? as usize;
-        let seen = vec![false; in_use / meta.page_size];
-        Ok(Pages { source, page_size: meta.page_size, seen, bytes, fetched: Vec::new() })
+        let uses = vec![Use::Unknown; in_use / meta.page_size];
+        Ok(Pages { source, page_size: meta.page_size, uses, bytes, fetched: Vec::new() })
     }
 
     /// The bytes that ranges point into.
@@ -122,8 +132,14 @@ impl<'s> Pages<'s> {
 
     /// Notes that a page is free; no when it was reached, or is free already.
     pub(super) fn mark_free(&mut self, number: u64) -> bool {
-        let seen = usize::try_from(number).ok().and_then(|number| self.seen.get_mut(number));
-        seen.is_some_and(|seen| !std::mem::replace(seen, true))
+        let page = usize::try_from(number).ok().and_then(|number| self.uses.get_mut(number));
+        page.is_some_and(|page| std::mem::replace(page, Use::Free) == Use::Unknown)
+    }
+
+    /// The numbers of the pages that were not reached, apart from the two meta pages.
+    pub(super) fn unreached(&self) -> impl Iterator<Item = u64> {
+        let uses = self.uses.iter().enumerate().skip(METAS);
+        uses.filter(|(_, page)| **page != Use::Reached).map(|(number, _)| number as u64)
     }
 
     /// Takes a page with its overflow pages; each can be taken once.
@@ -131,7 +147,7 @@ impl<'s> Pages<'s> {
         let torn = |what| BoltError::Torn { page: number, what };
         let outside = || torn("a reference to a page outside the file");
         let index = usize::try_from(number).map_err(|_| outside())?;
-        if index < 2 || index >= self.seen.len() {
+        if index < METAS || index >= self.uses.len() {
             return Err(outside());
         }
         let start = index * self.page_size;
@@ -148,11 +164,11 @@ impl<'s> Pages<'s> {
         }
         let overflow = u32_at(header, 12).ok_or_else(outside)? as usize;
         let end = index.saturating_add(overflow).saturating_add(1);
-        let seen = self.seen.get_mut(index..end).ok_or_else(|| torn("the page reaches beyond the file"))?;
-        if seen.iter().any(|seen| *seen) {
+        let uses = self.uses.get_mut(index..end).ok_or_else(|| torn("the page reaches beyond the file"))?;
+        if uses.iter().any(|page| *page != Use::Unknown) {
             return Err(torn("the page is used twice"));
         }
-        seen.fill(true);
+        uses.fill(Use::Reached);
         let length = (end - index) * self.page_size;
         let Some(source) = self.source else {
             return page_in(&self.bytes, number, start, length).ok_or_else(outside);

@@ -243,6 +243,31 @@ fn a_file_is_read_and_a_missing_one_says_so() {
     assert!(matches!(Database::open(&path), Err(BoltError::Torn { .. })));
 }
 
+#[test]
+fn nothing_is_read_where_a_database_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db");
+    for fixture in FIXTURES {
+        let mut bytes = [fixture, &[7; 9000]].concat();
+        std::fs::write(&path, &bytes).unwrap();
+        let parts = Database::unused(&path).unwrap();
+        assert!(parts.windows(2).all(|two| two[0].end < two[1].start));
+        let rest = parts.last().unwrap();
+        assert!(rest.start <= fixture.len() as u64 && rest.end == bytes.len() as u64);
+        let before = both_ways(bytes.clone());
+        for part in &parts {
+            bytes[part.start as usize..part.end as usize].fill(0xA5);
+        }
+        assert_eq!(both_ways(bytes.clone()), before);
+        // What it says of itself is all there is: the pages that are left are in use.
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(Database::unused(&path).unwrap(), parts);
+    }
+    // Twenty pages of this one are free.
+    std::fs::write(&path, DEEP).unwrap();
+    assert!(!Database::unused(&path).unwrap().is_empty());
+}
+
 proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {

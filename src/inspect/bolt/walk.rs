@@ -52,12 +52,13 @@ pub(super) fn walk(
     meta: &Meta,
     shallow: Option<&'static [u8]>,
 ) -> Result<(Vec<u8>, Buckets), BoltError> {
-    let mut walk = Walk { pages, buckets: Buckets::default(), unfinished: Vec::new(), shallow, keeping: true };
-    walk.bucket(meta.root, 0)?;
-    if let Some(freelist) = meta.freelist {
-        walk.freelist(freelist)?;
-    }
+    let walk = Walk::through(pages, meta, shallow)?;
     Ok((walk.pages.into_bytes(), walk.buckets))
+}
+
+/// The numbers of the pages below the high-water mark that the transaction does not use, in their order.
+pub(super) fn unused(pages: Pages<'_>, meta: &Meta) -> Result<Vec<u64>, BoltError> {
+    Ok(Walk::through(pages, meta, None)?.pages.unreached().collect())
 }
 
 /// The keys a page may have: from the first (inclusive) to the second (exclusive).
@@ -78,7 +79,16 @@ struct Walk<'s> {
     keeping: bool,
 }
 
-impl Walk<'_> {
+impl<'s> Walk<'s> {
+    fn through(pages: Pages<'s>, meta: &Meta, shallow: Option<&'static [u8]>) -> Result<Walk<'s>, BoltError> {
+        let mut walk = Walk { pages, buckets: Buckets::default(), unfinished: Vec::new(), shallow, keeping: true };
+        walk.bucket(meta.root, 0)?;
+        if let Some(freelist) = meta.freelist {
+            walk.freelist(freelist)?;
+        }
+        Ok(walk)
+    }
+
     fn bucket(&mut self, root: u64, depth: usize) -> Result<u32, BoltError> {
         let begun = self.unfinished.len();
         let number = self.new_bucket(root)?;

@@ -5,11 +5,13 @@
 mod check;
 mod explanation;
 mod manifest;
+mod seal;
 mod warm;
 
 pub(super) use check::text as check;
 pub(crate) use explanation::text as explanation;
 pub(crate) use manifest::text as manifest;
+pub(super) use seal::text as seal;
 pub(super) use warm::text as warm;
 
 use super::words::{bytes, clean, count, seconds, short_digest};

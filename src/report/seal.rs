@@ -1,0 +1,152 @@
+//! The report of `seal`: is the machine safe to snapshot?
+
+use serde::Serialize;
+
+use super::{Builder, Facts, Layers, Phase, Reported, Transfer, Verdict, text};
+
+/// What became of a seal.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct SealReport {
+    /// Always [`super::SCHEMA`].
+    pub(crate) schema: u32,
+    /// The command: `seal`.
+    pub(crate) command: String,
+    /// cachewarm's version.
+    pub(crate) version: String,
+    /// `sealed` or `not-sealed`.
+    pub(crate) verdict: Verdict,
+    /// Why not, most important first; empty when sealed.
+    pub(crate) reasons: Vec<String>,
+    /// What a person should know all the same.
+    pub(crate) notes: Vec<String>,
+    /// No builder was asked; the state root that was read.
+    pub(crate) builder: Builder,
+    /// All layers, those of frontends apart; absent when the root could not be read.
+    pub(crate) layers: Option<Layers>,
+    /// Always nothing.
+    pub(crate) transfer: Transfer,
+    /// How long each phase took.
+    pub(crate) phases: Vec<Phase>,
+    /// Of the warm run whose manifest it was held against.
+    pub(crate) hit_rate: Option<f64>,
+    /// Whether things were cleaned.
+    pub(crate) fix: bool,
+    /// What was found that an image must not have.
+    pub(crate) findings: Vec<Finding>,
+    /// What was looked through for secrets.
+    pub(crate) searched: Searched,
+    /// Where the marker was written; absent when it was not.
+    pub(crate) marker: Option<String>,
+}
+
+/// Something that an image must not have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Finding {
+    /// What kind of thing it is.
+    pub(crate) kind: FindingKind,
+    /// Where it is: a file, or a record of BuildKit.
+    pub(crate) place: String,
+    /// What it is; never what a secret reads.
+    pub(crate) what: String,
+    /// Whether it was cleaned.
+    pub(crate) cleaned: bool,
+    /// What to do about it, when it is there.
+    pub(crate) remedy: Option<String>,
+}
+
+/// A kind of thing that an image must not have; the order is that of weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FindingKind {
+    /// A secret that was named, or something of a secret's shape.
+    Secret,
+    /// A file that could not be looked through.
+    Unread,
+    /// A login, a history, a log, a key of this machine.
+    Machine,
+    /// The history of builds.
+    History,
+    /// BuildKit's copy of a build's directory.
+    LocalSource,
+    /// What a `RUN --mount=type=cache` keeps.
+    CacheMount,
+    /// What interrupted work left behind.
+    Leftover,
+    /// Bytes of earlier content where a database is not used.
+    StaleBytes,
+}
+
+impl FindingKind {
+    /// Every kind.
+    pub(crate) const ALL: [FindingKind; 8] = [
+        FindingKind::Secret,
+        FindingKind::Unread,
+        FindingKind::Machine,
+        FindingKind::History,
+        FindingKind::LocalSource,
+        FindingKind::CacheMount,
+        FindingKind::Leftover,
+        FindingKind::StaleBytes,
+    ];
+
+    /// As a person reads it: one, and several.
+    pub(crate) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            FindingKind::Secret => ("secret", "secrets"),
+            FindingKind::Unread => ("file that could not be read", "files that could not be read"),
+            FindingKind::Machine => ("thing of this machine or its users", "things of this machine or its users"),
+            FindingKind::History => ("history of builds", "histories of builds"),
+            FindingKind::LocalSource => ("copy of a build's directory", "copies of builds' directories"),
+            FindingKind::CacheMount => ("cache mount", "cache mounts"),
+            FindingKind::Leftover => ("leftover of interrupted work", "leftovers of interrupted work"),
+            FindingKind::StaleBytes => ("database with stale bytes", "databases with stale bytes"),
+        }
+    }
+}
+
+/// What was looked through for secrets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Searched {
+    /// Files.
+    pub(crate) files: u64,
+    /// Their bytes on disk.
+    pub(crate) bytes: u64,
+    /// Secrets that were looked for, in every spelling.
+    pub(crate) secrets: usize,
+}
+
+impl Reported for SealReport {
+    fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    fn reasons(&self) -> &[String] {
+        &self.reasons
+    }
+
+    fn text(&self) -> String {
+        text::seal(self)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            command: &self.command,
+            version: &self.version,
+            verdict: self.verdict,
+            reasons: &self.reasons,
+            source: None,
+            builder: &self.builder,
+            donors: &[],
+            steps: &[],
+            layers: self.layers.as_ref(),
+            transfer: &self.transfer,
+            phases: &self.phases,
+            // It is another run's.
+            hit_rate: None,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Looks at everything once: what the root has that no image needs, what the machine keeps, and every byte for secrets.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::finding::{Cure, Finding};
+use super::hits::{self, Parts};
+use super::job::Job;
+use super::needles::{Known, Needles, is_searchable};
+use super::places::{Chore, Machine, Treatment, logins};
+use super::search::{Searched, search};
+use super::{hold, luggage};
+use crate::auth::Secret;
+use crate::failure::{Failure, Kind};
+use crate::inspect::{self, StateRoot, Unreadable};
+use crate::report::seal::FindingKind;
+
+/// How much is looked at.
+#[derive(Debug)]
+pub(super) enum Scope {
+    /// All of it.
+    Everything,
+    /// Not the files of layers: this was found in them before, and cleaning does not change them.
+    ButLayers(Searched),
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// What an image must not have.
+    pub(super) findings: Vec<Finding>,
+    /// What was found in the files of layers.
+    pub(super) of_layers: Searched,
+    /// What was looked through beside them.
+    pub(super) files: u64,
+    /// Its bytes.
+    pub(super) bytes: u64,
+    /// Secrets that were looked for.
+    pub(super) secrets: Vec<Known>,
+    /// The snapshotter of most of the records.
+    pub(super) snapshotter: Option<String>,
+    /// What a person should know all the same.
+    pub(super) notes: Vec<String>,
+}
+
+/// Looks.
+///
+/// # Errors
+/// Explained: a root that cannot be read; when somebody ends the run.
+pub(super) async fn look(job: &Job, scope: Scope, cancel: &CancellationToken) -> anyhow::Result<Looked> {
+    let (job, cancel) = (job.clone(), cancel.clone());
+    tokio::task::spawn_blocking(move || look_at(&job, scope, &cancel)).await.context("looking at the machine")?
+}
+
+fn look_at(job: &Job, scope: Scope, cancel: &CancellationToken) -> anyhow::Result<Looked> {
+    let unreadable = |error: Unreadable| {
+        let (what, remedy) = (format!("could not read the state root {}", job.root.display()), error.remedy());
+        Failure::because(error.into(), Kind::Environment, what, remedy)
+    };
+    let state = inspect::read(&job.root).map_err(unreadable)?;
+    let databases = inspect::databases(&job.root).map_err(unreadable)?;
+    let leftovers = inspect::leftovers(&job.root, &state);
+    let found = luggage::luggage(&job.root, &state, &leftovers, job.drop_cache_mounts);
+    let mut findings = found.map_err(unreadable)?;
+
+    let mut notes = Vec::new();
+    let machine = job.system.as_deref().map(Machine::at);
+    let mut chores = machine.as_ref().map(Machine::chores).unwrap_or_default();
+    if let (Scope::ButLayers(_), Some(machine)) = (&scope, &machine) {
+        // A machine that runs goes on writing logs; what they may have had in them is gone.
+        chores.retain(|chore| !machine.is_log(&chore.path));
+    }
+    let (kept, chores): (Vec<Chore>, Vec<Chore>) = left_to_callers(chores);
+    notes.extend(
+        kept.iter().map(|it| format!("{} is being run, and is left to whoever put it there", it.path.display())),
+    );
+    let mut secrets = job.secrets.clone();
+    secrets.extend(chores.iter().flat_map(known));
+    findings.extend(chores.into_iter().map(|chore| Finding {
+        kind: FindingKind::Machine,
+        place: chore.path.display().to_string(),
+        what: chore.what.to_owned(),
+        cure: Cure::Clean(chore),
+    }));
+
+    let parts = Parts::of(&job.root, &state, &databases);
+    let needles = Needles::of(&secrets)?;
+    let mut left_out: HashSet<PathBuf> = job.ignored.iter().cloned().collect();
+    left_out.extend(kept.into_iter().map(|chore| chore.path));
+    let of_layers = match scope {
+        Scope::Everything => search(&needles, &parts.layers(), &left_out, cancel)?,
+        Scope::ButLayers(found) => found,
+    };
+    let mut rest = search(&needles, &parts.spare(), &left_out, cancel)?;
+    let left_out_of_rest = left_out.iter().cloned().chain(parts.left_out_of_rest()).collect();
+    rest.add(search(&needles, &parts.rest(), &left_out_of_rest, cancel)?);
+    // The root was looked through as one, wherever on the machine it is.
+    left_out.insert(job.root.clone());
+    let places = machine.as_ref().map(Machine::searched).unwrap_or_default();
+    rest.add(search(&needles, &places, &left_out, cancel)?);
+    for searched in [&of_layers, &rest] {
+        findings.extend(hits::findings(searched, &parts, machine.as_ref(), &findings, job.fix));
+    }
+    notes.extend(
+        job.secrets
+            .iter()
+            .filter(|secret| !is_searchable(secret))
+            .map(|secret| format!("{} is too short to be looked for", secret.name)),
+    );
+    Ok(Looked {
+        findings,
+        files: rest.files,
+        bytes: rest.bytes,
+        of_layers,
+        secrets,
+        snapshotter: snapshotter(&state),
+        notes,
+    })
+}
+
+/// The scripts that called us lie where such are cleaned away; they end before what called them does.
+fn left_to_callers(chores: Vec<Chore>) -> (Vec<Chore>, Vec<Chore>) {
+    let open = hold::open_by_callers();
+    chores.into_iter().partition(|chore| open.iter().any(|file| file.starts_with(&chore.path)))
+}
+
+/// The logins in a file that is going to be cleaned: they must be nowhere else, either.
+fn known(chore: &Chore) -> Vec<Known> {
+    let text = match chore.treatment {
+        Treatment::ForgetLogins => fs::read_to_string(&chore.path).unwrap_or_default(),
+        _ => String::new(),
+    };
+    let known =
+        |(registry, password)| Known { name: format!("the login for {registry}"), value: Secret::new(password) };
+    logins(&text).into_iter().map(known).collect()
+}
+
+fn snapshotter(state: &StateRoot) -> Option<String> {
+    let most = state.workers.iter().max_by_key(|worker| worker.records.len());
+    most.map(|worker| worker.snapshotter.clone())
+}

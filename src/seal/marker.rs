@@ -1,0 +1,103 @@
+//! The marker of a machine that was sealed: a small file that whoever makes the image reads, and that is part of it.
+
+use std::fs::{self, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::job::Job;
+use crate::digest;
+use crate::failure::{Explain, Kind};
+use crate::manifest::Manifest;
+use crate::report::Layers;
+
+/// What is written.
+#[derive(Debug, Serialize)]
+pub(super) struct Marker {
+    /// The version of the format: 1.
+    schema: u32,
+    /// When it was sealed, in UTC.
+    sealed_at: String,
+    /// cachewarm's version.
+    version: String,
+    /// What the BuildKit said of itself that warmed it, if there is a manifest.
+    buildkit_version: Option<String>,
+    /// The state root.
+    root: String,
+    /// What was built, when it is known.
+    commit: Option<String>,
+    /// The digest of the manifest's file.
+    manifest_digest: Option<String>,
+    /// Hits among the steps of the warm run, 0 to 1.
+    hit_rate: Option<f64>,
+    /// Layers that hold results, all of them extracted.
+    layers: usize,
+    /// Their bytes on disk, compressed and unpacked.
+    bytes: u64,
+}
+
+impl Marker {
+    /// Of now.
+    ///
+    /// # Errors
+    /// Explained: when the manifest cannot be read.
+    pub(super) fn new(job: &Job, promise: Option<&Manifest>, layers: &Layers) -> anyhow::Result<Marker> {
+        let manifest = job.manifest.as_deref().map(fs::read).transpose();
+        let manifest = manifest.explain(
+            Kind::Environment,
+            "could not read the manifest",
+            "seal again when nobody writes to it",
+        )?;
+        Ok(Marker {
+            schema: 1,
+            sealed_at: jiff::Timestamp::now().to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            buildkit_version: promise.map(|it| it.buildkit_version.clone()),
+            root: job.root.display().to_string(),
+            commit: promise.and_then(|it| it.commit.clone()),
+            manifest_digest: manifest.map(digest::sha256),
+            hit_rate: promise.map(|it| it.hit_rate),
+            layers: layers.extracted,
+            bytes: layers.bytes_compressed + layers.bytes_unpacked,
+        })
+    }
+
+    /// Writes it in one piece or not at all.
+    ///
+    /// # Errors
+    /// Explained: when the file cannot be written.
+    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let write = || {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::create_dir_all(folder)?;
+            let readable = Permissions::from_mode(0o644);
+            let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
+            file.write_all((serde_json::to_string_pretty(self)? + "\n").as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            anyhow::Ok(())
+        };
+        write().explain(
+            Kind::Environment,
+            format!("could not write the marker {}", path.display()),
+            "name a file you may write with --marker, or write none with --marker none",
+        )
+    }
+}
+
+/// Removes the marker of an earlier run: nobody may take it for ours.
+///
+/// # Errors
+/// Explained: when it is there and cannot be removed.
+pub(super) fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).explain(
+            Kind::Environment,
+            format!("could not remove the marker {} of an earlier run", path.display()),
+            "remove it, or name another file with --marker",
+        ),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,134 @@
+//! `cachewarm seal`: is this machine safe to snapshot? Nobody holds the state root, it is warm and sound, and nothing that an
+//! image must not have is in it or on the machine; with `--fix` what can be cleaned is, and then it is looked at again.
+//!
+//! **Invariant:** a verdict of sealed is about what lay on disk after the last write. What a secret reads is never said.
+
+mod cure;
+mod erase;
+mod finding;
+mod hits;
+mod hold;
+mod job;
+mod look;
+mod luggage;
+mod marker;
+mod needles;
+mod places;
+mod search;
+mod summary;
+
+use std::path::Path;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::KeychainOptions;
+use crate::check;
+use crate::event::Events;
+use crate::failure::{Explain, Kind};
+use crate::inspect::Unreadable;
+use crate::manifest::Manifest;
+use crate::report::Clock;
+use crate::report::check::CheckReport;
+use crate::report::seal::SealReport;
+use look::Scope;
+use marker::Marker;
+
+pub(crate) use job::Job;
+pub(crate) use needles::Known;
+
+/// Looks at a state root and the machine around it, and cleans them if that is wanted.
+///
+/// # Errors
+/// Explained: a root or a manifest that cannot be read, something that cannot be cleaned, a marker that cannot be written.
+/// A machine that is not safe to snapshot is a report, not an error.
+pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<SealReport> {
+    let mut clock = Clock::new(events.clone());
+    let mut job = absolute(job)?;
+    let promise = job.manifest.as_deref().map(Manifest::read).transpose()?;
+    if let Some(marker) = &job.marker {
+        marker::remove(marker)?;
+    }
+    let holders = hold::holders(&job.root)?;
+    if !holders.is_empty() {
+        return Ok(summary::held(&job, holders, clock));
+    }
+    let looked = match clock.time("look", look::look(&job, Scope::Everything, &cancel)).await {
+        Err(error) if is_damaged(&error) => return Ok(summary::damaged(&job, &error, clock)),
+        looked => looked?,
+    };
+    let (mut before, mut after) = (None, looked);
+    if job.fix {
+        let (findings, snapshotter) = (after.findings.clone(), after.snapshotter.clone());
+        clock.time("clean", cure::apply(findings, &job, snapshotter, &cancel)).await?;
+        let scope = Scope::ButLayers(std::mem::take(&mut after.of_layers));
+        // Those among them that were only known from a file which is clean now.
+        job.secrets = after.secrets;
+        before = Some(after.findings);
+        after = clock.time("look again", look::look(&job, scope, &cancel)).await?;
+    }
+    let checked = clock.time("check", checked(&job, cancel, events)).await?;
+    let mut report = summary::report(&job, before, after, &checked);
+    report.hit_rate = promise.as_ref().map(|promise| promise.hit_rate);
+    if report.reasons.is_empty() {
+        if let Some(path) = &job.marker {
+            Marker::new(&job, promise.as_ref(), &checked.layers)?.write(path)?;
+            report.marker = Some(path.display().to_string());
+        }
+        clock.time("sync", synced(&job.root)).await?;
+    }
+    Ok(SealReport { phases: clock.into_phases(), ..report })
+}
+
+/// A job with paths as the kernel has them: what processes have open and what is mounted is known by those.
+fn absolute(job: Job) -> anyhow::Result<Job> {
+    let real = |path: &Path| {
+        std::fs::canonicalize(path).explain(
+            Kind::Environment,
+            format!("could not find {}", path.display()),
+            "name a directory that is there",
+        )
+    };
+    Ok(Job {
+        root: real(&job.root)?,
+        system: job.system.as_deref().map(real).transpose()?,
+        ignored: job.ignored.iter().filter_map(|path| std::fs::canonicalize(path).ok()).collect(),
+        ..job
+    })
+}
+
+/// Whether a database is why.
+fn is_damaged(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Unreadable::Database(..))))
+}
+
+/// Is every result's chain unpacked, and everything that the manifest promises?
+async fn checked(job: &Job, cancel: CancellationToken, events: Events) -> anyhow::Result<CheckReport> {
+    let job = check::Job {
+        root: job.root.clone(),
+        manifest: job.manifest.clone(),
+        donors: Vec::new(),
+        credentials: KeychainOptions::default(),
+        deep: false,
+        thresholds: job.thresholds.clone(),
+        every_record: false,
+        buildkitd_config: job.buildkitd_config.clone(),
+    };
+    check::check(job, cancel, events).await
+}
+
+/// Has everything reach the disk, for the snapshot is of that.
+async fn synced(root: &Path) -> anyhow::Result<()> {
+    let root = root.to_owned();
+    let synced = move || -> anyhow::Result<()> {
+        rustix::fs::sync();
+        // That one tells of errors, for the file system that matters.
+        Ok(rustix::fs::syncfs(std::fs::File::open(root)?)?)
+    };
+    let outcome = tokio::task::spawn_blocking(synced).await.context("writing to disk")?;
+    outcome.explain(
+        Kind::Environment,
+        "could not have everything written to disk",
+        "look at the disk and the kernel's log",
+    )
+}

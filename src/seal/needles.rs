@@ -1,0 +1,215 @@
+//! What is looked for: secrets that are known, in every spelling in which they are written down, and shapes of tokens.
+
+use std::collections::BTreeSet;
+
+use aho_corasick::AhoCorasick;
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use regex::bytes::Regex;
+
+use crate::auth::Secret;
+use crate::veil;
+
+/// A shorter secret stands in too many other words to be looked for.
+pub(super) const SHORTEST: usize = 6;
+/// Characters of base64 that are the same whatever stands around the secret; fewer are in too much that is no secret.
+const SHORTEST_ENCODED: usize = 8;
+/// How far the pieces reach into each other in which a file is looked through for shapes. A private key's first line and
+/// every token are shorter.
+const LONGEST_SHAPE: usize = 4096;
+
+const LOGIN: &str = "URL with a password";
+const SIGNATURE: &str = "signed URL";
+/// Addresses that grant something. What BuildKit has made unreadable (`xxxxx`) is none.
+const ADDRESSES: [(&str, &str); 2] = [
+    (LOGIN, r#"(?-u)://[!-~&&[^'"/@:]]*:(?:[!-~&&[^'"/@x]]|x+[!-~&&[^'"/@x]])[!-~&&[^'"/@]]*@"#),
+    (
+        SIGNATURE,
+        r"(?-u)[?&](?i:X-Amz-Signature|X-Amz-Security-Token|sig|signature|access_token|token|password)=[0-9A-Za-z%+/=._~-]{6,}",
+    ),
+];
+
+/// A secret that is known, by the name a person knows it by.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    /// `secret npm`, `build argument NPM_TOKEN`.
+    pub(crate) name: String,
+    /// What it is.
+    pub(crate) value: Secret,
+}
+
+/// Something that was found: what it is, never what it reads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Found {
+    /// A secret that is known, and how it is written there.
+    Known(String, &'static str),
+    /// Something that has the shape of a secret.
+    Shaped(&'static str),
+}
+
+/// Everything that is looked for.
+#[derive(Debug)]
+pub(super) struct Needles {
+    known: AhoCorasick,
+    /// For each spelling of `known`, what it is.
+    spellings: Vec<Found>,
+    longest: usize,
+    shapes: Vec<(&'static str, Regex)>,
+}
+
+impl Needles {
+    /// For these secrets. Those that are too short are passed over: [`is_searchable`].
+    ///
+    /// # Errors
+    /// When there are too many of them.
+    pub(super) fn of(secrets: &[Known]) -> anyhow::Result<Needles> {
+        let mut patterns: Vec<Vec<u8>> = Vec::new();
+        let mut spellings = Vec::new();
+        for secret in secrets.iter().filter(|secret| is_searchable(secret)) {
+            for (how, bytes) in spelled(secret.value.reveal()) {
+                spellings.push(Found::Known(secret.name.clone(), how));
+                patterns.push(bytes);
+            }
+        }
+        let longest = patterns.iter().map(Vec::len).max().unwrap_or_default();
+        let known = AhoCorasick::new(&patterns).context("too many secrets to look for")?;
+        let shapes = veil::SHAPES.iter().chain(&ADDRESSES).map(|(name, shape)| anyhow::Ok((*name, Regex::new(shape)?)));
+        Ok(Needles { known, spellings, longest, shapes: shapes.collect::<Result<_, _>>().context("a token's shape")? })
+    }
+
+    /// How far two pieces of a file have to reach into each other.
+    pub(super) fn overlap(&self) -> usize {
+        self.longest.max(LONGEST_SHAPE)
+    }
+
+    /// Looks through a piece of a file.
+    pub(super) fn look(&self, piece: &[u8], shapes: Shapes, found: &mut BTreeSet<Found>) {
+        if !self.spellings.is_empty() {
+            for hit in self.known.find_overlapping_iter(piece) {
+                found.extend(self.spellings.get(hit.pattern().as_usize()).cloned());
+            }
+        }
+        if shapes == Shapes::No {
+            return;
+        }
+        for (name, shape) in &self.shapes {
+            let counts = match *name {
+                veil::PRIVATE_KEY => shapes == Shapes::All,
+                LOGIN | SIGNATURE => shapes == Shapes::Addresses,
+                _ => true,
+            };
+            if !counts || found.contains(&Found::Shaped(name)) {
+                continue;
+            }
+            // The keys in AWS's own documentation end so, and are in every test suite.
+            if shape.find_iter(piece).any(|hit| !hit.as_bytes().ends_with(b"EXAMPLE")) {
+                found.insert(Found::Shaped(name));
+            }
+        }
+    }
+}
+
+/// Which shapes count in a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Shapes {
+    /// None: layers are full of other people's examples.
+    No,
+    /// Those of tokens; keys of services belong there.
+    Tokens,
+    /// Those of tokens, and addresses that log in or were signed: BuildKit remembers where things came from.
+    Addresses,
+    /// Those of tokens and of private keys.
+    All,
+}
+
+/// Whether a secret is long enough to be looked for.
+pub(super) fn is_searchable(secret: &Known) -> bool {
+    secret.value.reveal().len() >= SHORTEST
+}
+
+/// Every spelling of a secret, no two the same.
+fn spelled(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let mut all = vec![("as it is", secret.as_bytes().to_vec())];
+    for before in 0..3 {
+        all.push(("in base64", encoded(&STANDARD_NO_PAD, secret, before)));
+        all.push(("in base64", encoded(&URL_SAFE_NO_PAD, secret, before)));
+    }
+    all.push(("percent-encoded", percent_encoded(secret).into_bytes()));
+    let json = serde_json::Value::from(secret).to_string();
+    all.push(("in JSON", json.trim_matches('"').as_bytes().to_vec()));
+    let mut seen = BTreeSet::new();
+    all.retain(|(how, bytes)| {
+        let is_enough = if *how == "in base64" { SHORTEST_ENCODED } else { SHORTEST };
+        bytes.len() >= is_enough && seen.insert(bytes.clone())
+    });
+    all
+}
+
+/// The characters of base64 that say nothing of what stands before and behind the secret, when `before` bytes (modulo 3) do.
+fn encoded(engine: &impl Engine, secret: &str, before: usize) -> Vec<u8> {
+    let padded = [vec![0; before], secret.as_bytes().to_vec()].concat();
+    let text = engine.encode(&padded).into_bytes();
+    // Each character is six bits; those that are partly of another byte go.
+    let first = (before * 8).div_ceil(6);
+    let behind = padded.len() * 8 / 6;
+    text.get(first..behind.min(text.len())).unwrap_or_default().to_vec()
+}
+
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(secret: &str, text: &[u8], shapes: Shapes) -> Vec<Found> {
+        let needles = Needles::of(&[Known { name: "it".into(), value: Secret::new(secret) }]).unwrap();
+        let mut found = BTreeSet::new();
+        needles.look(text, shapes, &mut found);
+        found.into_iter().collect()
+    }
+
+    #[test]
+    fn shapes_count_where_they_are_asked_for() {
+        let text = b"AKIAIOSFODNN7EXAMPLE AKIAQWERTYUIOPASDFGH -----BEGIN RSA PRIVATE KEY-----\nMII";
+        assert_eq!(found("hunter2hunter2", text, Shapes::No), []);
+        assert_eq!(found("hunter2hunter2", text, Shapes::Tokens), [Found::Shaped("AWS access key")]);
+        assert_eq!(found("hunter2hunter2", text, Shapes::All).len(), 2);
+        assert_eq!(found("hunter2hunter2", b"AKIAIOSFODNN7EXAMPLE", Shapes::All), []);
+        let token = b"\"auth\": \"QVdTOjEyMzQ1Njc4OTAxMi1hdXRoLXRva2Vu\"";
+        assert_eq!(found("hunter2hunter2", token, Shapes::All), [Found::Shaped("ECR token")]);
+    }
+
+    #[test]
+    fn what_is_too_short_is_in_everything() {
+        assert_eq!(found("abc", b"abc", Shapes::All), []);
+    }
+
+    proptest! {
+        #[test]
+        fn a_secret_is_found_in_every_spelling_wherever_it_stands(
+            secret in "[ -~]{9,40}", before in proptest::collection::vec(any::<u8>(), 0..20),
+            after in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let plain = [before.as_slice(), secret.as_bytes(), &after].concat();
+            for text in [
+                plain.clone(),
+                STANDARD_NO_PAD.encode(&plain).into_bytes(),
+                URL_SAFE_NO_PAD.encode(&plain).into_bytes(),
+                percent_encoded(&secret).into_bytes(),
+                serde_json::Value::from(secret.as_str()).to_string().into_bytes(),
+            ] {
+                prop_assert!(!found(&secret, &text, Shapes::No).is_empty());
+            }
+            prop_assert!(found(&secret, &before, Shapes::No).is_empty() || before.len() >= SHORTEST_ENCODED);
+        }
+    }
+}

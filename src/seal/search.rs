@@ -1,0 +1,314 @@
+//! Looks through files for what no image may hold: every byte, unpacked where they are gzipped, on all processors.
+//!
+//! Names of files and targets of links count as well. Nothing is changed, no link is followed, and memory is bounded by a
+//! buffer a thread.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use flate2::read::MultiGzDecoder;
+use rustix::fs::OFlags;
+use tokio_util::sync::CancellationToken;
+
+use super::needles::{Found, Needles, Shapes};
+use crate::buildkit::interrupted;
+
+/// Bytes that are read at once.
+const PIECE: usize = 1 << 20;
+/// Files that wait for a thread.
+const WAITING: usize = 1000;
+const GZIP: [u8; 2] = [0x1F, 0x8B];
+
+/// Somewhere to look: a file, or a directory with everything in it.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// Where.
+    pub(super) path: PathBuf,
+    /// Which shapes count there.
+    pub(super) shapes: Shapes,
+}
+
+/// What was found in a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Hit {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// What is in it.
+    pub(super) found: Found,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Searched {
+    /// In the order of the files.
+    pub(super) hits: BTreeSet<Hit>,
+    /// Files that could not be read, and why.
+    pub(super) unread: Vec<(PathBuf, String)>,
+    /// Files that were looked through.
+    pub(super) files: u64,
+    /// Bytes of them, as they lie on disk.
+    pub(super) bytes: u64,
+}
+
+impl Searched {
+    /// What was found elsewhere as well.
+    pub(super) fn add(&mut self, other: Searched) {
+        self.hits.extend(other.hits);
+        self.unread.extend(other.unread);
+        self.files += other.files;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Looks through places, but not through what is in `left_out`.
+///
+/// # Errors
+/// When somebody ends the run.
+pub(super) fn search(
+    needles: &Needles,
+    places: &[Place],
+    left_out: &HashSet<PathBuf>,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Searched> {
+    let (sender, receiver) = sync_channel::<Place>(WAITING);
+    let receiver = Mutex::new(receiver);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let searched = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(needles, &receiver, cancel))).collect();
+        let mut walk = Walk { left_out, cancel, sender, searched: Searched::default(), needles };
+        for place in places {
+            walk.enter(place);
+        }
+        let Walk { mut searched, sender, .. } = walk;
+        // Without it the workers end.
+        drop(sender);
+        for worker in workers {
+            searched.add(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        searched
+    });
+    match cancel.is_cancelled() {
+        true => Err(interrupted()),
+        false => Ok(searched),
+    }
+}
+
+struct Walk<'a> {
+    left_out: &'a HashSet<PathBuf>,
+    cancel: &'a CancellationToken,
+    sender: SyncSender<Place>,
+    searched: Searched,
+    needles: &'a Needles,
+}
+
+impl Walk<'_> {
+    fn enter(&mut self, place: &Place) {
+        let mut directories = vec![place.path.clone()];
+        while let Some(path) = directories.pop() {
+            if self.cancel.is_cancelled() || self.left_out.contains(&path) {
+                continue;
+            }
+            if let Err(error) = self.visit(path.clone(), place.shapes, &mut directories)
+                && error.kind() != ErrorKind::NotFound
+            {
+                self.searched.unread.push((path, error.to_string()));
+            }
+        }
+    }
+
+    fn visit(&mut self, path: PathBuf, shapes: Shapes, directories: &mut Vec<PathBuf>) -> io::Result<()> {
+        let metadata = fs::symlink_metadata(&path)?;
+        self.look_at(&path, path.file_name().unwrap_or_default());
+        if metadata.is_symlink() {
+            let target = fs::read_link(&path)?;
+            self.look_at(&path, target.as_os_str());
+        } else if metadata.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                directories.push(entry?.path());
+            }
+        } else if metadata.is_file() {
+            // Only panicking workers hang up, and that ends the search anyway.
+            let _ = self.sender.send(Place { path, shapes });
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, path: &Path, name: &OsStr) {
+        let mut found = BTreeSet::new();
+        self.needles.look(name.as_bytes(), Shapes::No, &mut found);
+        self.searched.hits.extend(found.into_iter().map(|found| Hit { path: path.to_owned(), found }));
+    }
+}
+
+fn work(needles: &Needles, places: &Mutex<Receiver<Place>>, cancel: &CancellationToken) -> Searched {
+    let mut searched = Searched::default();
+    let mut buffer = Vec::new();
+    loop {
+        let next = places.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Place { path, shapes }) = next else { return searched };
+        if cancel.is_cancelled() {
+            continue;
+        }
+        let mut found = BTreeSet::new();
+        match look_through(needles, &path, shapes, &mut buffer, &mut found, cancel) {
+            Ok(bytes) => {
+                searched.files += 1;
+                searched.bytes += bytes;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => searched.unread.push((path.clone(), error.to_string())),
+        }
+        searched.hits.extend(found.into_iter().map(|found| Hit { path: path.clone(), found }));
+    }
+}
+
+/// Looks through a file, and once more through what it unpacks to. Gives its length.
+fn look_through(
+    needles: &Needles,
+    path: &Path,
+    shapes: Shapes,
+    buffer: &mut Vec<u8>,
+    found: &mut BTreeSet<Found>,
+    cancel: &CancellationToken,
+) -> io::Result<u64> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let mut file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let mut look = |stream: &mut dyn Read| stream_through(needles, stream, shapes, buffer, found, cancel);
+    let bytes = look(&mut file)?;
+    if begins_with_gzip(&mut file)? {
+        // What is damaged is looked through up to there: a layer's file may only begin like an archive.
+        match look(&mut MultiGzDecoder::new(&file)) {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+                ) =>
+            {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(bytes)
+}
+
+fn begins_with_gzip(file: &mut File) -> io::Result<bool> {
+    file.rewind()?;
+    let mut first = Vec::with_capacity(GZIP.len());
+    file.by_ref().take(GZIP.len() as u64).read_to_end(&mut first)?;
+    file.rewind()?;
+    Ok(first == GZIP)
+}
+
+fn stream_through(
+    needles: &Needles,
+    stream: &mut dyn Read,
+    shapes: Shapes,
+    buffer: &mut Vec<u8>,
+    found: &mut BTreeSet<Found>,
+    cancel: &CancellationToken,
+) -> io::Result<u64> {
+    let overlap = needles.overlap();
+    buffer.resize(PIECE + overlap, 0);
+    let (mut kept, mut bytes) = (0, 0);
+    while !cancel.is_cancelled() {
+        let (read, ended) = fill(stream, &mut buffer[kept..])?;
+        bytes += read as u64;
+        needles.look(&buffer[..kept + read], shapes, found);
+        if let Some(error) = ended {
+            return error.map_or(Ok(bytes), Err);
+        }
+        let length = kept + read;
+        kept = overlap.min(length);
+        buffer.copy_within(length - kept..length, 0);
+    }
+    Ok(bytes)
+}
+
+/// Fills a buffer. Gives how much was read, and at the end of the stream what ended it: nothing in particular, or an error.
+fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<(usize, Option<Option<io::Error>>)> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => return Ok((filled, Some(None))),
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // What came before it is looked through.
+            Err(error) => return Ok((filled, Some(Some(error)))),
+        }
+    }
+    Ok((filled, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::super::needles::Known;
+    use super::*;
+    use crate::auth::Secret;
+
+    const SECRET: &str = "correct horse battery staple";
+
+    fn gzipped(content: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn searched(folder: &Path, left_out: &[PathBuf]) -> Searched {
+        let needles = Needles::of(&[Known { name: "it".into(), value: Secret::new(SECRET) }]).unwrap();
+        let place = Place { path: folder.to_owned(), shapes: Shapes::Tokens };
+        search(&needles, &[place], &left_out.iter().cloned().collect(), &CancellationToken::new()).unwrap()
+    }
+
+    #[test]
+    fn every_byte_of_every_file_is_looked_at_gzipped_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let around = |before: usize| [&vec![b'x'; before][..], SECRET.as_bytes(), &[b'y'; 10]].concat();
+        fs::create_dir_all(path("deep/er")).unwrap();
+        // Across the border of two pieces, wherever that is.
+        for (name, before) in [("a", 0), ("b", PIECE - 5), ("c", PIECE + 4096 - 5), ("d", 2 * PIECE + 4096 - 1)] {
+            fs::write(path("deep").join(name), around(before)).unwrap();
+        }
+        fs::write(path("deep/er/gz"), gzipped(&around(3 * PIECE))).unwrap();
+        let whole = gzipped(&around(5));
+        fs::write(path("cut"), [&whole[..], &whole[..20]].concat()).unwrap();
+        std::os::unix::fs::symlink(SECRET, path("link")).unwrap();
+        fs::write(path(&format!("named {SECRET}")), "").unwrap();
+        fs::write(path("clean"), "nothing").unwrap();
+        fs::write(path("not gzip"), [0x1F, 0x8B, 1, 2]).unwrap();
+        fs::write(path("shaped"), "token=ghp_0123456789abcdef0123").unwrap();
+        fs::write(path("ignored"), SECRET).unwrap();
+
+        let found = searched(folder.path(), &[path("ignored")]);
+
+        let names: Vec<_> = found.hits.iter().map(|hit| hit.path.strip_prefix(folder.path()).unwrap()).collect();
+        let named = format!("named {SECRET}");
+        let expected = ["cut", "deep/a", "deep/b", "deep/c", "deep/d", "deep/er/gz", "link", &named, "shaped"];
+        assert_eq!(names, expected.map(Path::new));
+        assert_eq!((found.files, found.unread), (10, vec![]));
+    }
+
+    #[test]
+    fn what_is_not_there_is_no_error_and_an_end_ends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(searched(&folder.path().join("absent"), &[]).files, 0);
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let needles = Needles::of(&[]).unwrap();
+        let place = Place { path: folder.path().to_owned(), shapes: Shapes::All };
+        assert!(search(&needles, &[place], &HashSet::new(), &cancel).is_err());
+    }
+}

@@ -1,0 +1,333 @@
+//! Is the machine safe to snapshot? Secrets planted through real builds, and everything that an image must not have.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+
+use crate::support::process::{Process, command};
+use crate::support::{Builder, Run, World, wait_until};
+
+/// The findings of a kind: where they are, and whether they were cleaned.
+fn found(run: &Run, kind: &str) -> BTreeSet<(String, bool)> {
+    let findings = run.reports("/findings");
+    let of_kind = findings.as_array().unwrap().iter().filter(|finding| finding["kind"] == kind);
+    of_kind.map(|it| (it["place"].as_str().unwrap().to_owned(), it["cleaned"].as_bool().unwrap())).collect()
+}
+
+/// A machine's file system: what is usual, and these files.
+fn machine(world: &World, files: &[(&str, &str)]) -> PathBuf {
+    let system = world.path("system");
+    let usual =
+        [("etc/passwd", "root:x:0:0::/root:/bin/sh\nci:x:1:1::/home/ci:/bin/sh\n"), ("root/.profile", "umask 022\n")];
+    for (path, text) in usual.iter().chain(files) {
+        let path = system.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    system
+}
+
+fn warmed() -> World {
+    let world = World::new();
+    world.warm().run().ends_warm();
+    world
+}
+
+/// Another project, built on the root by a daemon that keeps its history, as a CI job would on a box that becomes an image.
+fn built(world: &World, dockerfile: &str, more: &[&str]) {
+    let project = world.path("project");
+    fs::create_dir_all(&project).unwrap();
+    fs::write(project.join("Dockerfile"), dockerfile).unwrap();
+    fs::write(project.join("file"), "of the project").unwrap();
+    let builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
+    builder.build(&project, more).succeeded();
+}
+
+#[test]
+fn a_warm_root_is_sealed_and_stays_warm() {
+    let world = warmed();
+    let system = machine(&world, &[]);
+
+    let run = world.seal(&system, &[]).exits(5);
+    assert_eq!(run.reports("/verdict"), "not-sealed");
+    assert!(!found(&run, "local-source").is_empty() && found(&run, "history").is_empty(), "{}", run.stdout);
+    assert!(!world.path("sealed.json").exists());
+
+    let run = world.seal(&system, &["--fix"]).exits(0);
+    assert_eq!((run.reports("/verdict"), run.reports("/reasons")), ("sealed".into(), serde_json::json!([])));
+    assert!(found(&run, "local-source").iter().all(|(_, cleaned)| *cleaned));
+    let marker: serde_json::Value = serde_json::from_slice(&fs::read(world.path("sealed.json")).unwrap()).unwrap();
+    assert_eq!((&marker["hit_rate"], &marker["layers"]), (&1.0.into(), &11.into()));
+    assert_eq!(marker["commit"], crate::support::ground().commit.as_str());
+    assert!(marker["manifest_digest"].as_str().unwrap().starts_with("sha256:"));
+
+    // Nothing is left to be done, nothing is done, and a real daemon has everything.
+    let run = world.seal(&system, &[]).exits(0);
+    assert_eq!(run.reports("/findings"), serde_json::json!([]));
+    let context = world.path("sample");
+    crate::support::git::sample(&context);
+    let smoke = world.smoke(&world.root(), &context, &[]).exits(0);
+    assert_eq!((smoke.reports("/verdict"), smoke.reports("/hit_rate")), ("warm".into(), 1.0.into()));
+    let judged = world.judged(&world.root(), |_| ());
+    assert!(judged.ran.is_empty() && judged.fetched.is_empty() && judged.extracted.is_empty(), "{judged:?}");
+    world.left_nothing_running();
+}
+
+/// Every spelling in which a value is looked for here, by other means than cachewarm's.
+fn spellings(value: &str) -> Vec<Vec<u8>> {
+    let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
+    let mut all = vec![value.as_bytes().to_vec()];
+    for before in 0..3 {
+        let text = engine.encode([&b"xyz"[..before], value.as_bytes()].concat()).into_bytes();
+        all.push(text[(before * 8).div_ceil(6)..(before + value.len()) * 8 / 6].to_vec());
+    }
+    all
+}
+
+/// What of the values is below a folder, raw, in base64 or gzipped, and where: by grep and gzip.
+fn telling(folder: &Path, values: &[&str]) -> BTreeSet<String> {
+    let patterns: Vec<_> =
+        values.iter().flat_map(|value| spellings(value).into_iter().map(move |it| (it, *value))).collect();
+    let list = tempfile::NamedTempFile::new().unwrap();
+    fs::write(list.path(), patterns.iter().map(|(it, _)| it.as_slice()).collect::<Vec<_>>().join(&b'\n')).unwrap();
+    let script = "grep -raoF -f \"$1\" \"$2\"\n\
+        find \"$2\" -type f -exec sh -c 'head -c 2 \"$1\" | grep -q \"$(printf \"\\037\\213\")\" && \
+        gzip -dcq \"$1\" 2>/dev/null | grep -aoF -f \"$0\" | sed \"s|^|$1:|\"' \"$1\" {} \\;";
+    let mut search = std::process::Command::new("sh");
+    search.env("LC_ALL", "C").args(["-c", script, "sh"]).arg(list.path()).arg(folder);
+    let found = search.output().unwrap();
+    let text = String::from_utf8(found.stdout).unwrap();
+    let lines = text.lines().map(|line| line.rsplit_once(':').unwrap());
+    let value = |found: &str| patterns.iter().find(|(it, _)| it == found.as_bytes()).unwrap().1;
+    lines.map(|(file, found)| format!("{} in {file}", value(found))).collect()
+}
+
+/// A web server of a folder, and of the git repositories in it.
+fn server(world: &World) -> (Process, u16) {
+    let folder = world.path("web");
+    fs::create_dir_all(folder.join("cgi-bin")).unwrap();
+    fs::write(folder.join("file"), "served").unwrap();
+    let repository = folder.join("repository.git");
+    crate::support::git::sample(&repository);
+    fs::write(repository.join("Dockerfile"), "FROM scratch\nCOPY Dockerfile /\n").unwrap();
+    crate::support::git::git(&repository, ["commit", "--quiet", "--all", "--message", "smaller"]);
+    let script = folder.join("cgi-bin/git");
+    let text = format!(
+        "#!/bin/sh\nexport GIT_PROJECT_ROOT='{}' GIT_HTTP_EXPORT_ALL=1\nexport GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory \
+         GIT_CONFIG_VALUE_0='*'\nexec git http-backend\n",
+        folder.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut httpd = command("busybox");
+    httpd.args(["httpd", "-f", "-p", &format!("127.0.0.1:{port}"), "-h"]).arg(&folder);
+    let process = Process::start(httpd);
+    wait_until("the web server answers", 10, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    (process, port)
+}
+
+#[test]
+fn what_builds_and_users_leave_is_cleaned_to_the_last_byte() {
+    let mut world = warmed();
+    let (_server, port) = server(&world);
+    let canaries: Vec<String> = (1..=20).map(|number| format!("canary-{number:02}-c0ffee")).collect();
+    let canary = |number: usize| canaries[number - 1].as_str();
+    for (number, variable) in [(1, "FILE_SECRET"), (2, "ENV_SECRET"), (3, "KEPT_SECRET"), (4, "SHOWN_SECRET")] {
+        world.set(variable, canary(number));
+        fs::write(world.path(variable), canary(number)).unwrap();
+    }
+    world.set("CACHEWARM_GIT_TOKEN", canary(5));
+    world.set("AWS_SECRET_ACCESS_KEY", canary(6));
+    world.set("HTTPS_PROXY", &format!("http://user:{}@127.0.0.1:9", canary(7)));
+    let repository = format!("http://user:{}@127.0.0.1:{port}/cgi-bin/git/repository.git", canary(11));
+    let dockerfile = "FROM busybox:1.35\nARG USED_TOKEN\nARG UNUSED_TOKEN\n\
+        RUN test -n \"$USED_TOKEN\" && date >/made\n\
+        RUN --mount=type=secret,id=file --mount=type=secret,id=env,env=IT test -n \"$IT\" && wc -c /run/secrets/file\n\
+        RUN --mount=type=secret,id=kept --mount=type=cache,target=/cc cp /run/secrets/kept /cc/kept\n\
+        RUN --mount=type=secret,id=shown cat /run/secrets/shown\n";
+    let secrets = [("file", "FILE_SECRET"), ("env", "ENV_SECRET"), ("kept", "KEPT_SECRET"), ("shown", "SHOWN_SECRET")];
+    let secrets = secrets.map(|(id, file)| format!("--secret=id={id},src={}", world.path(file).display()));
+    let options = [
+        format!("--opt=build-arg:USED_TOKEN={}", canary(8)),
+        format!("--opt=build-arg:UNUSED_TOKEN={}", canary(9)),
+        format!("--opt=build-arg:HTTP_PROXY=http://user:{}@127.0.0.1:9", canary(10)),
+    ];
+    let more: Vec<&str> = secrets.iter().chain(&options).map(String::as_str).collect();
+    built(&world, dockerfile, &more);
+    {
+        let builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
+        let fetched = builder.fetch(&repository);
+        assert!(fetched.0.status.success(), "{}", fetched.text());
+    }
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("user:{}", canary(12)));
+    let files = [
+        (
+            "home/ci/.docker/config.json",
+            format!(r#"{{"auths": {{"r.example": {{"auth": "{auth}"}}}}, "psFormat": "x"}}"#),
+        ),
+        ("home/ci/.ecr/cache.json", format!(r#"{{"AuthorizationToken": "{}"}}"#, canary(13))),
+        ("root/.aws/credentials", format!("aws_secret_access_key = {}\n", canary(14))),
+        ("root/.netrc", format!("machine x password {}\n", canary(15))),
+        ("root/.git-credentials", format!("https://u:{}@github.com\n", canary(16))),
+        ("home/ci/.bash_history", format!("export X={}\n", canary(17))),
+        ("home/ci/.npmrc", format!("registry=https://r\n//r/:_authToken={}\n", canary(18))),
+        ("tmp/varfile_1234.sh", format!("export X='{}'\n", canary(19))),
+        ("var/log/auth.log", format!("sudo: COMMAND=/usr/bin/env X={}\n", canary(20))),
+        ("var/lib/cloud/instance/user-data.txt", format!("#!/bin/sh\nX={}\n", canary(20))),
+        ("etc/machine-id", "0123456789abcdef0123456789abcdef\n".to_owned()),
+        ("etc/ssh/ssh_host_ed25519_key", "-----BEGIN OPENSSH PRIVATE KEY-----\n".to_owned()),
+        ("var/tmp/left", format!("a log of {}\n", canary(5))),
+    ];
+    let system = machine(&world, &files.each_ref().map(|(path, text)| (*path, text.as_str())));
+    let all: Vec<&str> = canaries.iter().map(String::as_str).collect();
+    let planted: BTreeSet<String> =
+        telling(&world.root(), &all).union(&telling(&system, &all)).map(|line| line[..16].to_owned()).collect();
+    // Those that builds use well are nowhere to begin with.
+    let absent = [1, 2, 6, 7].map(|number| canary(number).to_owned());
+    let expected: BTreeSet<String> = canaries.iter().filter(|it| !absent.contains(it)).cloned().collect();
+    assert_eq!(planted, expected);
+
+    let told = [
+        "--secret=id=file,env=FILE_SECRET",
+        "--secret=id=env,env=ENV_SECRET",
+        "--secret=id=kept,env=KEPT_SECRET",
+        "--secret=id=shown,env=SHOWN_SECRET",
+        &format!("--build-arg=USED_TOKEN={}", canary(8)),
+        &format!("--build-arg=UNUSED_TOKEN={}", canary(9)),
+        &format!("--build-arg=HTTP_PROXY=http://user:{}@127.0.0.1:9", canary(10)),
+    ];
+    let before = world.seal(&system, &told).exits(5);
+    let run = world.seal(&system, &[&["--fix"], &told[..]].concat()).exits(0);
+
+    for text in [&before.stdout, &before.stderr, &run.stdout, &run.stderr, &run.reports("").to_string()] {
+        assert!(!all.iter().any(|canary| text.contains(canary)), "{text}");
+    }
+    assert_eq!(telling(&world.root(), &all), BTreeSet::new());
+    assert_eq!(telling(&system, &all), BTreeSet::new());
+    let kept: serde_json::Value =
+        serde_json::from_slice(&fs::read(system.join("home/ci/.docker/config.json")).unwrap()).unwrap();
+    assert_eq!(kept["psFormat"], "x");
+    assert_eq!(fs::read(system.join("etc/machine-id")).unwrap(), b"");
+    assert_eq!(fs::read_to_string(system.join("home/ci/.npmrc")).unwrap(), "registry=https://r\n");
+    assert!(!system.join("etc/ssh/ssh_host_ed25519_key").exists() && system.join("root/.profile").exists());
+    let context = world.path("sample");
+    crate::support::git::sample(&context);
+    world.smoke(&world.root(), &context, &[]).exits(0);
+}
+
+#[test]
+fn what_cannot_be_cleaned_is_named_and_is_not_sealed() {
+    let world = warmed();
+    let (_server, port) = server(&world);
+    let secret = "canary-00-c0ffee";
+    let gzip = |text: &str| format!("printf %s {text} | gzip -9");
+    let dockerfile = format!(
+        "FROM busybox:1.35\nARG USED_TOKEN\nRUN echo \"it is $USED_TOKEN.\" >/raw\n\
+         RUN echo \"it is $USED_TOKEN.\" | base64 >/encoded\nRUN {} >/packed.gz\n\
+         ADD http://user:$USED_TOKEN@127.0.0.1:{port}/file /added\n",
+        gzip("$USED_TOKEN")
+    );
+    built(&world, &dockerfile, &[&format!("--opt=build-arg:USED_TOKEN={secret}")]);
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("x{secret}y"));
+    let files = [
+        ("home/ci/notes", format!("the token is {secret}")),
+        ("etc/app.conf", format!("token = \"{secret}\"")),
+        ("opt/app/encoded", encoded),
+        ("srv/percent", format!("?token={}", secret.replace('-', "%2D"))),
+        ("root/key", "-----BEGIN RSA PRIVATE KEY-----\nMIIB\n".to_owned()),
+        ("home/ci/token", "ghp_0123456789abcdef0123".to_owned()),
+    ];
+    let system = machine(&world, &files.each_ref().map(|(path, text)| (*path, text.as_str())));
+    fs::rename(system.join("etc/app.conf"), system.join(format!("etc/{secret}.conf"))).unwrap();
+
+    let argument = format!("--build-arg=USED_TOKEN={secret}");
+    let run = world.seal(&system, &["--fix", &argument]).exits(5);
+
+    assert_eq!(run.reports("/verdict"), "not-sealed");
+    let left = found(&run, "secret");
+    let is_left = |what: &str| left.iter().any(|(place, cleaned)| !cleaned && place.contains(what));
+    for what in
+        ["/fs/raw", "/fs/encoded", "/fs/packed.gz", "metadata_v2.db", "home/ci/notes", "opt/app/encoded", "root/key"]
+    {
+        assert!(is_left(what), "{what} is not in {left:?}");
+    }
+    assert!(is_left("home/ci/token") && is_left("etc/(sha256:"), "{left:?}");
+    assert!(
+        run.stdout.contains("--mount=type=secret") && run.stdout.contains("build argument USED_TOKEN"),
+        "{}",
+        run.stdout
+    );
+    assert!(!(run.stdout + &run.stderr).contains(secret));
+    assert!(!world.path("sealed.json").exists());
+
+    // What is known and accepted is passed over.
+    let accepted = world.seal(&system, &["--ignore", system.join("root/key").to_str().unwrap()]).exits(5);
+    assert!(!found(&accepted, "secret").iter().any(|(place, _)| place.contains("root/key")));
+}
+
+#[test]
+fn a_root_that_somebody_holds_or_that_is_damaged_is_not_sealed() {
+    let world = warmed();
+    let system = machine(&world, &[]);
+    {
+        let _builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
+        let run = world.seal(&system, &["--fix"]).exits(5);
+        assert!(run.stdout.contains("buildkitd (process ") && run.stdout.contains("systemctl stop"), "{}", run.stdout);
+        assert_eq!(run.reports("/findings"), serde_json::json!([]));
+    }
+    let database = world.root().join("runc-overlayfs/metadata_v2.db");
+    let whole = fs::read(&database).unwrap();
+    fs::write(&database, &whole[..20_000]).unwrap();
+    let run = world.seal(&system, &["--fix"]).exits(5);
+    assert!(run.stdout.contains("damaged") && run.stdout.contains("metadata_v2.db"), "{}", run.stdout);
+    assert!(!world.path("sealed.json").exists());
+    fs::write(&database, &whole).unwrap();
+
+    // A layer that is gone, and a root that is none.
+    let snapshots = world.root().join("runc-overlayfs/snapshots/snapshots");
+    let layer =
+        fs::read_dir(&snapshots).unwrap().map(|it| it.unwrap().path()).find(|it| it.join("fs/bin/busybox").exists());
+    fs::remove_dir_all(layer.unwrap()).unwrap();
+    let run = world.seal(&system, &["--fix"]).exits(5);
+    assert!(run.stdout.contains("not warm: "), "{}", run.stdout);
+    let nowhere = world.path("nowhere");
+    fs::create_dir(&nowhere).unwrap();
+    world.seal(&nowhere.join("absent"), &[]).blames(&["absent", "name a directory"]);
+}
+
+#[test]
+fn leftovers_and_stale_bytes_are_cleaned() {
+    let world = warmed();
+    let system = machine(&world, &[]);
+    let worker = world.root().join("runc-overlayfs");
+    let ingest = worker.join("content/ingest/0a1b");
+    fs::create_dir_all(&ingest).unwrap();
+    fs::write(ingest.join("data"), "half of it").unwrap();
+    fs::write(worker.join("content/blobs/sha256").join("ff".repeat(32)), "nobody's").unwrap();
+    fs::create_dir_all(worker.join("snapshots/snapshots/9999/fs")).unwrap();
+    fs::write(world.root().join("cache.db.abc.bak"), "put aside").unwrap();
+    let database = world.root().join("cache.db");
+    let file = fs::OpenOptions::new().write(true).open(&database).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(length + 8192).unwrap();
+    file.write_all_at(b"what was there before", length + 100).unwrap();
+    drop(file);
+
+    let before = world.seal(&system, &[]).exits(5);
+    let leftovers = found(&before, "leftover");
+    for what in ["ingest/0a1b", "sha256/ffff", "snapshots/9999", "cache.db.abc.bak"] {
+        assert!(leftovers.iter().any(|(place, _)| place.contains(what)), "{what} is not in {leftovers:?}");
+    }
+    assert!(found(&before, "stale-bytes").iter().any(|(place, _)| place.ends_with("cache.db")));
+    let run = world.seal(&system, &["--fix"]).exits(0);
+
+    assert!(found(&run, "leftover").iter().chain(&found(&run, "stale-bytes")).all(|(_, cleaned)| *cleaned));
+    assert!(!ingest.exists() && !world.root().join("cache.db.abc.bak").exists());
+    let bytes = fs::read(&database).unwrap();
+    assert!(!bytes.windows(21).any(|window| window == b"what was there before"));
+}

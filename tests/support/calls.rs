@@ -1,0 +1,192 @@
+//! Calls of cachewarm in a test's world, one for each of its commands.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::World;
+use super::ground::{CACHE, ground, tool};
+use super::process::{Process, command};
+use super::run::{Run, Running};
+
+/// One call of cachewarm, before it is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Invocation<'w> {
+    world: &'w World,
+    source: Vec<String>,
+    donors: Vec<String>,
+    builder: String,
+    more: Vec<String>,
+    umask: Option<&'static str>,
+    names_root: bool,
+}
+
+impl Invocation<'_> {
+    /// Another source than the sample's repository.
+    pub(crate) fn source<const N: usize>(mut self, arguments: [&str; N]) -> Self {
+        self.source = arguments.map(str::to_owned).into();
+        self
+    }
+
+    /// Other donors than the sample's cache.
+    pub(crate) fn from<const N: usize>(mut self, donors: [&str; N]) -> Self {
+        self.donors = donors.map(str::to_owned).into();
+        self
+    }
+
+    /// Another builder than a daemon of its own.
+    pub(crate) fn builder(mut self, address: &str) -> Self {
+        self.builder = address.to_owned();
+        self
+    }
+
+    /// Without `--root`.
+    pub(crate) fn without_root(mut self) -> Self {
+        self.names_root = false;
+        self
+    }
+
+    /// Further arguments.
+    pub(crate) fn with<const N: usize>(mut self, arguments: [&str; N]) -> Self {
+        self.more.extend(arguments.map(str::to_owned));
+        self
+    }
+
+    /// The umask it runs under.
+    pub(crate) fn umask(mut self, mask: &'static str) -> Self {
+        self.umask = Some(mask);
+        self
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(self) -> Run {
+        self.start().ends()
+    }
+
+    /// Starts it.
+    pub(crate) fn start(self) -> Running {
+        let world = self.world;
+        let mut arguments = vec!["warm".to_owned()];
+        arguments.extend(self.source.into_iter().chain(self.more));
+        arguments.extend(self.donors.into_iter().flat_map(|donor| ["--cache-from".to_owned(), donor]));
+        arguments.extend(["--builder".to_owned(), self.builder]);
+        let path = |name: &str, path: PathBuf| [name.to_owned(), path.display().to_string()];
+        if self.names_root {
+            arguments.extend(path("--root", world.root()));
+        }
+        arguments.extend(path("--buildkitd-config", world.config()));
+        arguments.extend(path("--manifest", world.path("manifest.json")));
+        world.start(&arguments, self.umask)
+    }
+}
+
+/// The sample's cache, by its tag in the shared registry.
+pub(crate) fn donor(tag: &str) -> String {
+    format!("{}/{}:{tag}", ground().registry.address(), CACHE.0)
+}
+
+impl World {
+    /// `cachewarm warm` on the sample's commit, from its exported cache, by a daemon of its own on [`World::root`].
+    pub(crate) fn warm(&self) -> Invocation<'_> {
+        let sample = format!("file://{}", ground().sample.display());
+        Invocation {
+            world: self,
+            source: vec!["--repo".into(), sample, "--rev".into(), ground().commit.clone()],
+            donors: vec![donor(CACHE.1)],
+            builder: format!("spawn:{}", tool("BUILDKITD").display()),
+            more: Vec::new(),
+            umask: None,
+            names_root: true,
+        }
+    }
+
+    /// `cachewarm check` of a root, with further arguments, to its end.
+    pub(crate) fn check(&self, root: &Path, more: &[&str]) -> Run {
+        let mut arguments = vec!["check".to_owned(), "--root".to_owned(), root.display().to_string()];
+        arguments.extend(more.iter().map(ToString::to_string));
+        self.start(&arguments, None).ends()
+    }
+
+    /// `cachewarm smoke` of a directory on a root, with further arguments, to its end.
+    pub(crate) fn smoke(&self, root: &Path, context: &Path, more: &[&str]) -> Run {
+        let (root, builder) = (root.display().to_string(), format!("spawn:{}", tool("BUILDKITD").display()));
+        let own = if more.contains(&"--builder") { Vec::new() } else { vec!["--builder", &builder] };
+        self.smoke_with(context, &[&["--root", &root], own.as_slice(), more].concat())
+    }
+
+    /// As [`World::smoke`], with all that says of which builder.
+    pub(crate) fn smoke_with(&self, context: &Path, more: &[&str]) -> Run {
+        self.smoke_started(context, more).ends()
+    }
+
+    /// Starts `cachewarm smoke` of a directory on a root.
+    pub(crate) fn smoke_starts(&self, root: &Path, context: &Path) -> Running {
+        let (root, builder) = (root.display().to_string(), format!("spawn:{}", tool("BUILDKITD").display()));
+        self.smoke_started(context, &["--root", &root, "--builder", &builder])
+    }
+
+    /// `cachewarm seal` of the root and of the machine in `system`, with further arguments, to its end.
+    pub(crate) fn seal(&self, system: &Path, more: &[&str]) -> Run {
+        let path = |name: &str, path: PathBuf| [name.to_owned(), path.display().to_string()];
+        let mut arguments = vec!["seal".to_owned(), format!("--builder=spawn:{}", tool("BUILDKITD").display())];
+        arguments.extend(path("--root", self.root()));
+        arguments.extend(path("--system", system.to_owned()));
+        arguments.extend(path("--marker", self.path("sealed.json")));
+        arguments.extend(path("--buildkitd-config", self.config()));
+        if self.path("manifest.json").exists() {
+            arguments.extend(path("--manifest", self.path("manifest.json")));
+        }
+        arguments.extend(more.iter().map(ToString::to_string));
+        self.start(&arguments, None).ends()
+    }
+
+    fn smoke_started(&self, context: &Path, more: &[&str]) -> Running {
+        let mut arguments = vec!["smoke".to_owned(), format!("--context={}", context.display())];
+        arguments.push(format!("--buildkitd-config={}", self.config().display()));
+        if !more.contains(&"--manifest") {
+            let manifest = self.path("manifest.json");
+            let manifest = if manifest.exists() { manifest.display().to_string() } else { "none".to_owned() };
+            arguments.extend(["--manifest".to_owned(), manifest]);
+        }
+        arguments.extend(more.iter().map(ToString::to_string));
+        self.start(&arguments, None)
+    }
+
+    /// Starts cachewarm with these arguments and a report of each kind.
+    fn start(&self, arguments: &[String], umask: Option<&str>) -> Running {
+        let reported = self.path("report.json");
+        let _ = fs::remove_file(&reported);
+        let (out, err) = (self.path("stdout"), self.path("stderr"));
+        let mut command = self.enter(umask);
+        command.args(arguments).args(["--report", "text", "--report", &format!("json={}", reported.display())]);
+        command.stdin(Stdio::null());
+        command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
+        Running { process: Process::start(command), reported, out, err }
+    }
+
+    /// What another command of cachewarm writes: its exit code and standard output.
+    pub(crate) fn says(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.enter(None).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The command that becomes cachewarm, in the clean environment.
+    fn enter(&self, umask: Option<&str>) -> Command {
+        let binary = env!("CARGO_BIN_EXE_cachewarm");
+        // `/run` is the world's own, so that what is left there can be told.
+        let mut mounts = "mount --bind \"$0/run\" /run && ".to_owned();
+        for (file, covered) in &self.covered {
+            mounts += &format!("mount --bind \"$0/{file}\" {covered} && ");
+        }
+        let mut enter = command("unshare");
+        enter
+            .args(["--mount", "sh", "-c", &format!("{mounts} umask \"$1\" && shift && exec \"$@\"")])
+            .arg(&self.folder);
+        enter.arg(umask.unwrap_or("022")).arg(binary).env_clear();
+        enter.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        enter.env("HOME", self.path("home")).env("TMPDIR", self.path("tmp"));
+        enter.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        enter.current_dir(&self.folder);
+        enter
+    }
+}
