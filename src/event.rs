@@ -42,6 +42,8 @@ pub(crate) enum Event {
     ExtractionEnded { blob: String },
     /// So many `bytes` of `total`, compressed and unpacked, were held against what was recorded of them.
     Compared { bytes: u64, total: u64 },
+    /// So many more files, of so many bytes, were searched for secrets.
+    Searched { files: u64, bytes: u64 },
     /// Bytes of a build context that were sent to the builder.
     ContextSent { name: String, bytes: u64 },
     /// A cache import failed; BuildKit itself carries on as if nothing had happened.

@@ -16,7 +16,7 @@ use super::hold::hold;
 use super::job::Job;
 use super::luggage::stale;
 use super::places::{Chore, Treatment};
-use crate::buildkit::{Builder, Spawn, collect_garbage, forget_history, interrupted, prune, unless_cancelled};
+use crate::buildkit::{Builder, Spawn, collect_garbage, forget_history, interrupted, prune};
 use crate::failure::{Explain, Kind};
 use crate::inspect;
 
@@ -45,7 +45,8 @@ pub(super) async fn apply(
         Ok(findings)
     });
     let findings = findings.await.context("cleaning")??;
-    unless_cancelled(cancel, by_buildkit(&findings, job, snapshotter)).await?;
+    // From here on it goes to its end: what was overwritten has to be forgotten as well.
+    by_buildkit(&findings, job, snapshotter).await?;
     let root = job.root.clone();
     tokio::task::spawn_blocking(move || {
         let _held = hold(&root)?;

@@ -12,9 +12,10 @@ use super::hits::{self, Parts};
 use super::job::Job;
 use super::needles::{Known, Needles, is_searchable};
 use super::places::{Chore, Machine, Treatment, logins};
-use super::search::{Searched, search};
+use super::search::{Searched, Watch, search};
 use super::{hold, luggage};
 use crate::auth::Secret;
+use crate::event::Events;
 use crate::failure::{Failure, Kind};
 use crate::inspect::{self, StateRoot, Unreadable};
 use crate::report::seal::FindingKind;
@@ -51,12 +52,18 @@ pub(super) struct Looked {
 ///
 /// # Errors
 /// Explained: a root that cannot be read; when somebody ends the run.
-pub(super) async fn look(job: &Job, scope: Scope, cancel: &CancellationToken) -> anyhow::Result<Looked> {
-    let (job, cancel) = (job.clone(), cancel.clone());
-    tokio::task::spawn_blocking(move || look_at(&job, scope, &cancel)).await.context("looking at the machine")?
+pub(super) async fn look(
+    job: &Job,
+    scope: Scope,
+    cancel: &CancellationToken,
+    events: &Events,
+) -> anyhow::Result<Looked> {
+    let (job, cancel, events) = (job.clone(), cancel.clone(), events.clone());
+    let looked = move || look_at(&job, scope, Watch { cancel: &cancel, events: &events });
+    tokio::task::spawn_blocking(looked).await.context("looking at the machine")?
 }
 
-fn look_at(job: &Job, scope: Scope, cancel: &CancellationToken) -> anyhow::Result<Looked> {
+fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> {
     let unreadable = |error: Unreadable| {
         let (what, remedy) = (format!("could not read the state root {}", job.root.display()), error.remedy());
         Failure::because(error.into(), Kind::Environment, what, remedy)
@@ -92,16 +99,16 @@ fn look_at(job: &Job, scope: Scope, cancel: &CancellationToken) -> anyhow::Resul
     let mut left_out: HashSet<PathBuf> = job.ignored.iter().cloned().collect();
     left_out.extend(kept.into_iter().map(|chore| chore.path));
     let of_layers = match scope {
-        Scope::Everything => search(&needles, &parts.layers(), &left_out, cancel)?,
+        Scope::Everything => search(&needles, &parts.layers(), &left_out, watch)?,
         Scope::ButLayers(found) => found,
     };
-    let mut rest = search(&needles, &parts.spare(), &left_out, cancel)?;
+    let mut rest = search(&needles, &parts.spare(), &left_out, watch)?;
     let left_out_of_rest = left_out.iter().cloned().chain(parts.left_out_of_rest()).collect();
-    rest.add(search(&needles, &parts.rest(), &left_out_of_rest, cancel)?);
+    rest.add(search(&needles, &parts.rest(), &left_out_of_rest, watch)?);
     // The root was looked through as one, wherever on the machine it is.
     left_out.insert(job.root.clone());
     let places = machine.as_ref().map(Machine::searched).unwrap_or_default();
-    rest.add(search(&needles, &places, &left_out, cancel)?);
+    rest.add(search(&needles, &places, &left_out, watch)?);
     for searched in [&of_layers, &rest] {
         findings.extend(hits::findings(searched, &parts, machine.as_ref(), &findings, job.fix));
     }

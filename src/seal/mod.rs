@@ -53,7 +53,7 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     if !holders.is_empty() {
         return Ok(summary::held(&job, holders, clock));
     }
-    let looked = match clock.time("look", look::look(&job, Scope::Everything, &cancel)).await {
+    let looked = match clock.time("look", look::look(&job, Scope::Everything, &cancel, &events)).await {
         Err(error) if is_damaged(&error) => return Ok(summary::damaged(&job, &error, clock)),
         looked => looked?,
     };
@@ -65,7 +65,7 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
         // Those among them that were only known from a file which is clean now.
         job.secrets = after.secrets;
         before = Some(after.findings);
-        after = clock.time("look again", look::look(&job, scope, &cancel)).await?;
+        after = clock.time("look again", look::look(&job, scope, &cancel, &events)).await?;
     }
     let checked = clock.time("check", checked(&job, cancel, events)).await?;
     let mut report = summary::report(&job, before, after, &checked);

@@ -1,6 +1,7 @@
 //! What is looked for: secrets that are known, in every spelling in which they are written down, and shapes of tokens.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 use anyhow::Context;
@@ -55,8 +56,14 @@ pub(super) struct Needles {
     /// For each spelling of `known`, what it is.
     spellings: Vec<Found>,
     longest: usize,
-    shapes: Vec<(&'static str, Regex)>,
+    shapes: &'static [(&'static str, Regex)],
 }
+
+/// Every shape, made ready once.
+static READY: LazyLock<Result<Vec<(&str, Regex)>, regex::Error>> = LazyLock::new(|| {
+    let shapes = veil::SHAPES.iter().chain(&ADDRESSES);
+    shapes.map(|(name, shape)| Ok((*name, Regex::new(shape)?))).collect()
+});
 
 impl Needles {
     /// For these secrets. Those that are too short are passed over: [`is_searchable`].
@@ -74,8 +81,8 @@ impl Needles {
         }
         let longest = patterns.iter().map(Vec::len).max().unwrap_or_default();
         let known = AhoCorasick::new(&patterns).context("too many secrets to look for")?;
-        let shapes = veil::SHAPES.iter().chain(&ADDRESSES).map(|(name, shape)| anyhow::Ok((*name, Regex::new(shape)?)));
-        Ok(Needles { known, spellings, longest, shapes: shapes.collect::<Result<_, _>>().context("a token's shape")? })
+        let shapes = READY.as_ref().map_err(|error| anyhow::anyhow!("a token's shape: {error}"))?;
+        Ok(Needles { known, spellings, longest, shapes })
     }
 
     /// How far two pieces of a file have to reach into each other.
@@ -93,7 +100,7 @@ impl Needles {
         if shapes == Shapes::No {
             return;
         }
-        for (name, shape) in &self.shapes {
+        for (name, shape) in self.shapes {
             let counts = match *name {
                 veil::PRIVATE_KEY => shapes == Shapes::All,
                 LOGIN | SIGNATURE => shapes == Shapes::Addresses,

@@ -19,12 +19,27 @@ use tokio_util::sync::CancellationToken;
 
 use super::needles::{Found, Needles, Shapes};
 use crate::buildkit::interrupted;
+use crate::event::{Event, Events};
 
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
 /// Files that wait for a thread.
 const WAITING: usize = 1000;
 const GZIP: [u8; 2] = [0x1F, 0x8B];
+
+/// Bytes of files that a thread looks through before it says so.
+const SAID_AT: u64 = 32 << 20;
+/// Files that it looks through before it says so.
+const SAID_AFTER: u64 = 1000;
+
+/// Who may end a search, and who is told how far it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watch<'a> {
+    /// Ends it.
+    pub(super) cancel: &'a CancellationToken,
+    /// Is told.
+    pub(super) events: &'a Events,
+}
 
 /// Somewhere to look: a file, or a directory with everything in it.
 #[derive(Debug, Clone)]
@@ -75,14 +90,14 @@ pub(super) fn search(
     needles: &Needles,
     places: &[Place],
     left_out: &HashSet<PathBuf>,
-    cancel: &CancellationToken,
+    watch: Watch<'_>,
 ) -> anyhow::Result<Searched> {
     let (sender, receiver) = sync_channel::<Place>(WAITING);
     let receiver = Mutex::new(receiver);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let searched = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(needles, &receiver, cancel))).collect();
-        let mut walk = Walk { left_out, cancel, sender, searched: Searched::default(), needles };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(needles, &receiver, watch))).collect();
+        let mut walk = Walk { left_out, cancel: watch.cancel, sender, searched: Searched::default(), needles };
         for place in places {
             walk.enter(place);
         }
@@ -94,7 +109,7 @@ pub(super) fn search(
         }
         searched
     });
-    match cancel.is_cancelled() {
+    match watch.cancel.is_cancelled() {
         true => Err(interrupted()),
         false => Ok(searched),
     }
@@ -147,11 +162,18 @@ impl Walk<'_> {
     }
 }
 
-fn work(needles: &Needles, places: &Mutex<Receiver<Place>>, cancel: &CancellationToken) -> Searched {
+fn work(needles: &Needles, places: &Mutex<Receiver<Place>>, watch: Watch<'_>) -> Searched {
+    let cancel = watch.cancel;
     let mut searched = Searched::default();
+    let mut said = (0, 0);
     let mut buffer = Vec::new();
     loop {
+        let (files, bytes) = (searched.files - said.0, searched.bytes - said.1);
         let next = places.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        if files > 0 && (next.is_err() || files >= SAID_AFTER || bytes >= SAID_AT) {
+            watch.events.emit(Event::Searched { files, bytes });
+            said = (searched.files, searched.bytes);
+        }
         let Ok(Place { path, shapes }) = next else { return searched };
         if cancel.is_cancelled() {
             continue;
@@ -269,7 +291,8 @@ mod tests {
     fn searched(folder: &Path, left_out: &[PathBuf]) -> Searched {
         let needles = Needles::of(&[Known { name: "it".into(), value: Secret::new(SECRET) }]).unwrap();
         let place = Place { path: folder.to_owned(), shapes: Shapes::Tokens };
-        search(&needles, &[place], &left_out.iter().cloned().collect(), &CancellationToken::new()).unwrap()
+        let watch = Watch { cancel: &CancellationToken::new(), events: &Events::nobody() };
+        search(&needles, &[place], &left_out.iter().cloned().collect(), watch).unwrap()
     }
 
     #[test]
@@ -309,6 +332,7 @@ mod tests {
         cancel.cancel();
         let needles = Needles::of(&[]).unwrap();
         let place = Place { path: folder.path().to_owned(), shapes: Shapes::All };
-        assert!(search(&needles, &[place], &HashSet::new(), &cancel).is_err());
+        let watch = Watch { cancel: &cancel, events: &Events::nobody() };
+        assert!(search(&needles, &[place], &HashSet::new(), watch).is_err());
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Tally {
     contexts: BTreeMap<String, u64>,
     /// What was held against its record, and all there is; in bytes.
     compared: Option<(u64, u64)>,
+    /// Files that were searched, and their bytes.
+    searched: (u64, u64),
     samples: VecDeque<(Duration, u64)>,
 }
 
@@ -107,6 +109,10 @@ impl Tally {
                 *sent = (*sent).max(*bytes);
             }
             Event::Compared { bytes, total } => self.compared = Some((*bytes, *total)),
+            Event::Searched { files, bytes } => {
+                self.searched.0 += files;
+                self.searched.1 += bytes;
+            }
             Event::Note { .. } | Event::Warning { .. } | Event::ImportFailed { .. } | Event::Stalled { .. } => {}
         }
     }
@@ -187,6 +193,9 @@ impl Tally {
         }
         if let Some((compared, total)) = self.compared {
             parts.push(format!("{} of {} compared", bytes(compared), bytes(total)));
+        }
+        if self.searched.0 > 0 {
+            parts.push(format!("{}, {} searched", count(self.searched.0 as usize, "file"), bytes(self.searched.1)));
         }
         if !self.contexts.is_empty() {
             parts.push(format!("context {}", bytes(self.contexts.values().sum())));
