@@ -12,7 +12,7 @@ mod solve;
 pub(crate) use address::{ADDRESS_FORMS, Address};
 pub(crate) use connect::{Builder, Create, DockerHost, Restart, Spawn, StateRoot, Tls, Wanted, is_stand_in, stand_in};
 pub(crate) use forget::{collect_garbage, forget_history, prune};
-pub(crate) use records::{RecordInUse, all, held, in_use};
+pub(crate) use records::{RecordInUse, all, described, held, in_use};
 pub(crate) use session::{
     Agents, EntryKind, Fingerprint, Local, PermissionRule, Secrets, Selection, Services, Session, SessionEnded,
     SessionId, SessionPlan,

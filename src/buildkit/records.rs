@@ -14,9 +14,10 @@ use super::solve::MAX_MESSAGE_BYTES;
 /// BuildKit measures records it has not measured yet, so this may take a while on a large cache.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What is in use, copies of our directories (`local source for …`) aside: BuildKit would go through all their files to
-/// tell how large they are. The filter's language is containerd's, and its patterns are Go's, which know no negation.
-const IN_USE: &str = r#"inuse,description~="^($|[^l]|l[^o]|lo[^c]|loc[^a]|loca[^l]|local[^ ]|local [^s]|local s[^o])""#;
+/// Everything but copies of our directories (`local source for …`): BuildKit would go through all their files to tell how
+/// large they are. The filter's language is containerd's, and its patterns are Go's, which know no negation.
+const BUT_DIRECTORIES: &str =
+    r#"description~="^($|[^l]|l[^o]|lo[^c]|loc[^a]|loca[^l]|local[^ ]|local [^s]|local s[^o])""#;
 
 /// A record in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,10 @@ pub(crate) struct RecordInUse {
 
 /// The immutable records that are in use.
 pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>> {
-    let records = list(channel, IN_USE).await?.into_iter().filter(|record| !record.mutable && record.in_use);
+    let records = list(channel, &format!("inuse,{BUT_DIRECTORIES}"))
+        .await?
+        .into_iter()
+        .filter(|record| !record.mutable && record.in_use);
     // The state of a directory of ours at this moment: a later transfer replaces it, and nobody builds on it.
     let records = records.filter(|record| !record.description.starts_with("local source for "));
     Ok(records.map(|record| RecordInUse { id: record.id, record_type: record.record_type }).collect())
@@ -37,8 +41,14 @@ pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>
 
 /// The ids of everything that is in use, and whether something of it is being written.
 pub(crate) async fn held(channel: &Channel) -> anyhow::Result<HashMap<String, bool>> {
-    let records = list(channel, IN_USE).await?.into_iter().filter(|record| record.in_use);
+    let records = list(channel, &format!("inuse,{BUT_DIRECTORIES}")).await?.into_iter().filter(|record| record.in_use);
     Ok(records.map(|record| (record.id, record.mutable)).collect())
+}
+
+/// The id and the description of everything that is there; that of what a step has made in BuildKit itself is its name.
+pub(crate) async fn described(channel: &Channel) -> anyhow::Result<Vec<(String, String)>> {
+    let records = list(channel, BUT_DIRECTORIES).await?.into_iter();
+    Ok(records.map(|record| (record.id, record.description)).collect())
 }
 
 /// The ids of everything that is there.

@@ -83,6 +83,7 @@ pub(crate) async fn look_ahead(
         work,
         held_before,
         ran: HashSet::new(),
+        has_given_up: false,
         asked: HashSet::new(),
         ahead: Ahead::default(),
     };
@@ -137,6 +138,8 @@ struct Walk<'a, R> {
     held_before: HashMap<String, bool>,
     /// Vertices that ran nevertheless, or may have.
     ran: HashSet<String>,
+    /// Whether a build was given up: it may have run what its status did not come to tell.
+    has_given_up: bool,
     /// Vertices whose results BuildKit was asked for; of others it is only known that something built on them is there.
     asked: HashSet<String>,
     ahead: Ahead,
@@ -213,11 +216,33 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
                 if records.iter().find(is_made).is_some() {
                     return Ok(Answered::Strange);
                 }
+                if self.has_given_up && self.is_our_making(node).await? {
+                    return Ok(Answered::Missing);
+                }
                 let known = records.into_iter().filter(|record| (self.is_in_root)(&record.id));
                 Ok(Answered::There(known.collect()))
             }
-            _ => Ok(Answered::Missing),
+            _ => {
+                self.has_given_up = true;
+                Ok(Answered::Missing)
+            }
         }
+    }
+
+    /// Whether a build that was given up has made something that a node is made from, or it itself. What runs inside the
+    /// daemon is not always told, and what it has made stays in use, so that its records alone do not show it.
+    async fn is_our_making(&self, node: &Node) -> anyhow::Result<bool> {
+        let records = buildkit::described(self.asking.channel).await?;
+        let made = records.iter().filter(|(id, _)| !(self.is_in_root)(id));
+        // As the graph has its names.
+        let made: HashSet<String> = made.map(|(_, name)| self.graph.secrets().text(name)).collect();
+        let names: HashMap<&str, &str> =
+            self.graph.operations().iter().map(|op| (op.digest.as_str(), op.name.as_str())).collect();
+        let mut is_ours = false;
+        self.graph.everything_below(node, |digest| {
+            is_ours |= self.work.contains(digest) && names.get(digest).is_some_and(|name| made.contains(*name));
+        });
+        Ok(is_ours)
     }
 
     /// Waits until a build that was given up has written what it is about to write: that would pass for what the next
