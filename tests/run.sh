@@ -17,3 +17,4 @@ cargo test --no-run
 wait "$tools" || { cat "$log" >&2; exit 1; }
 cat "$log"
 INSTA_UPDATE=no cargo test
+CACHEWARM_BINARY=${CARGO_TARGET_DIR:-target}/debug/cachewarm tests/packer.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demo run against: Debian's packages (Docker 20.10 and Podman among them), BuildKit,
-# buildx, Docker 29, moto.
+# buildx, Docker 29, moto, Packer and what its test takes for an instance.
 # Pinned, and quick when nothing is to do. Everything that is not a Debian package lives in a cache
 # folder outside the tree; its file `env` says where each part is. `setup.sh --packages` stops after the Debian packages.
 set -euo pipefail
@@ -8,7 +8,8 @@ cd "$(dirname "$0")"
 
 cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
 packages=(docker.io podman runc docker-registry apache2-utils busybox-static git openssl curl zstd
-  ca-certificates iproute2 e2fsprogs util-linux gcc libc6-dev make perl pkg-config python3-venv)
+  ca-certificates iproute2 e2fsprogs util-linux gcc libc6-dev make perl pkg-config python3-venv
+  packer openssh-server openssh-client sudo awscli isal shellcheck systemd procps)
 moto_version=5.2.5
 
 # fail WHAT COMMAND: what is missing, and the command that would have installed it.
@@ -25,6 +26,14 @@ debian_packages() {
   [ -n "$missing" ] || return 0
   local sudo=
   [ "$(id -u)" = 0 ] || sudo=sudo
+  # No daemon is to start because its package came: docker.io's, openssh-server's.
+  local policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | $sudo install -m 755 /dev/stdin $policy
+    # The words are meant now.
+    # shellcheck disable=SC2064
+    trap "$sudo rm -f $policy" EXIT
+  fi
   # Word splitting is meant: one argument per package.
   # shellcheck disable=SC2086
   { $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing; } >&2 ||
@@ -45,6 +54,21 @@ go_tools() {
     mv "$folder.part" "$folder"
   fi
   echo "$folder"
+}
+
+# cloud_init_schema: of Debian's package, which is not installed: it would take this machine for one that it has to set up.
+cloud_init_schema() {
+  local folder=$cache/cloud-init
+  if [ ! -d "$folder" ]; then
+    rm -rf "$folder.part"
+    mkdir -p "$folder.part"
+    # apt's own user may not write here, and says so.
+    { (cd "$folder.part" && apt-get download -q -o APT::Sandbox::User=root cloud-init) && dpkg-deb -x "$folder.part"/*.deb "$folder.part"; } >&2 ||
+      fail "could not fetch cloud-init's schema" "apt-get update && apt-get download cloud-init"
+    rm "$folder.part"/*.deb
+    mv "$folder.part" "$folder"
+  fi
+  find "$folder" -name 'schema-cloud-config-*.json'
 }
 
 moto() {
@@ -70,6 +94,7 @@ buildkit=$(go_tools buildkit tools "-X github.com/moby/buildkit/version.Version=
 buildx=$(go_tools buildx tools-buildx)
 dockerd=$(go_tools dockerd tools-dockerd)
 moto=$(moto)
+cloud_init_schema=$(cloud_init_schema)
 
 cat >"$cache/env.part" <<END
 BUILDKITD=$buildkit/buildkitd
@@ -79,6 +104,7 @@ BUILDX=$buildx/buildx
 DOCKERD_20=/usr/sbin/dockerd
 DOCKERD_29=$dockerd/dockerd
 MOTO_SERVER=$moto/bin/moto_server
+CLOUD_INIT_SCHEMA=$cloud_init_schema
 END
 mv "$cache/env.part" "$cache/env"
 cat "$cache/env"
