@@ -1,5 +1,6 @@
 //! The secrets of a build, as far as they are known here: from its flags or its bake file, and from the environment.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::settings::{Environment, Given, SealSettings};
@@ -14,36 +15,47 @@ const SECRETS: [&str; 3] = ["CACHEWARM_GIT_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS
 /// Variables that hold addresses, with passwords at times.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 
-/// All of them, and what a person should know about those that are not to be had.
+/// All of them, and what a person should know about what is not looked for.
 ///
 /// # Errors
-/// A usage error when a value or the bake file cannot be read.
+/// A usage error when a value or the bake file cannot be read, and when a secret that was named is not to be had.
 pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> anyhow::Result<(Vec<Known>, Vec<String>)> {
     let value_of = |name: &str| environment.text(name).ok().flatten();
-    let (mut arguments, mut sources) = (Vec::new(), Vec::new());
+    let mut known = Vec::new();
+    let (mut arguments, mut notes) = (Vec::new(), Vec::new());
     if let Some(given) = &settings.build_arg {
-        let each =
-            given.read_each("K=V, or K to take it from the environment", |text| flags::build_arg(text, value_of))?;
-        arguments.extend(each.into_iter().flatten());
+        let argument = |text: &str| match flags::build_arg(text, value_of) {
+            Ok(None) if veil::is_secret(text) => Err(anyhow::anyhow!("{text} is not set, so nobody can look for it")),
+            read => read,
+        };
+        arguments.extend(given.read_each("K=V, or K to take it from the environment", argument)?.into_iter().flatten());
     }
     if let Some(given) = &settings.secret {
         let is_variable = |name: &str| value_of(name).is_some();
-        sources
-            .extend(given.read_each("id=ID,src=FILE or id=ID,env=VARIABLE", |text| flags::secret(text, is_variable))?);
+        let secret = |text: &str| read(&flags::secret(text, is_variable)?, environment);
+        known.extend(given.read_each("id=ID,src=FILE or id=ID,env=VARIABLE, of a secret that is there", secret)?);
     }
     if let Some(file) = &settings.bake {
-        of_bake(file, settings, environment, &mut arguments, &mut sources)?;
-    }
-    let mut known = Vec::new();
-    let mut warnings = Vec::new();
-    for (name, value) in arguments {
-        known.extend(of_variable(&format!("build argument {name}"), &name, &value));
-    }
-    for source in sources {
-        match read(&source, environment) {
-            Ok(value) => known.push(Known { name: format!("secret {}", source.id), value: Secret::new(value) }),
-            Err(error) => warnings.push(format!("secret {} is not looked for: {error:#}", source.id)),
+        let (of_targets, sources) = of_bake(file, settings, environment)?;
+        arguments.extend(of_targets);
+        // Not every build that is baked has to be given every secret.
+        for source in sources {
+            match read(&source, environment) {
+                Ok(secret) => known.push(secret),
+                Err(error) => notes.push(format!("secret {} is not looked for: {error:#}", source.id)),
+            }
         }
+    }
+    let mut plain = BTreeSet::new();
+    for (name, value) in arguments {
+        match of_variable(&format!("build argument {name}"), &name, &value) {
+            Some(secret) => known.push(secret),
+            None => drop(plain.insert(name)),
+        }
+    }
+    if !plain.is_empty() {
+        let names = plain.into_iter().collect::<Vec<_>>().join(", ");
+        notes.push(format!("not taken for secrets, by their names: build arguments {names}"));
     }
     for name in SECRETS {
         known.extend(value_of(name).map(|value| Known { name: name.to_owned(), value: Secret::new(value) }));
@@ -52,17 +64,15 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
         known.extend(value_of(name).into_iter().flat_map(|value| of_variable(name, name, &value)));
     }
     known.retain(|secret| !secret.value.is_empty());
+    known.sort_by(|a, b| a.name.cmp(&b.name));
     known.dedup_by(|a, b| a.value == b.value);
-    Ok((known, warnings))
+    Ok((known, notes))
 }
 
-fn of_bake(
-    file: &Given<String>,
-    settings: &SealSettings,
-    environment: &Environment,
-    arguments: &mut Vec<(String, String)>,
-    sources: &mut Vec<SecretSource>,
-) -> anyhow::Result<()> {
+/// The build arguments and secrets of a bake file's targets.
+type OfBake = (Vec<(String, String)>, Vec<SecretSource>);
+
+fn of_bake(file: &Given<String>, settings: &SealSettings, environment: &Environment) -> anyhow::Result<OfBake> {
     let json = std::fs::read(&file.value).explain(
         Kind::Usage,
         format!("could not read the bake file {} ({})", file.value, file.origin),
@@ -70,11 +80,12 @@ fn of_bake(
     )?;
     let names = settings.bake_target.as_ref().map_or(&[][..], |names| &names.value);
     let (targets, _) = bake_targets(&json, names, &|name| environment.text(name).ok().flatten().is_some())?;
+    let (mut arguments, mut sources) = (Vec::new(), Vec::new());
     for target in targets {
         arguments.extend(target.build_args);
         sources.extend(target.secrets.into_iter().filter(|source| !sources.contains(source)).collect::<Vec<_>>());
     }
-    Ok(())
+    Ok((arguments, sources))
 }
 
 /// The value of a variable if its name says that it is a secret, else the password of the address that it is, if it is one.
@@ -94,12 +105,13 @@ fn password(address: &str) -> Option<&str> {
 }
 
 /// The bytes of a secret; those of a file without the line break that editors end it with.
-fn read(source: &SecretSource, environment: &Environment) -> anyhow::Result<String> {
+fn read(source: &SecretSource, environment: &Environment) -> anyhow::Result<Known> {
     let value = match &source.from {
         SecretOrigin::Env(name) => environment.text(name)?.ok_or_else(|| anyhow::anyhow!("{name} is not set"))?,
         SecretOrigin::File(path) => of_file(path)?,
     };
-    Ok(value.trim_end_matches(['\r', '\n']).to_owned())
+    let value = Secret::new(value.trim_end_matches(['\r', '\n']));
+    Ok(Known { name: format!("secret {}", source.id), value })
 }
 
 fn of_file(path: &Path) -> anyhow::Result<String> {

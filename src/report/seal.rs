@@ -108,15 +108,15 @@ impl FindingKind {
 }
 
 /// What was looked through for secrets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Searched {
     /// Files.
     pub(crate) files: u64,
     /// Their bytes on disk.
     pub(crate) bytes: u64,
-    /// Secrets that were looked for, in every spelling.
-    pub(crate) secrets: usize,
+    /// The names of the secrets that were looked for, in every spelling.
+    pub(crate) secrets: Vec<String>,
 }
 
 impl Reported for SealReport {

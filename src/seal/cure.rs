@@ -3,22 +3,25 @@
 //! While we write to a root we hold it, so that no daemon starts. What BuildKit has to forget is forgotten by a daemon of
 //! ours, between two such times; the databases are wiped last, for every transaction leaves the one before it behind.
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
-use super::erase;
 use super::finding::{Cure, Finding};
 use super::hold::hold;
 use super::job::Job;
 use super::luggage::stale;
 use super::places::{Chore, Treatment};
+use super::{doomed, erase};
 use crate::buildkit::{Builder, Spawn, collect_garbage, forget_history, interrupted, prune};
-use crate::failure::{Explain, Kind};
+use crate::failure::{Explain, Failure, Kind};
 use crate::inspect;
+use crate::report::seal::FindingKind;
+use crate::veil::Veil;
 
 /// Filters of one request.
 const FILTERS_AT_ONCE: usize = 100;
@@ -30,26 +33,38 @@ const FILTERS_AT_ONCE: usize = 100;
 pub(super) async fn apply(
     findings: Vec<Finding>,
     job: &Job,
-    snapshotter: Option<String>,
+    snapshotters: &[String],
+    veil: &Veil,
     cancel: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let (root, cancelled) = (job.root.clone(), cancel.clone());
-    let findings = tokio::task::spawn_blocking(move || {
+    let forgetting = Forgetting::of(&findings);
+    // Before anything goes: all of it can.
+    let daemon = match forgetting.is_due() {
+        true => Some(daemon(job, snapshotters).await?),
+        false => None,
+    };
+    let (root, cancelled, veil) = (job.root.clone(), cancel.clone(), veil.clone());
+    let cleaned = tokio::task::spawn_blocking(move || {
         let _held = hold(&root)?;
+        // A login that a layer has too is kept: without it the next run would not know what to look for.
+        let keeps_logins = findings.iter().any(|it| it.kind == FindingKind::Secret && matches!(it.cure, Cure::Ask(_)));
         for finding in &findings {
             if cancelled.is_cancelled() {
                 return Err(interrupted());
             }
-            by_hand(finding)?;
+            by_hand(finding, keeps_logins, &veil)?;
         }
-        Ok(findings)
+        anyhow::Ok(())
     });
-    let findings = findings.await.context("cleaning")??;
-    // From here on it goes to its end: what was overwritten has to be forgotten as well.
-    by_buildkit(&findings, job, snapshotter).await?;
+    cleaned.await.context("cleaning")??;
+    if let Some(daemon) = daemon {
+        // From here on it goes to its end: what was overwritten has to be forgotten as well.
+        forgetting.by(daemon).await?;
+    }
     let root = job.root.clone();
     tokio::task::spawn_blocking(move || {
         let _held = hold(&root)?;
+        is_gone(&root)?;
         wipe(&root)
     })
     .await
@@ -57,30 +72,17 @@ pub(super) async fn apply(
 }
 
 /// What can be done without a daemon.
-fn by_hand(finding: &Finding) -> anyhow::Result<()> {
+fn by_hand(finding: &Finding, keeps_logins: bool, veil: &Veil) -> anyhow::Result<()> {
     let cleaned = match &finding.cure {
         Cure::Erase(path) => erase::erase(path),
         Cure::Blank(path) => erase::blank(path),
+        Cure::Clean(chore) if keeps_logins && chore.treatment == Treatment::ForgetLogins => Ok(()),
         Cure::Clean(chore) => clean(chore),
-        Cure::Forget(..) | Cure::ForgetHistory(_) | Cure::Zero(..) | Cure::Collect | Cure::Ask(_) => Ok(()),
+        Cure::Forget(..) | Cure::ForgetHistory(..) | Cure::Zero(..) | Cure::Collect | Cure::Ask(_) => Ok(()),
     };
-    explained(cleaned, finding)
-}
-
-/// What is overwritten of what BuildKit removes next: not before there is a daemon that will, for it does not know.
-fn before_it_is_forgotten(finding: &Finding) -> anyhow::Result<()> {
-    let overwritten = match &finding.cure {
-        Cure::Forget(_, Some(directory)) => overwrite_all(directory),
-        Cure::ForgetHistory(blobs) => blobs.iter().try_for_each(|blob| overwrite_all(blob)),
-        _ => Ok(()),
-    };
-    explained(overwritten, finding)
-}
-
-fn explained(cleaned: std::io::Result<()>, finding: &Finding) -> anyhow::Result<()> {
     cleaned.explain(
         Kind::Environment,
-        format!("could not clean {}", finding.place),
+        veil.text(&format!("could not clean {}", finding.place)),
         "run as root on a disk that is not full or read-only, and clean again",
     )
 }
@@ -96,61 +98,103 @@ fn clean(chore: &Chore) -> std::io::Result<()> {
     }
 }
 
-/// Overwrites all files below a path, and removes none: that is for whom they belong to. Of a file with another name only
-/// that name is ours to give up.
-fn overwrite_all(path: &Path) -> std::io::Result<()> {
-    let mut left = vec![path.to_owned()];
-    while let Some(path) = left.pop() {
-        let metadata = match fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            found => found?,
-        };
-        if metadata.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                left.push(entry?.path());
-            }
-        } else if metadata.is_file() && metadata.nlink() == 1 {
-            erase::overwrite(&path)?;
-        }
+/// The daemon that forgets, which has to be there and to know the root's snapshots.
+async fn daemon(job: &Job, snapshotters: &[String]) -> anyhow::Result<Spawn> {
+    let daemon = Spawn::on(job.root.clone(), job.buildkitd.clone(), job.buildkitd_config.clone());
+    daemon.can_start().await?;
+    let configured = daemon.configured_snapshotter()?;
+    match configured.as_ref().filter(|name| !snapshotters.contains(name)) {
+        Some(other) => Err(Failure::new(
+            Kind::Environment,
+            format!("the root was made with the snapshotter {}, and {other} is configured", snapshotters.join(", ")),
+            "name the buildkitd.toml of the daemon that will use the root with --buildkitd-config",
+        )),
+        None => Ok(Spawn { snapshotter: configured.or(snapshotters.first().cloned()), refuse_steps: true, ..daemon }),
     }
-    Ok(())
 }
 
-/// Has a daemon of ours forget what only BuildKit can.
-async fn by_buildkit(findings: &[Finding], job: &Job, snapshotter: Option<String>) -> anyhow::Result<()> {
-    let forgets = findings.iter().any(|it| matches!(it.cure, Cure::ForgetHistory(_)));
-    let collects = findings.iter().any(|it| matches!(it.cure, Cure::Collect));
-    let filter = |finding: &Finding| match &finding.cure {
-        Cure::Forget(id, _) => Some(format!("id=={id}")),
-        _ => None,
-    };
-    let filters: Vec<String> = findings.iter().filter_map(filter).collect();
-    if !forgets && !collects && filters.is_empty() {
-        return Ok(());
-    }
-    let daemon = Spawn::on(job.root.clone(), job.buildkitd.clone(), job.buildkitd_config.clone());
-    let snapshotter = daemon.configured_snapshotter()?.or(snapshotter);
-    let mut builder = Builder::spawn(Spawn { snapshotter, refuse_steps: true, ..daemon })
-        .await
-        .context("starting the buildkitd that forgets what no image must have")?;
-    let forgotten = async {
-        findings.iter().try_for_each(before_it_is_forgotten)?;
-        if forgets {
-            forget_history(&builder.channel).await?;
+/// What only BuildKit can remove, and what of it is overwritten first: it does not know, so that it has to be removed then.
+#[derive(Debug, Default)]
+struct Forgetting {
+    has_history: bool,
+    has_garbage: bool,
+    ids: BTreeSet<String>,
+    /// Records whose files are overwritten.
+    doomed: BTreeSet<String>,
+    overwritten: BTreeSet<PathBuf>,
+}
+
+impl Forgetting {
+    fn of(findings: &[Finding]) -> Forgetting {
+        let mut all = Forgetting::default();
+        for finding in findings {
+            match &finding.cure {
+                Cure::ForgetHistory(_, blobs) => {
+                    all.has_history = true;
+                    all.overwritten.extend(blobs.iter().cloned());
+                }
+                Cure::Forget(id, files) => {
+                    all.ids.insert(id.clone());
+                    if let Some(files) = files {
+                        all.doomed.insert(id.clone());
+                        all.overwritten.insert(files.clone());
+                    }
+                }
+                Cure::Collect => all.has_garbage = true,
+                _ => {}
+            }
         }
+        all
+    }
+
+    fn is_due(&self) -> bool {
+        self.has_history || self.has_garbage || !self.ids.is_empty()
+    }
+
+    /// Has a daemon of ours do it.
+    async fn by(self, daemon: Spawn) -> anyhow::Result<()> {
+        let root = daemon.root.clone();
+        let mut builder =
+            Builder::spawn(daemon).await.context("starting the buildkitd that forgets what no image must have")?;
+        let forgotten = self.forget(&builder.channel, root.clone()).await;
+        builder.stop().await?;
+        forgotten.explain(
+            Kind::Environment,
+            "could not have BuildKit forget what no image must have",
+            "look at what it said, and clean again; a buildkitd of the version that made the root can",
+        )
+    }
+
+    async fn forget(&self, channel: &Channel, root: PathBuf) -> anyhow::Result<()> {
+        let (doomed, overwritten) = (self.doomed.clone(), self.overwritten.clone());
+        let overwriting = move || {
+            doomed::note(&root, &doomed.iter().map(String::as_str).collect::<Vec<_>>())?;
+            overwritten.iter().try_for_each(|path| erase::overwrite_all(path))
+        };
+        tokio::task::spawn_blocking(overwriting).await.context("overwriting")?.context("overwriting")?;
+        if self.has_history {
+            forget_history(channel).await?;
+        }
+        let filters: Vec<String> = self.ids.iter().map(|id| format!("id=={id}")).collect();
         for some in filters.chunks(FILTERS_AT_ONCE) {
-            prune(&builder.channel, some.to_vec()).await?;
+            prune(channel, some.to_vec()).await?;
         }
         // What was freed by the above as well.
-        collect_garbage(&builder.channel).await
-    };
-    let forgotten = forgotten.await;
-    builder.stop().await?;
-    forgotten.explain(
-        Kind::Environment,
-        "could not have BuildKit forget what no image must have",
-        "look at what it said; a buildkitd of the version that made the root can",
-    )
+        collect_garbage(channel).await
+    }
+}
+
+/// BuildKit passes over what something is made from, without a word.
+fn is_gone(root: &Path) -> anyhow::Result<()> {
+    let left = doomed::left(root, &inspect::read(root)?);
+    match left.first() {
+        None => doomed::clear(root).explain(Kind::Environment, "could not tidy up in the root", "look at the disk"),
+        Some(id) => Err(Failure::new(
+            Kind::Environment,
+            format!("BuildKit has not forgotten the record {id}, whose files had a secret and are overwritten"),
+            "warm an empty root; this one would build on zeros",
+        )),
+    }
 }
 
 /// Zeroes what the databases of a root do not use, and has it reach the disk.

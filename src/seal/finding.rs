@@ -32,8 +32,8 @@ pub(super) enum Cure {
     Zero(PathBuf, Vec<Range<u64>>),
     /// BuildKit removes the record, after this, if anything, was overwritten.
     Forget(String, Option<PathBuf>),
-    /// BuildKit forgets its history, after these blobs were overwritten.
-    ForgetHistory(Vec<PathBuf>),
+    /// BuildKit forgets its history, which is in this database, after these blobs were overwritten.
+    ForgetHistory(PathBuf, Vec<PathBuf>),
     /// BuildKit collects its garbage.
     Collect,
     /// It is for its owner to clean, and this is how.
@@ -46,9 +46,7 @@ impl Finding {
         match &self.cure {
             Cure::Erase(path) | Cure::Blank(path) | Cure::Forget(_, Some(path)) => file.starts_with(path),
             Cure::Clean(chore) => file.starts_with(&chore.path),
-            Cure::ForgetHistory(blobs) => {
-                blobs.iter().any(|blob| blob == file) || file.file_name().is_some_and(|name| name == "history.db")
-            }
+            Cure::ForgetHistory(database, blobs) => database == file || blobs.iter().any(|blob| blob == file),
             Cure::Zero(..) | Cure::Forget(_, None) | Cure::Collect | Cure::Ask(_) => false,
         }
     }

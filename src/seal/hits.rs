@@ -7,11 +7,11 @@ use super::finding::{Cure, Finding};
 use super::needles::{Found, Shapes};
 use super::places::Machine;
 use super::search::{Hit, Place, Searched};
-use crate::inspect::{Record, RecordType, StateRoot};
+use crate::inspect::{Record, RecordType, StateRoot, files_directory};
 use crate::report::seal::FindingKind;
 
 /// What BuildKit calls the repository that all git sources of an address share.
-const GIT_REPOSITORY: &str = "shared git repo";
+const GIT_REPOSITORY: &str = "shared git repo for ";
 
 /// The files of a state root, in parts that are treated each in its own way.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Parts {
 struct Holder {
     id: String,
     description: String,
+    /// Where its files are.
+    files: PathBuf,
     /// Whether a build does without it, making it anew when it needs it.
     is_spare: bool,
     is_git_repository: bool,
@@ -48,19 +50,22 @@ impl Parts {
             records.sort_by(|a, b| a.id.cmp(&b.id));
             for record in records {
                 let Some(number) = record.snapshot_number.filter(|_| record.equal_mutable.is_none()) else { continue };
-                let is_git_repository = record.description.contains(GIT_REPOSITORY);
+                // A step's description is what it runs, which may be any text.
+                let is_git_repository = record.is_mutable() && record.description.starts_with(GIT_REPOSITORY);
                 let is_spare = is_git_repository
                     || matches!(
                         record.record_type,
                         RecordType::CacheMount | RecordType::LocalSource | RecordType::GitCheckout
                     );
+                let path = directory.join(number.to_string());
                 let holder = Holder {
+                    files: files_directory(&path, &worker.snapshotter),
                     id: record.id.clone(),
                     description: record.description.clone(),
                     is_spare,
                     is_git_repository,
                 };
-                parts.holders.insert(directory.join(number.to_string()), holder);
+                parts.holders.insert(path, holder);
                 if record.class.is_extracted() {
                     parts.unpacked.extend(record.blob.as_deref().and_then(|blob| worker.blob_path(blob)));
                 }
@@ -88,7 +93,7 @@ impl Parts {
     pub(super) fn rest(&self) -> Vec<Place> {
         let configurations = self.holders.iter().filter(|(_, holder)| holder.is_git_repository);
         let configurations =
-            configurations.map(|(path, _)| Place { path: path.join("fs/config"), shapes: Shapes::Addresses });
+            configurations.map(|(_, holder)| Place { path: holder.files.join("config"), shapes: Shapes::Addresses });
         [Place { path: self.root.clone(), shapes: Shapes::Addresses }].into_iter().chain(configurations).collect()
     }
 
@@ -102,14 +107,13 @@ impl Parts {
     }
 }
 
-/// What is to be done about everything that was found, but for what is cleaned along with one of `known`. In databases it
-/// counts only once what they do not use was zeroed.
+/// What is to be done about everything that was found, but for what is cleaned along with one of `known`. In a database it
+/// counts once what that does not use was zeroed; until then it is one of `known` itself.
 pub(super) fn findings(
     searched: &Searched,
     parts: &Parts,
     machine: Option<&Machine>,
     known: &[Finding],
-    fix: bool,
 ) -> Vec<Finding> {
     let mut by_file: BTreeMap<&Path, Vec<&Found>> = BTreeMap::new();
     for Hit { path, found } in &searched.hits {
@@ -118,7 +122,7 @@ pub(super) fn findings(
     let is_stale = |file: &Path| known.iter().any(|it| matches!(&it.cure, Cure::Zero(database, _) if database == file));
     let mut findings: Vec<Finding> = by_file
         .into_iter()
-        .filter(|(file, _)| !(fix && is_stale(file) || known.iter().any(|finding| finding.covers(file))))
+        .filter(|(file, _)| !(is_stale(file) || known.iter().any(|finding| finding.covers(file))))
         .map(|(file, found)| Finding {
             kind: FindingKind::Secret,
             place: file.display().to_string(),
@@ -159,7 +163,15 @@ fn cure(file: &Path, parts: &Parts, machine: Option<&Machine>) -> Cure {
                 .to_owned(),
         );
     }
+    if file.starts_with(&parts.root) {
+        return Cure::Ask("BuildKit keeps it: warm an empty root without it, and leave no history of it".to_owned());
+    }
     match machine {
+        Some(machine) if machine.is_in_use(file) => {
+            Cure::Ask("whoever called this has it open: write no secrets into such a file".to_owned())
+        }
+        // A directory or a link, by its name.
+        _ if !file.is_file() => Cure::Ask(format!("rename it, or name it with --ignore {}", file.display())),
         Some(machine) if machine.is_log(file) => Cure::Blank(file.to_owned()),
         Some(machine) if machine.is_temporary(file) => Cure::Erase(file.to_owned()),
         _ => Cure::Ask(format!("remove it, or name it with --ignore {}", file.display())),

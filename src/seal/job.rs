@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) drop_cache_mounts: bool,
     /// What must be nowhere.
     pub(crate) secrets: Vec<Known>,
+    /// What a person should know about what is not looked for.
+    pub(crate) notes: Vec<String>,
     /// What is required of the layers, as for a check.
     pub(crate) thresholds: Vec<Threshold>,
     /// Where the marker of a sealed machine goes, if one is wanted.

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::finding::{Cure, Finding};
 use super::hits::{self, Parts};
 use super::job::Job;
-use super::needles::{Known, Needles, is_searchable};
-use super::places::{Chore, Machine, Treatment, logins};
+use super::logins::logins;
+use super::needles::{Known, Needles, is_searchable, spelled};
+use super::places::{Chore, Machine, Treatment};
 use super::search::{Searched, Watch, search};
 use super::{hold, luggage};
 use crate::auth::Secret;
@@ -19,6 +20,7 @@ use crate::event::Events;
 use crate::failure::{Failure, Kind};
 use crate::inspect::{self, StateRoot, Unreadable};
 use crate::report::seal::FindingKind;
+use crate::veil::Veil;
 
 /// How much is looked at.
 #[derive(Debug)]
@@ -42,8 +44,10 @@ pub(super) struct Looked {
     pub(super) bytes: u64,
     /// Secrets that were looked for.
     pub(super) secrets: Vec<Known>,
-    /// The snapshotter of most of the records.
-    pub(super) snapshotter: Option<String>,
+    /// Hides them, however they are spelled.
+    pub(super) veil: Veil,
+    /// The snapshotters that the root was used with, that of most of the records first.
+    pub(super) snapshotters: Vec<String>,
     /// What a person should know all the same.
     pub(super) notes: Vec<String>,
 }
@@ -74,16 +78,19 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     let found = luggage::luggage(&job.root, &state, &leftovers, job.drop_cache_mounts);
     let mut findings = found.map_err(unreadable)?;
 
-    let mut notes = Vec::new();
-    let machine = job.system.as_deref().map(Machine::at);
-    let mut chores = machine.as_ref().map(Machine::chores).unwrap_or_default();
+    let mut notes = job.notes.clone();
+    if job.manifest.is_none() {
+        notes.push("there is no manifest, so nobody has said what should be warm".to_owned());
+    }
+    let machine = job.system.as_deref().map(|system| Machine::at(system, hold::open_by_callers())).transpose()?;
+    let (mut chores, kept) = machine.as_ref().map(Machine::chores).unwrap_or_default();
+    chores.retain(|chore| !job.ignored.iter().any(|ignored| chore.path.starts_with(ignored)));
     if let (Scope::ButLayers(_), Some(machine)) = (&scope, &machine) {
         // A machine that runs goes on writing logs; what they may have had in them is gone.
         chores.retain(|chore| !machine.is_log(&chore.path));
     }
-    let (kept, chores): (Vec<Chore>, Vec<Chore>) = left_to_callers(chores);
     notes.extend(
-        kept.iter().map(|it| format!("{} is being run, and is left to whoever put it there", it.path.display())),
+        kept.iter().map(|path| format!("{} is being run, and is left to whoever put it there", path.display())),
     );
     let mut secrets = job.secrets.clone();
     secrets.extend(chores.iter().flat_map(known));
@@ -97,7 +104,6 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     let parts = Parts::of(&job.root, &state, &databases);
     let needles = Needles::of(&secrets)?;
     let mut left_out: HashSet<PathBuf> = job.ignored.iter().cloned().collect();
-    left_out.extend(kept.into_iter().map(|chore| chore.path));
     let of_layers = match scope {
         Scope::Everything => search(&needles, &parts.layers(), &left_out, watch)?,
         Scope::ButLayers(found) => found,
@@ -110,7 +116,7 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     let places = machine.as_ref().map(Machine::searched).unwrap_or_default();
     rest.add(search(&needles, &places, &left_out, watch)?);
     for searched in [&of_layers, &rest] {
-        findings.extend(hits::findings(searched, &parts, machine.as_ref(), &findings, job.fix));
+        findings.extend(hits::findings(searched, &parts, machine.as_ref(), &findings));
     }
     notes.extend(
         job.secrets
@@ -123,16 +129,11 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
         files: rest.files,
         bytes: rest.bytes,
         of_layers,
+        veil: veil(&secrets),
         secrets,
-        snapshotter: snapshotter(&state),
+        snapshotters: snapshotters(&state),
         notes,
     })
-}
-
-/// The scripts that called us lie where such are cleaned away; they end before what called them does.
-fn left_to_callers(chores: Vec<Chore>) -> (Vec<Chore>, Vec<Chore>) {
-    let open = hold::open_by_callers();
-    chores.into_iter().partition(|chore| open.iter().any(|file| file.starts_with(&chore.path)))
 }
 
 /// The logins in a file that is going to be cleaned: they must be nowhere else, either.
@@ -146,7 +147,14 @@ fn known(chore: &Chore) -> Vec<Known> {
     logins(&text).into_iter().map(known).collect()
 }
 
-fn snapshotter(state: &StateRoot) -> Option<String> {
-    let most = state.workers.iter().max_by_key(|worker| worker.records.len());
-    most.map(|worker| worker.snapshotter.clone())
+fn veil(secrets: &[Known]) -> Veil {
+    let spelled = secrets.iter().flat_map(|secret| spelled(secret.value.reveal()));
+    let spelled: Vec<String> = spelled.filter_map(|(_, bytes)| String::from_utf8(bytes).ok()).collect();
+    Veil::hiding(spelled.iter().map(String::as_str))
+}
+
+fn snapshotters(state: &StateRoot) -> Vec<String> {
+    let mut workers: Vec<_> = state.workers.iter().collect();
+    workers.sort_by_key(|worker| std::cmp::Reverse(worker.records.len()));
+    workers.into_iter().map(|worker| worker.snapshotter.clone()).collect()
 }

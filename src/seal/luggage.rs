@@ -7,11 +7,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::doomed;
 use super::finding::{Cure, Finding};
 use crate::inspect::bolt::Database;
 use crate::inspect::{self, Leftovers, RecordType, StateRoot, Unreadable, Worker};
 use crate::report::seal::FindingKind;
 use crate::report::words::{bytes, count};
+use crate::shadow;
 
 /// Bytes of a database that are looked at together.
 const CHUNK: u64 = 1 << 20;
@@ -28,6 +30,13 @@ pub(super) fn luggage(
 ) -> Result<Vec<Finding>, Unreadable> {
     let mut findings = Vec::new();
     findings.extend(history(root, state)?);
+    findings.extend(doomed::left(root, state).into_iter().map(|id| Finding {
+        kind: FindingKind::Leftover,
+        place: format!("record {id}"),
+        what: "its files were overwritten, and BuildKit did not come to forget it".to_owned(),
+        cure: Cure::Forget(id, None),
+    }));
+    findings.extend(beside(root));
     for worker in &state.workers {
         findings.extend(records(worker, with_cache_mounts));
     }
@@ -52,7 +61,7 @@ fn history(root: &Path, state: &StateRoot) -> Result<Option<Finding>, Unreadable
         kind: FindingKind::History,
         place: path.display().to_string(),
         what: format!("{} with {}: arguments, logs, provenance", count(builds, "build"), count(blobs.len(), "blob")),
-        cure: Cure::ForgetHistory(blobs.clone()),
+        cure: Cure::ForgetHistory(path, blobs.clone()),
     };
     Ok((builds > 0 || !blobs.is_empty()).then_some(finding))
 }
@@ -68,13 +77,27 @@ fn records(worker: &Worker, with_cache_mounts: bool) -> impl Iterator<Item = Fin
             RecordType::CacheMount if with_cache_mounts => FindingKind::CacheMount,
             _ => return None,
         };
+        let files = record.snapshot_number.map(|number| worker.snapshots_directory().join(number.to_string()));
         Some(Finding {
             kind,
             place: format!("record {id}"),
             what: record.description.clone(),
-            cure: Cure::Forget(id.clone(), None),
+            cure: Cure::Forget(id.clone(), files),
         })
     })
+}
+
+/// Shadows of the root that a cachewarm which was killed left beside it.
+fn beside(root: &Path) -> Vec<Finding> {
+    let entries = root.parent().and_then(|above| std::fs::read_dir(above).ok()).into_iter().flatten().flatten();
+    let shadows = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(shadow::NAME));
+    let finding = |path: PathBuf| Finding {
+        kind: FindingKind::Leftover,
+        place: path.display().to_string(),
+        what: "a shadow of the root".to_owned(),
+        cure: Cure::Erase(path),
+    };
+    shadows.map(|entry| finding(entry.path())).collect()
 }
 
 fn left_behind(leftovers: &Leftovers) -> Vec<Finding> {

@@ -4,11 +4,13 @@
 //! **Invariant:** a verdict of sealed is about what lay on disk after the last write. What a secret reads is never said.
 
 mod cure;
+mod doomed;
 mod erase;
 mod finding;
 mod hits;
 mod hold;
 mod job;
+mod logins;
 mod look;
 mod luggage;
 mod marker;
@@ -44,11 +46,11 @@ pub(crate) use needles::Known;
 /// A machine that is not safe to snapshot is a report, not an error.
 pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<SealReport> {
     let mut clock = Clock::new(events.clone());
-    let mut job = absolute(job)?;
-    let promise = job.manifest.as_deref().map(Manifest::read).transpose()?;
     if let Some(marker) = &job.marker {
         marker::remove(marker)?;
     }
+    let mut job = absolute(job)?;
+    let promise = job.manifest.as_deref().map(Manifest::read).transpose()?;
     let holders = hold::holders(&job.root)?;
     if !holders.is_empty() {
         return Ok(summary::held(&job, holders, clock));
@@ -59,8 +61,8 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     };
     let (mut before, mut after) = (None, looked);
     if job.fix {
-        let (findings, snapshotter) = (after.findings.clone(), after.snapshotter.clone());
-        clock.time("clean", cure::apply(findings, &job, snapshotter, &cancel)).await?;
+        let findings = after.findings.clone();
+        clock.time("clean", cure::apply(findings, &job, &after.snapshotters, &after.veil, &cancel)).await?;
         let scope = Scope::ButLayers(std::mem::take(&mut after.of_layers));
         // Those among them that were only known from a file which is clean now.
         job.secrets = after.secrets;
@@ -71,11 +73,16 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     let mut report = summary::report(&job, before, after, &checked);
     report.hit_rate = promise.as_ref().map(|promise| promise.hit_rate);
     if report.reasons.is_empty() {
+        clock.time("sync", synced(&job.root)).await?;
+        // While we looked somebody may have come.
+        let holders = hold::holders(&job.root)?;
+        if !holders.is_empty() {
+            return Ok(summary::held(&job, holders, clock));
+        }
         if let Some(path) = &job.marker {
             Marker::new(&job, promise.as_ref(), &checked.layers)?.write(path)?;
             report.marker = Some(path.display().to_string());
         }
-        clock.time("sync", synced(&job.root)).await?;
     }
     Ok(SealReport { phases: clock.into_phases(), ..report })
 }

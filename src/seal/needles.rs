@@ -12,8 +12,11 @@ use regex::bytes::Regex;
 use crate::auth::Secret;
 use crate::veil;
 
+/// What Go leaves as it is in the password of a URL (`net/url`, `encodeUserPassword`).
+const GO_USERINFO: &str = "$&+,;=";
+
 /// A shorter secret stands in too many other words to be looked for.
-pub(super) const SHORTEST: usize = 6;
+const SHORTEST: usize = 6;
 /// Characters of base64 that are the same whatever stands around the secret; fewer are in too much that is no secret.
 const SHORTEST_ENCODED: usize = 8;
 /// How far the pieces reach into each other in which a file is looked through for shapes. A private key's first line and
@@ -136,21 +139,30 @@ pub(super) fn is_searchable(secret: &Known) -> bool {
 }
 
 /// Every spelling of a secret, no two the same.
-fn spelled(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn spelled(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![("as it is", secret.as_bytes().to_vec())];
     for before in 0..3 {
         all.push(("in base64", encoded(&STANDARD_NO_PAD, secret, before)));
         all.push(("in base64", encoded(&URL_SAFE_NO_PAD, secret, before)));
     }
-    all.push(("percent-encoded", percent_encoded(secret).into_bytes()));
+    for plain in ["", GO_USERINFO] {
+        all.push(("percent-encoded", percent_encoded(secret, plain, |byte| format!("%{byte:02X}")).into_bytes()));
+        all.push(("percent-encoded", percent_encoded(secret, plain, |byte| format!("%{byte:02x}")).into_bytes()));
+    }
     let json = serde_json::Value::from(secret).to_string();
-    all.push(("in JSON", json.trim_matches('"').as_bytes().to_vec()));
+    let json = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(&json);
+    all.extend([("in JSON", json.as_bytes().to_vec()), ("in JSON", as_go(json).into_bytes())]);
     let mut seen = BTreeSet::new();
     all.retain(|(how, bytes)| {
         let is_enough = if *how == "in base64" { SHORTEST_ENCODED } else { SHORTEST };
         bytes.len() >= is_enough && seen.insert(bytes.clone())
     });
     all
+}
+
+/// JSON as Go's encoder writes it, for HTML's sake.
+fn as_go(json: &str) -> String {
+    json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
 }
 
 /// The characters of base64 that say nothing of what stands before and behind the secret, when `before` bytes (modulo 3) do.
@@ -163,10 +175,11 @@ fn encoded(engine: &impl Engine, secret: &str, before: usize) -> Vec<u8> {
     text.get(first..behind.min(text.len())).unwrap_or_default().to_vec()
 }
 
-fn percent_encoded(text: &str) -> String {
+fn percent_encoded(text: &str, plain: &str, hexadecimal: fn(u8) -> String) -> String {
     let encode = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
+        _ if plain.as_bytes().contains(&byte) => char::from(byte).to_string(),
+        _ => hexadecimal(byte),
     };
     text.bytes().map(encode).collect()
 }
@@ -211,7 +224,9 @@ mod tests {
                 plain.clone(),
                 STANDARD_NO_PAD.encode(&plain).into_bytes(),
                 URL_SAFE_NO_PAD.encode(&plain).into_bytes(),
-                percent_encoded(&secret).into_bytes(),
+                percent_encoded(&secret, "", |byte| format!("%{byte:02x}")).into_bytes(),
+                percent_encoded(&secret, GO_USERINFO, |byte| format!("%{byte:02X}")).into_bytes(),
+                as_go(&serde_json::Value::from(secret.as_str()).to_string()).into_bytes(),
                 serde_json::Value::from(secret.as_str()).to_string().into_bytes(),
             ] {
                 prop_assert!(!found(&secret, &text, Shapes::No).is_empty());

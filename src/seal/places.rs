@@ -1,14 +1,20 @@
 //! Where a machine keeps what an image must not have: credentials, histories, logs, what makes it this machine.
 //!
-//! Everything here is cleaned with `--fix`; what else holds a secret is for its owner to clean.
+//! Everything here is cleaned with `--fix`; what else holds a secret is for its owner to clean. Links of the machine are
+//! followed as the machine would, wherever it is mounted.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::logins::{without_logins, without_tokens};
 use super::needles::Shapes;
 use super::search::Place;
+use crate::failure::{Explain, Kind};
 
 /// How a thing is cleaned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +102,7 @@ const OF_THE_MACHINE: &[(&str, &str, Treatment)] = &[
 ];
 
 /// Where secrets are looked for beside home directories, and which shapes count there.
-const SEARCHED: [(&str, Shapes); 10] = [
+const SEARCHED: [(&str, Shapes); 12] = [
     ("etc", Shapes::Tokens),
     ("tmp", Shapes::All),
     ("var/tmp", Shapes::All),
@@ -105,8 +111,10 @@ const SEARCHED: [(&str, Shapes); 10] = [
     ("var/lib/cachewarm", Shapes::All),
     ("var/spool", Shapes::Tokens),
     ("usr/local/etc", Shapes::Tokens),
-    ("opt", Shapes::No),
-    ("srv", Shapes::No),
+    ("var/backups", Shapes::Tokens),
+    ("var/www", Shapes::Tokens),
+    ("opt", Shapes::Tokens),
+    ("srv", Shapes::Tokens),
 ];
 
 /// The file system of the machine that becomes an image.
@@ -114,20 +122,33 @@ const SEARCHED: [(&str, Shapes); 10] = [
 pub(super) struct Machine {
     root: PathBuf,
     homes: BTreeSet<PathBuf>,
+    /// Files that are not to be cleaned, because who called us has them open.
+    in_use: Vec<PathBuf>,
 }
 
 impl Machine {
     /// The one whose `/` is at `root`.
-    pub(super) fn at(root: &Path) -> Machine {
-        let users = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
-        let of_users = users.lines().filter_map(|line| line.split(':').nth(5)).map(|home| root.join(relative(home)));
-        let below_home = fs::read_dir(root.join("home")).into_iter().flatten().flatten().map(|entry| entry.path());
-        let homes = of_users.chain(below_home).chain([root.join("root")]).filter(|home| is_home(root, home));
-        Machine { root: root.to_owned(), homes: homes.collect() }
+    ///
+    /// # Errors
+    /// Explained: when there is no such machine.
+    pub(super) fn at(root: &Path, in_use: Vec<PathBuf>) -> anyhow::Result<Machine> {
+        let users = fs::read_to_string(resolved(root, "etc/passwd").unwrap_or_else(|| root.join("etc/passwd")));
+        let users = users.explain(
+            Kind::Environment,
+            format!("could not read the users of the machine at {}", root.display()),
+            "name with --system where its file system is mounted, or look at the state root alone with --system none",
+        )?;
+        let of_users = users.lines().filter_map(|line| line.split(':').nth(5)).map(|home| relative(home).to_owned());
+        let below_home =
+            resolved(root, "home").and_then(|home| fs::read_dir(home).ok()).into_iter().flatten().flatten();
+        let below_home = below_home.map(|entry| format!("home/{}", entry.file_name().to_string_lossy()));
+        let homes = of_users.chain(below_home).chain(["root".to_owned()]).filter(|home| is_home(Path::new(home)));
+        let homes = homes.filter_map(|home| resolved(root, &home)).filter(|home| home.is_dir()).collect();
+        Ok(Machine { root: root.to_owned(), homes, in_use })
     }
 
-    /// Everything that has to be cleaned and is there.
-    pub(super) fn chores(&self) -> Vec<Chore> {
+    /// Everything that has to be cleaned and is there, and what of it is in use.
+    pub(super) fn chores(&self) -> (Vec<Chore>, Vec<PathBuf>) {
         let of_users = self
             .homes
             .iter()
@@ -135,45 +156,83 @@ impl Machine {
         let of_machine = OF_THE_MACHINE
             .iter()
             .flat_map(|(path, what, how)| matching(&self.root, path).into_iter().map(move |path| (path, what, how)));
-        let chores = of_users.chain(of_machine).map(|(path, what, how)| Chore { path, what, treatment: *how });
-        chores.filter(Chore::is_due).collect()
+        let mut due = Vec::new();
+        for (path, what, how) in of_users.chain(of_machine) {
+            let chore = |path| Chore { path, what, treatment: *how };
+            // Behind a link is what is meant, and the link goes along with it.
+            let behind = path.strip_prefix(&self.root).ok().and_then(|path| resolved(&self.root, path));
+            due.extend(behind.filter(|behind| *behind != path).map(chore));
+            due.push(chore(path));
+        }
+        let (mut chores, mut kept) = (Vec::new(), Vec::new());
+        while let Some(chore) = due.pop() {
+            if self.in_use.contains(&chore.path) {
+                kept.push(chore.path);
+            } else if chore.path.is_dir() && self.in_use.iter().any(|file| file.starts_with(&chore.path)) {
+                let entries = fs::read_dir(&chore.path).into_iter().flatten().flatten();
+                due.extend(entries.map(|entry| Chore { path: entry.path(), ..chore.clone() }));
+            } else if chore.is_due() {
+                chores.push(chore);
+            }
+        }
+        (chores, kept)
     }
 
     /// Where secrets are looked for.
     pub(super) fn searched(&self) -> Vec<Place> {
         let homes = self.homes.iter().map(|home| Place { path: home.clone(), shapes: Shapes::All });
-        let others = SEARCHED.iter().map(|(path, shapes)| Place { path: self.root.join(path), shapes: *shapes });
+        let others = SEARCHED
+            .iter()
+            .filter_map(|(path, shapes)| Some(Place { path: resolved(&self.root, path)?, shapes: *shapes }));
         homes.chain(others).collect()
     }
 
     /// Whether a file lies where files are only for a while, so that one with a secret in it can be erased.
     pub(super) fn is_temporary(&self, file: &Path) -> bool {
-        ["tmp", "var/tmp"].iter().any(|directory| file.starts_with(self.root.join(directory)))
+        ["tmp", "var/tmp"].iter().any(|directory| self.has(directory, file))
     }
 
     /// Whether a file is a log, which can be emptied.
     pub(super) fn is_log(&self, file: &Path) -> bool {
-        file.starts_with(self.root.join("var/log"))
+        self.has("var/log", file)
+    }
+
+    /// Whether who called us has a file open.
+    pub(super) fn is_in_use(&self, file: &Path) -> bool {
+        self.in_use.iter().any(|open| open == file)
+    }
+
+    fn has(&self, directory: &str, file: &Path) -> bool {
+        resolved(&self.root, directory).is_some_and(|directory| file.starts_with(directory))
     }
 }
 
 /// Users of services live in `/`, `/usr` or nowhere, and their directories are none of ours.
-fn is_home(root: &Path, home: &Path) -> bool {
-    let below = home.strip_prefix(root).unwrap_or(home);
-    let is_of_a_person =
-        below.starts_with("home") || below.starts_with("root") || below.starts_with("var/lib/buildkite-agent");
-    is_of_a_person && below != Path::new("home") && home.is_dir()
+fn is_home(home: &Path) -> bool {
+    let homes = [Path::new("root"), Path::new("home"), Path::new("var/lib/buildkite-agent")];
+    homes.iter().any(|above| home.starts_with(above)) && home != Path::new("home")
 }
 
 fn relative(path: &str) -> &str {
     path.trim_start_matches('/')
 }
 
+/// What is at a path of the machine, behind all links, which lead nowhere but into the machine; none when nothing is.
+fn resolved(root: &Path, path: impl AsRef<Path>) -> Option<PathBuf> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = rustix::fs::openat2(root, path.as_ref(), flags, Mode::empty(), resolve).ok()?;
+    fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()
+}
+
 /// The paths that a pattern stands for.
 fn matching(root: &Path, pattern: &str) -> Vec<PathBuf> {
-    let Some(beginning) = pattern.strip_suffix('*') else { return vec![root.join(pattern)] };
-    let (directory, beginning) = beginning.rsplit_once('/').unwrap_or(("", beginning));
-    let entries = fs::read_dir(root.join(directory)).into_iter().flatten().flatten();
+    let (directory, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+    // The directories above may be links; what a thing itself is decides later.
+    let Some(directory) = resolved(root, Path::new(".").join(directory)) else { return Vec::new() };
+    let Some(beginning) = name.strip_suffix('*') else { return vec![directory.join(name)] };
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let entries = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(beginning));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.sort();
@@ -205,79 +264,24 @@ impl Chore {
     }
 }
 
-/// Docker's configuration without what logs in; none when it has nothing of that kind. One that is not JSON is nothing
-/// docker would read, and nothing is left of it.
-fn without_logins(text: &str) -> Option<String> {
-    let Ok(mut config) = serde_json::from_str::<serde_json::Value>(text) else {
-        return (!text.trim().is_empty()).then(String::new);
-    };
-    let mut found = false;
-    for (_, login) in config.get_mut("auths").and_then(|auths| auths.as_object_mut()).into_iter().flatten() {
-        for key in ["auth", "username", "password", "identitytoken", "registrytoken"] {
-            let removed = login.as_object_mut().and_then(|login| login.remove(key));
-            found |= removed.is_some_and(|value| value.as_str() != Some(""));
-        }
-    }
-    found.then(|| serde_json::to_string_pretty(&config).unwrap_or_default() + "\n")
-}
-
-/// npm's configuration without its tokens; none when it has none. What stands for a variable (`${NPM_TOKEN}`) is none.
-fn without_tokens(text: &str) -> Option<String> {
-    let is_token = |line: &str| {
-        let Some((key, value)) = line.split_once('=') else { return false };
-        let key = key.trim();
-        ["_authToken", "_auth", "_password"].iter().any(|end| key.ends_with(end)) && !value.trim().starts_with("${")
-    };
-    let kept: Vec<&str> = text.lines().filter(|line| !is_token(line)).collect();
-    (kept.len() < text.lines().count()).then(|| kept.iter().map(|line| format!("{line}\n")).collect())
-}
-
-/// The logins in docker's configuration, as secrets to look for: password by registry.
-pub(super) fn logins(text: &str) -> Vec<(String, String)> {
-    use base64::Engine;
-    let config: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    let auths = config.get("auths").and_then(|auths| auths.as_object()).into_iter().flatten();
-    let login = |(registry, login): (&String, &serde_json::Value)| {
-        let field = |name: &str| login.get(name).and_then(|value| value.as_str()).map(str::to_owned);
-        let decoded = field("auth").and_then(|auth| base64::engine::general_purpose::STANDARD.decode(auth).ok());
-        let pair = decoded.and_then(|pair| String::from_utf8(pair).ok());
-        let password = pair.and_then(|pair| pair.split_once(':').map(|(_, password)| password.to_owned()));
-        [password, field("password"), field("identitytoken"), field("registrytoken")]
-            .into_iter()
-            .flatten()
-            .map(|password| (registry.clone(), password))
-            .collect::<Vec<_>>()
-    };
-    auths.flat_map(login).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    #[test]
-    fn docker_keeps_what_is_no_login() {
-        let text = r#"{"auths": {"r": {"auth": "QVdTOnB3"}, "e": {}}, "credHelpers": {"x": "ecr-login"}}"#;
-        let kept: serde_json::Value = serde_json::from_str(&without_logins(text).unwrap()).unwrap();
-        assert_eq!(kept, serde_json::json!({"auths": {"r": {}, "e": {}}, "credHelpers": {"x": "ecr-login"}}));
-        assert_eq!(without_logins(&kept.to_string()), None);
-        assert_eq!(without_logins("{\"auths\": "), Some(String::new()));
-        assert_eq!(logins(text), [("r".to_owned(), "pw".to_owned())]);
-    }
+    struct Root(PathBuf, #[expect(dead_code, reason = "it goes with it")] tempfile::TempDir);
 
-    #[test]
-    fn npm_keeps_what_is_no_token() {
-        let text = "registry=https://r/\n//r/:_authToken=npm_x\n//s/:_authToken=${NPM_TOKEN}\n";
-        let kept = "registry=https://r/\n//s/:_authToken=${NPM_TOKEN}\n";
-        assert_eq!(without_tokens(text).as_deref(), Some(kept));
-        assert_eq!(without_tokens(kept), None);
+    impl Root {
+        fn path(&self) -> &Path {
+            &self.0
+        }
     }
 
     #[test]
     fn a_machine_is_cleaned_of_what_it_has() {
         let root = tempfile::tempdir().unwrap();
+        // As the kernel has it.
+        let root = fs::canonicalize(root.path()).map(|path| (root, path)).unwrap();
+        let root = Root(root.1, root.0);
         let write = |path: &str, text: &str| {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -294,27 +298,35 @@ mod tests {
         write("var/log/auth.log", "Accepted");
         write("tmp/packer-x/y", "");
 
-        let machine = Machine::at(root.path());
+        write("elsewhere/logins", "machine y");
+        std::os::unix::fs::symlink("/elsewhere/logins", root.path().join("root/.netrc")).unwrap();
+        std::os::unix::fs::symlink("/root", root.path().join("home/linked")).unwrap();
+        write("tmp/packer-y/script", "is being run");
+        write("tmp/packer-y/other", "");
+        write("var/tmp/x", "");
+        let running = root.path().join("tmp/packer-y/script");
 
-        let mut due: Vec<_> = machine.chores().into_iter().map(|chore| chore.path).collect();
+        let machine = Machine::at(root.path(), vec![running.clone()]).unwrap();
+
+        let (chores, kept) = machine.chores();
+        assert_eq!(kept, [running]);
+        let mut due: Vec<_> = chores.into_iter().map(|chore| chore.path).collect();
         due.sort();
         let expected = [
+            "elsewhere/logins",
             "etc/ssh/ssh_host_rsa_key",
             "home/ci/.netrc",
             "home/old/.bash_history",
             "root/.aws/sso",
+            "root/.netrc",
             "tmp/packer-x",
+            "tmp/packer-y/other",
             "var/log/auth.log",
         ];
         assert_eq!(due, expected.map(|path| root.path().join(path)));
         assert!(machine.is_temporary(&root.path().join("var/tmp/x")) && !machine.is_temporary(root.path()));
         assert!(machine.searched().iter().any(|place| place.path.ends_with("home/old")));
-    }
-
-    proptest! {
-        #[test]
-        fn configurations_of_any_text_are_read_without_a_panic(text in any::<String>()) {
-            let _ = (without_logins(&text), without_tokens(&text), logins(&text));
-        }
+        fs::remove_file(root.path().join("etc/passwd")).unwrap();
+        assert!(Machine::at(root.path(), Vec::new()).is_err());
     }
 }

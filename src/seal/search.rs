@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::read::MultiGzDecoder;
 use rustix::fs::OFlags;
@@ -93,10 +93,16 @@ pub(super) fn search(
     watch: Watch<'_>,
 ) -> anyhow::Result<Searched> {
     let (sender, receiver) = sync_channel::<Place>(WAITING);
-    let receiver = Mutex::new(receiver);
+    let receiver = Arc::new(Mutex::new(receiver));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let searched = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(needles, &receiver, watch))).collect();
+        let worker = |_| {
+            let receiver = receiver.clone();
+            scope.spawn(move || work(needles, &receiver, watch))
+        };
+        let workers: Vec<_> = (0..threads).map(worker).collect();
+        // Where all of them have panicked nobody is to wait for them.
+        drop(receiver);
         let mut walk = Walk { left_out, cancel: watch.cancel, sender, searched: Searched::default(), needles };
         for place in places {
             walk.enter(place);

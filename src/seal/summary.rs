@@ -31,24 +31,25 @@ pub(super) fn damaged(job: &Job, error: &anyhow::Error, clock: Clock) -> SealRep
 
 /// What was found before and after things were cleaned, if they were.
 pub(super) fn report(job: &Job, before: Option<Vec<Finding>>, after: Looked, checked: &CheckReport) -> SealReport {
-    let veil = Veil::hiding(after.secrets.iter().map(|secret| secret.value.reveal()));
+    let veil = &after.veil;
     let left: BTreeSet<(FindingKind, &str)> = after.findings.iter().map(|it| (it.kind, it.place.as_str())).collect();
     let cleaned = before.iter().flatten().filter(|finding| !left.contains(&(finding.kind, finding.place.as_str())));
-    let mut findings: Vec<seal::Finding> = after.findings.iter().map(|it| written(it, false, &veil)).collect();
-    findings.extend(cleaned.map(|it| written(it, true, &veil)));
+    let mut findings: Vec<seal::Finding> = after.findings.iter().map(|it| written(it, false, veil)).collect();
+    findings.extend(cleaned.map(|it| written(it, true, veil)));
     findings.sort_by(|a, b| (a.kind, &a.place).cmp(&(b.kind, &b.place)));
-    let mut reasons: Vec<String> = checked.reasons.iter().map(|reason| format!("not warm: {reason}")).collect();
-    reasons.extend(FindingKind::ALL.into_iter().filter_map(|kind| reason(&after.findings, kind, job.fix, &veil)));
+    let mut reasons: Vec<String> =
+        checked.reasons.iter().map(|reason| veil.text(&format!("not warm: {reason}"))).collect();
+    reasons.extend(FindingKind::ALL.into_iter().filter_map(|kind| reason(&after.findings, kind, job.fix, veil)));
     SealReport {
         verdict: if reasons.is_empty() { Verdict::Sealed } else { Verdict::NotSealed },
         reasons,
-        notes: after.notes.iter().chain(&checked.notes).cloned().collect(),
+        notes: after.notes.iter().chain(&checked.notes).map(|note| veil.text(note)).collect(),
         layers: Some(checked.layers.clone()),
         findings,
         searched: Searched {
             files: after.files + after.of_layers.files,
             bytes: after.bytes + after.of_layers.bytes,
-            secrets: after.secrets.len(),
+            secrets: after.secrets.iter().map(|secret| secret.name.clone()).collect(),
         },
         ..blank(job)
     }

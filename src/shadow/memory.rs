@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Context;
 use rustix::mount::{MountFlags, UnmountFlags};
 
-/// What is left to others of the available memory, as a divisor.
+/// What is taken of the available memory, as a divisor.
 const SHARE: u64 = 4;
 /// Bytes below which it is not worth it.
 const LEAST: u64 = 64 << 20;

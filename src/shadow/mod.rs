@@ -21,6 +21,9 @@ use anyhow::Context;
 
 use crate::inspect::worker_directories;
 
+/// What the names of shadows begin with.
+pub(crate) const NAME: &str = ".cachewarm-shadow-";
+
 /// Where a shadow lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place<'a> {
@@ -108,7 +111,7 @@ impl Drop for Shadow {
 fn directory(root: &Path, place: Place<'_>) -> anyhow::Result<PathBuf> {
     let beside = root.parent().unwrap_or(Path::new("/"));
     let new_in = |parent: &Path| {
-        let made = tempfile::Builder::new().prefix(".cachewarm-shadow-").tempdir_in(parent)?;
+        let made = tempfile::Builder::new().prefix(NAME).tempdir_in(parent)?;
         // Links and mounts need it absolute, whatever it was said to be in.
         std::fs::canonicalize(made.keep())
     };

@@ -111,6 +111,22 @@ impl Answerer {
         known: HashSet<String>,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Answerer> {
+        match Answerer::on_shadow_at(job, plan, shaded.clone(), place, known.clone(), cancel).await {
+            Err(error) if place == Place::Memory && says_no_space(&error) => {
+                Answerer::on_shadow_at(job, plan, shaded, Place::Disk, known, cancel).await
+            }
+            answerer => answerer,
+        }
+    }
+
+    async fn on_shadow_at(
+        job: &Job,
+        plan: &Plan,
+        shaded: Shaded,
+        place: Place<'static>,
+        known: HashSet<String>,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Answerer> {
         let shadow = shadow(&shaded.root, place).await?;
         let daemon = Spawn::on(PathBuf::new(), shaded.program.clone(), job.buildkitd_config.clone());
         let spawn = verify::on_shadow(&shadow, daemon, plan.entitlements())?;
@@ -129,7 +145,7 @@ impl Answerer {
         self.replace_at(place, job, plan, cancel).await
     }
 
-    /// Does that with a shadow on disk, where there is more room than in memory.
+    /// Does that with a shadow on disk: there is more room than in memory, and nobody is killed for it.
     pub(super) async fn move_to_disk(
         &mut self,
         job: &Job,
@@ -237,13 +253,8 @@ async fn open(plans: &[SessionPlan], builder: &Builder) -> anyhow::Result<Vec<Se
 
 async fn shadow(root: &Path, place: Place<'static>) -> anyhow::Result<Shadow> {
     let (shown, root) = (root.display().to_string(), root.to_owned());
-    let create =
-        |root: PathBuf, place| tokio::task::spawn_blocking(move || Shadow::create(&root, place, LocalSources::Emptied));
-    let mut made = create(root.clone(), place).await.context("making a shadow root")?;
-    if place == Place::Memory && made.as_ref().is_err_and(says_no_space) {
-        made = create(root, Place::Disk).await.context("making a shadow root")?;
-    }
-    made.explain(
+    let made = tokio::task::spawn_blocking(move || Shadow::create(&root, place, LocalSources::Emptied));
+    made.await.context("making a shadow root")?.explain(
         Kind::Environment,
         format!("could not make a shadow of the state root {shown}"),
         "run as root, with some room beside the root or in TMPDIR",

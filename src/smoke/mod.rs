@@ -119,7 +119,7 @@ async fn ask(
             Err(error) if attempt < ATTEMPTS && buildkit::is_lost(&error) && answerer.is_on_shadow() => {
                 events.note(format!("the buildkitd on the shadow went away, asking another one: {error:#}"));
                 attempt += 1;
-                if let Err(error) = answerer.replace(job, plan, cancel).await {
+                if let Err(error) = answerer.move_to_disk(job, plan, cancel).await {
                     break Err(error);
                 }
             }

@@ -21,7 +21,7 @@ pub(crate) fn seal(global: GlobalArgs, typed: SealArgs) -> u8 {
 }
 
 fn run(settings: SealSettings, environment: &Environment, screen: &Screen) -> anyhow::Result<u8> {
-    let (secrets, warnings) = known::secrets(&settings, environment)?;
+    let (secrets, notes) = known::secrets(&settings, environment)?;
     let output = settings.output;
     logging::start(screen, output.verbosity, output.log_filter.as_ref())?;
     let job = Job {
@@ -34,14 +34,12 @@ fn run(settings: SealSettings, environment: &Environment, screen: &Screen) -> an
         ignored: settings.ignored,
         drop_cache_mounts: settings.drop_cache_mounts,
         secrets,
+        notes,
         thresholds: settings.thresholds,
         marker: settings.marker,
     };
     output::clear_the_way(&output.reports)?;
-    let report = running::run(screen, output.progress, |cancel, events| {
-        warnings.into_iter().for_each(|warning| events.warn(warning));
-        seal::seal(job, cancel, events)
-    })?;
+    let report = running::run(screen, output.progress, |cancel, events| seal::seal(job, cancel, events))?;
     output::reports(&report, &output.reports)?;
     Ok(output::verdict(screen, &report, &output.reports))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::sources::{Given, Separator, Sources};
+use super::sources::{Given, Origin, Separator, Sources};
 use super::{Defaults, Environment, Output, output_from, values};
 use crate::buildkit::{ADDRESS_FORMS, Address};
 use crate::check::Threshold;
@@ -54,6 +54,8 @@ impl SealSettings {
         let builder = from.some("builder", typed.builder)?;
         let buildkitd = match builder.read(ADDRESS_FORMS, str::parse)?.value {
             Address::Spawn(program) => program,
+            // Where it is shared with other commands it is about them.
+            _ if !matches!(builder.origin, Origin::Flag(_)) => None,
             _ => {
                 return Err(
                     builder.refused("no daemon may hold what is sealed", "write spawn or spawn:/PATH/TO/buildkitd")

@@ -11,12 +11,10 @@ pub(crate) fn text(report: &SealReport) -> String {
     page.section("layers", report.layers.as_ref().map(|it| layers(Some(it))).into_iter().flatten());
     let searched = &report.searched;
     if searched.files > 0 {
-        let secrets = count(searched.secrets, "secret");
         let files = count(searched.files as usize, "file");
-        page.section(
-            "searched",
-            [format!("{files}, {}, for {secrets} and tokens by their shape", bytes(searched.bytes))],
-        );
+        let names = searched.secrets.iter().map(String::as_str).chain(["tokens by their shape"]);
+        let names = names.collect::<Vec<_>>().join(", ");
+        page.section("searched", [format!("{files}, {}", bytes(searched.bytes)), format!("for {names}")]);
     }
     page.gap();
     for (label, cleaned) in [("found", false), ("cleaned", true)] {
@@ -83,7 +81,8 @@ mod tests {
         insta::assert_snapshot!(text(&report), @"
         state root /var/lib/buildkit
         layers     11 of 11 extracted; on disk 12 MiB compressed, 22 MiB unpacked
-        searched   1200 files, 5.0 MiB, for 3 secrets and tokens by their shape
+        searched   1200 files, 5.0 MiB
+                   for secret npm, build argument NPM_TOKEN, tokens by their shape
 
         found      1 secret
                      /etc/app.conf: build argument NPM_TOKEN, as it is
