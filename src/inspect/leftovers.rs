@@ -24,6 +24,8 @@ pub(crate) struct Leftovers {
     pub(crate) stray_blobs: Vec<PathBuf>,
     /// Their bytes.
     pub(crate) stray_blob_bytes: u64,
+    /// What the executor keeps of containers that did not end: their arguments and variables are in it.
+    pub(crate) containers: Vec<PathBuf>,
     /// Databases that BuildKit found damaged and put aside.
     pub(crate) spoiled_databases: Vec<PathBuf>,
     /// `buildkitd.lock`.
@@ -68,6 +70,9 @@ pub(crate) fn leftovers(root: &Path, state: &StateRoot) -> Leftovers {
         found.partial_downloads.extend(entries(&content.join("ingest")).filter_map(|entry| partial(&entry.path())));
         stray_blobs(worker, content, &mut found);
         stray_snapshots(worker, &mut found);
+        // Its own files there are no directories.
+        let bundles = entries(&worker.directory.join("executor")).map(|entry| entry.path());
+        found.containers.extend(bundles.filter(|bundle| bundle.is_dir() && !bundle.is_symlink()));
         found.spoiled_databases.extend(spoiled(&worker.directory));
     }
     found.spoiled_databases.extend(spoiled(root));
@@ -176,6 +181,8 @@ mod tests {
         fs::write(worker.join("content/blobs/sha256").join("ff".repeat(32)), [0; 9]).unwrap();
         fs::create_dir_all(worker.join("snapshots/snapshots/99/fs")).unwrap();
         fs::write(root.path().join("cache.db.k3j.bak"), "x").unwrap();
+        fs::create_dir_all(worker.join("executor/k3j")).unwrap();
+        fs::write(worker.join("executor/hosts"), "").unwrap();
         File::create(root.path().join("buildkitd.lock")).unwrap();
 
         let found = leftovers(root.path(), &read(root.path()).unwrap());
@@ -187,6 +194,7 @@ mod tests {
             expected: Some(100),
         };
         assert_eq!(found.partial_downloads, [download]);
+        assert_eq!(found.containers, [worker.join("executor/k3j")]);
         let counts = (found.stray_blobs.len(), found.stray_blob_bytes, found.stray_directories.len());
         assert_eq!(counts, (1, 9, 1));
         let spoiled = vec![root.path().join("cache.db.k3j.bak")];

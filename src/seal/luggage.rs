@@ -116,6 +116,7 @@ fn left_behind(leftovers: &Leftovers) -> Vec<Finding> {
     findings.extend(
         leftovers.spoiled_databases.iter().map(|path| finding(path, "a database that was put aside as damaged")),
     );
+    findings.extend(leftovers.containers.iter().map(|path| finding(path, "a container that did not end")));
     findings.extend(leftovers.stray_snapshots.iter().map(|name| Finding {
         kind: FindingKind::Leftover,
         place: format!("snapshot {name}"),

@@ -342,6 +342,8 @@ fn leftovers_and_stale_bytes_are_cleaned() {
     fs::write(worker.join("content/blobs/sha256").join("ff".repeat(32)), "nobody's").unwrap();
     fs::create_dir_all(worker.join("snapshots/snapshots/9999/fs")).unwrap();
     fs::write(world.root().join("cache.db.abc.bak"), "put aside").unwrap();
+    fs::create_dir_all(worker.join("executor/abc")).unwrap();
+    fs::write(worker.join("executor/abc/config.json"), "{}").unwrap();
     let database = world.root().join("cache.db");
     let file = fs::OpenOptions::new().write(true).open(&database).unwrap();
     let length = file.metadata().unwrap().len();
@@ -351,7 +353,7 @@ fn leftovers_and_stale_bytes_are_cleaned() {
 
     let before = world.seal(&system, &[]).exits(5);
     let leftovers = found(&before, "leftover");
-    for what in ["ingest/0a1b", "sha256/ffff", "snapshots/9999", "cache.db.abc.bak"] {
+    for what in ["ingest/0a1b", "sha256/ffff", "snapshots/9999", "cache.db.abc.bak", "executor/abc"] {
         assert!(leftovers.iter().any(|(place, _)| place.contains(what)), "{what} is not in {leftovers:?}");
     }
     assert!(found(&before, "stale-bytes").iter().any(|(place, _)| place.ends_with("cache.db")));
