@@ -191,7 +191,7 @@ fn is_gone(root: &Path) -> anyhow::Result<()> {
         None => doomed::clear(root).explain(Kind::Environment, "could not tidy up in the root", "look at the disk"),
         Some(id) => Err(Failure::new(
             Kind::Environment,
-            format!("BuildKit has not forgotten the record {id}, whose files had a secret and are overwritten"),
+            format!("BuildKit has not forgotten the record {id}, and its files are overwritten"),
             "warm an empty root; this one would build on zeros",
         )),
     }

@@ -75,11 +75,8 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     if report.reasons.is_empty() {
         clock.time("sync", synced(&job.root)).await?;
         // While we looked somebody may have come.
-        let holders = hold::holders(&job.root)?;
-        if !holders.is_empty() {
-            return Ok(summary::held(&job, holders, clock));
-        }
-        if let Some(path) = &job.marker {
+        summary::hold_against(&mut report, hold::holders(&job.root)?);
+        if let (true, Some(path)) = (report.reasons.is_empty(), &job.marker) {
             Marker::new(&job, promise.as_ref(), &checked.layers)?.write(path)?;
             report.marker = Some(path.display().to_string());
         }

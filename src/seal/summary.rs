@@ -17,8 +17,17 @@ const NAMED: usize = 3;
 
 /// A root that somebody holds, at which nobody looked further.
 pub(super) fn held(job: &Job, holders: Vec<String>, clock: Clock) -> SealReport {
-    let reasons = holders.into_iter().map(|holder| format!("{holder}; {STOP}")).collect();
-    SealReport { reasons, phases: clock.into_phases(), ..blank(job) }
+    let mut report = SealReport { phases: clock.into_phases(), ..blank(job) };
+    hold_against(&mut report, holders);
+    report
+}
+
+/// Takes the seal from a root that somebody holds.
+pub(super) fn hold_against(report: &mut SealReport, holders: Vec<String>) {
+    if !holders.is_empty() {
+        report.verdict = Verdict::NotSealed;
+        report.reasons = holders.into_iter().map(|holder| format!("{holder}; {STOP}")).collect();
+    }
 }
 
 /// A root with a database that cannot be read.
