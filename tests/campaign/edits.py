@@ -201,7 +201,8 @@ def judged(folder, root, context, flags):
     socket = f"unix://{daemon}/buildkitd.sock"
     with open(os.path.join(daemon, "log"), "w") as log:
         process = subprocess.Popen([os.environ["BUILDKITD"], "--root", copy, "--config", f"{WORK}/buildkitd.toml", "--addr",
-                                    socket, "--containerd-worker=false", "--oci-worker-gc=false"], stdout=log, stderr=log)
+                                    socket, "--otel-socket-path", f"{daemon}/traces.sock", "--containerd-worker=false",
+                                    "--oci-worker-gc=false"], stdout=log, stderr=log)
     try:
         ready = [os.environ["BUILDCTL"], "--addr", socket, "debug", "workers"]
         while subprocess.run(ready, capture_output=True).returncode != 0:

@@ -43,6 +43,8 @@ impl Builder {
         let (socket, log) = (folder.join("buildkitd.sock"), folder.join("buildkitd.log"));
         let file = fs::File::create(&log).unwrap();
         daemon.arg("--root").arg(root).arg("--config").arg(config).arg(format!("--addr=unix://{}", socket.display()));
+        // Every buildkitd of a machine takes over the usual one, and of two that start at once one may fail.
+        daemon.arg(format!("--otel-socket-path={}", folder.join("traces.sock").display()));
         daemon.arg("--containerd-worker=false");
         daemon.stdout(file.try_clone().unwrap()).stderr(file);
         let mut builder = Builder { socket, log, process: Process::start(daemon) };

@@ -45,7 +45,7 @@ END
 buildkitd() {
   mkdir -p "$1"
   "$BUILDKITD" --root "$2" --config "$3" --addr "unix://$1/buildkitd.sock" \
-    --containerd-worker=false --oci-worker-gc=false >"$1/buildkitd.log" 2>&1 &
+    --otel-socket-path "$1/traces.sock" --containerd-worker=false --oci-worker-gc=false >"$1/buildkitd.log" 2>&1 &
   pid=$!
   ready "buildkitd on $2" "$BUILDCTL" --addr "unix://$1/buildkitd.sock" debug workers
 }
