@@ -1,28 +1,20 @@
 //! `cachewarm smoke`: from settings to a job, from its report to the exit code.
 
+use super::{carry_out, reported};
 use crate::cli::args::{GlobalArgs, SmokeArgs};
-use crate::cli::progress::{Mode, Screen};
+use crate::cli::progress::Screen;
 use crate::cli::settings::{Environment, SmokeSettings};
-use crate::cli::{logging, output, running, targets};
+use crate::cli::targets;
 use crate::smoke::{self, Job};
 
 /// Runs it and writes the reports. Gives the exit code.
 pub(crate) fn smoke(global: GlobalArgs, typed: SmokeArgs) -> u8 {
     let environment = Environment::of_this_process();
-    let settings = match SmokeSettings::resolve(global, typed, &environment) {
-        Ok(settings) => settings,
-        Err(error) => return output::error(&Screen::stderr(false), &error),
-    };
-    let screen = Screen::stderr(settings.output.progress == Mode::Json);
-    match run(settings, &environment, &screen) {
-        Ok(exit) => exit,
-        Err(error) => output::error(&screen, &error),
-    }
+    let settings = SmokeSettings::resolve(global, typed, &environment);
+    carry_out(settings, |settings| &settings.output, |settings, screen| run(settings, &environment, screen))
 }
 
 fn run(settings: SmokeSettings, environment: &Environment, screen: &Screen) -> anyhow::Result<u8> {
-    let output = settings.output;
-    logging::start(screen, output.verbosity, output.log_filter.as_ref())?;
     let (build, warnings) = targets::build_from(&settings.source, &settings.build, environment)?;
     let job = Job {
         build,
@@ -36,11 +28,8 @@ fn run(settings: SmokeSettings, environment: &Environment, screen: &Screen) -> a
         manifest: settings.manifest,
         stall_timeout: settings.stall_timeout,
     };
-    output::clear_the_way(&output.reports)?;
-    let report = running::run(screen, output.progress, |cancel, events| {
+    reported(screen, &settings.output, |cancel, events| {
         warnings.into_iter().for_each(|warning| events.warn(warning));
         smoke::smoke(job, cancel, events)
-    })?;
-    output::reports(&report, &output.reports)?;
-    Ok(output::verdict(screen, &report, &output.reports))
+    })
 }
