@@ -4,9 +4,10 @@
 //! from a build specification to a verdict. A module uses only groups above its own, never a module
 //! of its own group; `tests/behavior/layers.rs` holds that.
 
-// What an error owes its reader, when to try again, what a step tells its listeners, how sizes and digests are written, and
-// where something is mounted.
+// What an error owes its reader, when to try again, what a step tells its listeners, how sizes, digests and our own
+// documents are written, and where something is mounted.
 mod digest;
+mod document;
 mod event;
 mod failure;
 mod mounts;

@@ -146,14 +146,19 @@ impl Login {
     }
 }
 
-/// `USER:PASSWORD` out of base64, as docker and ECR write it.
+/// `USER:PASSWORD` out of base64, as docker and ECR write it; nobody logs in without a user.
 pub(super) fn decode_auth(auth: &str) -> Option<Credentials> {
+    decode_login(auth).filter(|login| !login.username.is_empty())
+}
+
+/// As [`decode_auth`], whoever the user is.
+pub(crate) fn decode_login(auth: &str) -> Option<Credentials> {
     let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let decoded = GeneralPurpose::new(&STANDARD, lenient).decode(auth.trim()).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (username, password) = text.split_once(':')?;
     let password = Secret::new(password.trim_matches('\0'));
-    (!username.is_empty()).then(|| Credentials { username: username.to_owned(), password })
+    Some(Credentials { username: username.to_owned(), password })
 }
 
 /// Docker Hub under any of its names.

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::settings::{Environment, Given, SealSettings};
+use super::targets::baked;
 use crate::auth::Secret;
-use crate::failure::{Explain, Kind};
 use crate::seal::Known;
-use crate::targets::{SecretOrigin, SecretSource, bake_targets, flags};
+use crate::targets::{SecretOrigin, SecretSource, flags};
 use crate::veil;
 
 /// Variables that are secrets whatever is built.
@@ -73,13 +73,7 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
 type OfBake = (Vec<(String, String)>, Vec<SecretSource>);
 
 fn of_bake(file: &Given<String>, settings: &SealSettings, environment: &Environment) -> anyhow::Result<OfBake> {
-    let json = std::fs::read(&file.value).explain(
-        Kind::Usage,
-        format!("could not read the bake file {} ({})", file.value, file.origin),
-        "name the file that the warm run was given",
-    )?;
-    let names = settings.bake_target.as_ref().map_or(&[][..], |names| &names.value);
-    let (targets, _) = bake_targets(&json, names, &|name| environment.text(name).ok().flatten().is_some())?;
+    let (targets, _) = baked(file, settings.bake_target.as_ref(), environment)?;
     let (mut arguments, mut sources) = (Vec::new(), Vec::new());
     for target in targets {
         arguments.extend(target.build_args);

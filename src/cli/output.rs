@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::progress::Screen;
 use super::settings::{Format, ReportTo};
+use crate::document::folder;
 use crate::failure::{Explain, Failure, Kind};
 use crate::report::words::clean;
 use crate::report::{self, Reported};
@@ -95,10 +96,6 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
 /// A pipe, a terminal, /dev/stdout: something that is written to, not replaced.
 fn is_special(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
-}
-
-fn folder(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Says the verdict to a person who does not see the text report, and gives the exit code: only a good verdict is a

@@ -26,6 +26,7 @@ use super::args::{AwsArgs, BuildArgs, GlobalArgs, OutputArgs, SourceArgs, TlsArg
 use super::progress::Mode;
 use crate::auth::{KeychainOptions, Secret};
 use crate::buildkit::{ADDRESS_FORMS, Address, DockerHost, Restart, Tls};
+use crate::check::Threshold;
 use crate::failure::{Failure, Kind};
 use crate::warm::OnMiss;
 
@@ -335,6 +336,12 @@ fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyh
         bake_target: from.many("bake-target", typed.bake_target, Comma)?,
         cache_from: from.many("cache-from", donors, CommaUnlessAttributes)?,
     })
+}
+
+fn thresholds_from(from: &Sources<'_>, typed: Vec<String>) -> anyhow::Result<Vec<Threshold>> {
+    let require = from.many("require", typed, Separator::Comma)?;
+    let thresholds = require.map(|given| given.read_each("extracted=95%, say", str::parse::<Threshold>));
+    Ok(thresholds.transpose()?.unwrap_or_default())
 }
 
 fn reports_from(given: &Given<Vec<String>>) -> anyhow::Result<Vec<ReportTo>> {

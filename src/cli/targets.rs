@@ -140,12 +140,24 @@ fn targets_of_bake(
     if let Some(error) = fixed_by_bake(build) {
         return Err(error);
     }
+    baked(file, build.bake_target.as_ref(), environment)
+}
+
+/// The builds of a bake file, and what a person should know about them.
+///
+/// # Errors
+/// A usage error when it cannot be read, or does not have what is named.
+pub(super) fn baked(
+    file: &Given<String>,
+    names: Option<&Given<Vec<String>>>,
+    environment: &Environment,
+) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
     let json = std::fs::read(&file.value).explain(
         Kind::Usage,
         format!("could not read the bake file {} ({})", file.value, file.origin),
         "write it with `docker buildx bake --print > FILE.json`",
     )?;
-    let names = build.bake_target.as_ref().map_or(&[][..], |names| &names.value);
+    let names = names.map_or(&[][..], |names| &names.value);
     bake_targets(&json, names, &|name| environment.text(name).ok().flatten().is_some())
 }
 

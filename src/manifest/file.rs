@@ -1,13 +1,11 @@
 //! The manifest's file: read with its version looked at first, written whole or not at all.
 
-use std::fs::Permissions;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
 use super::{Manifest, SCHEMA};
+use crate::document;
 use crate::failure::{Explain, Kind};
 
 impl Manifest {
@@ -53,26 +51,11 @@ impl Manifest {
     /// # Errors
     /// Explained: when the file cannot be written.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        self.try_write(path).explain(
+        document::write(path, self).explain(
             Kind::Environment,
             format!("could not write the manifest {}", path.display()),
             "name a file you may write with --manifest, or write none with --manifest none",
         )
-    }
-
-    fn try_write(&self, path: &Path) -> anyhow::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let readable = Permissions::from_mode(0o644);
-        let file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
-        let mut writer = BufWriter::new(&file);
-        serde_json::to_writer_pretty(&mut writer, self)?;
-        writer.write_all(b"\n")?;
-        writer.flush()?;
-        drop(writer);
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Logins in the configurations of other programs: taken out, and known.
 
+use crate::auth::{Secret, decode_login};
+
 /// Docker's configuration without what logs in; none when it has nothing of that kind. One that is not JSON is nothing
 /// docker would read, and nothing is left of it.
 pub(super) fn without_logins(text: &str) -> Option<String> {
@@ -28,20 +30,14 @@ pub(super) fn without_tokens(text: &str) -> Option<String> {
 }
 
 /// The logins in docker's configuration, as secrets to look for: password by registry.
-pub(super) fn logins(text: &str) -> Vec<(String, String)> {
-    use base64::Engine;
+pub(super) fn logins(text: &str) -> Vec<(String, Secret)> {
     let config: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     let auths = config.get("auths").and_then(|auths| auths.as_object()).into_iter().flatten();
     let login = |(registry, login): (&String, &serde_json::Value)| {
-        let field = |name: &str| login.get(name).and_then(|value| value.as_str()).map(str::to_owned);
-        let decoded = field("auth").and_then(|auth| base64::engine::general_purpose::STANDARD.decode(auth).ok());
-        let pair = decoded.and_then(|pair| String::from_utf8(pair).ok());
-        let password = pair.and_then(|pair| pair.split_once(':').map(|(_, password)| password.to_owned()));
-        [password, field("password"), field("identitytoken"), field("registrytoken")]
-            .into_iter()
-            .flatten()
-            .map(|password| (registry.clone(), password))
-            .collect::<Vec<_>>()
+        let field = |name: &str| login.get(name).and_then(|value| value.as_str());
+        let pair = field("auth").and_then(decode_login).map(|login| login.password);
+        let plain = ["password", "identitytoken", "registrytoken"].into_iter().filter_map(field).map(Secret::new);
+        pair.into_iter().chain(plain).map(|password| (registry.clone(), password)).collect::<Vec<_>>()
     };
     auths.flat_map(login).collect()
 }
@@ -59,7 +55,7 @@ mod tests {
         assert_eq!(kept, serde_json::json!({"auths": {"r": {}, "e": {}}, "credHelpers": {"x": "ecr-login"}}));
         assert_eq!(without_logins(&kept.to_string()), None);
         assert_eq!(without_logins("{\"auths\": "), Some(String::new()));
-        assert_eq!(logins(text), [("r".to_owned(), "pw".to_owned())]);
+        assert_eq!(logins(text), [("r".to_owned(), Secret::new("pw"))]);
     }
 
     #[test]

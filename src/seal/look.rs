@@ -15,7 +15,6 @@ use super::needles::{Known, Needles, is_searchable, spelled};
 use super::places::{Chore, Machine, Treatment};
 use super::search::{Searched, Watch, search};
 use super::{hold, luggage};
-use crate::auth::Secret;
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 use crate::inspect::{self, StateRoot, Unreadable};
@@ -142,8 +141,7 @@ fn known(chore: &Chore) -> Vec<Known> {
         Treatment::ForgetLogins => fs::read_to_string(&chore.path).unwrap_or_default(),
         _ => String::new(),
     };
-    let known =
-        |(registry, password)| Known { name: format!("the login for {registry}"), value: Secret::new(password) };
+    let known = |(registry, value)| Known { name: format!("the login for {registry}"), value };
     logins(&text).into_iter().map(known).collect()
 }
 

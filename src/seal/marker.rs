@@ -1,17 +1,16 @@
 //! The marker of a machine that was sealed: a small file that whoever makes the image reads, and that is part of it.
 
-use std::fs::{self, Permissions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::job::Job;
-use crate::digest;
 use crate::failure::{Explain, Kind};
 use crate::manifest::Manifest;
 use crate::report::Layers;
+use crate::{digest, document};
 
 /// What is written.
 #[derive(Debug, Serialize)]
@@ -69,17 +68,7 @@ impl Marker {
     /// # Errors
     /// Explained: when the file cannot be written.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let write = || {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            fs::create_dir_all(folder)?;
-            let readable = Permissions::from_mode(0o644);
-            let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
-            file.write_all((serde_json::to_string_pretty(self)? + "\n").as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            anyhow::Ok(())
-        };
-        write().explain(
+        document::write(path, self).explain(
             Kind::Environment,
             format!("could not write the marker {}", path.display()),
             "name a file you may write with --marker, or write none with --marker none",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::sources::{Given, Separator, Sources};
-use super::{Defaults, Environment, Output, credentials_from, output_from, values};
+use super::{Defaults, Environment, Output, credentials_from, output_from, thresholds_from, values};
 use crate::auth::KeychainOptions;
 use crate::check::Threshold;
 use crate::cli::args::{CheckArgs, GlobalArgs};
@@ -37,14 +37,12 @@ impl CheckSettings {
         let from = Sources::of("check", global.config.clone(), environment)?;
         let manifest = from.one("manifest", typed.manifest)?;
         let manifest = manifest.map(|given| given.read("a path or `none`", values::path_or_none)).transpose()?;
-        let require = from.many("require", typed.require, Separator::Comma)?;
-        let thresholds = require.map(|given| given.read_each("extracted=95%, say", str::parse::<Threshold>));
         Ok(CheckSettings {
             root: from.some("root", typed.root)?.read("a path", values::path)?.value,
             manifest: manifest.and_then(|given| given.value),
             cache_from: from.many("cache-from", typed.cache_from, Separator::CommaUnlessAttributes)?,
             deep: from.on("deep", typed.deep)?,
-            thresholds: thresholds.transpose()?.unwrap_or_default(),
+            thresholds: thresholds_from(&from, typed.require)?,
             buildkitd_config: from.path("buildkitd-config", typed.buildkitd_config)?,
             credentials: credentials_from(&from, typed.aws, environment)?,
             output: output_from(&from, &global, typed.output, environment)?,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::sources::{Given, Origin, Separator, Sources};
-use super::{Defaults, Environment, Output, output_from, values};
+use super::{Defaults, Environment, Output, output_from, thresholds_from, values};
 use crate::buildkit::{ADDRESS_FORMS, Address};
 use crate::check::Threshold;
 use crate::cli::args::{GlobalArgs, SealArgs};
@@ -62,18 +62,13 @@ impl SealSettings {
                 );
             }
         };
-        let path_or_none = |name, typed| -> anyhow::Result<Option<Option<PathBuf>>> {
-            let given = from.one(name, typed)?;
-            let read = given.map(|given| given.read("a path or `none`", values::path_or_none)).transpose()?;
-            Ok(read.map(|given| given.value))
-        };
+        let manifest = from.one("manifest", typed.manifest)?;
+        let manifest = manifest.map(|given| given.read("a path or `none`", values::path_or_none)).transpose()?;
         let usual = || Some(PathBuf::from(manifest::USUAL)).filter(|file| file.exists());
-        let require = from.many("require", typed.require, Separator::Comma)?;
-        let thresholds = require.map(|given| given.read_each("extracted=95%, say", str::parse::<Threshold>));
         let ignore = from.many("ignore", typed.ignore, Separator::Line)?;
         Ok(SealSettings {
             root: from.some("root", typed.root)?.read("a path", values::path)?.value,
-            manifest: path_or_none("manifest", typed.manifest)?.unwrap_or_else(usual),
+            manifest: manifest.map_or_else(usual, |given| given.value),
             fix: from.on("fix", typed.fix)?,
             buildkitd,
             buildkitd_config: from.path("buildkitd-config", typed.buildkitd_config)?,
@@ -84,7 +79,7 @@ impl SealSettings {
             bake: from.one("bake", typed.bake)?,
             bake_target: from.many("bake-target", typed.bake_target, Separator::Comma)?,
             drop_cache_mounts: from.some("cache-mounts", typed.cache_mounts)?.read("keep or drop", cache_mounts)?.value,
-            thresholds: thresholds.transpose()?.unwrap_or_default(),
+            thresholds: thresholds_from(&from, typed.require)?,
             marker: from.some("marker", typed.marker)?.read("a path or `none`", values::path_or_none)?.value,
             output: output_from(&from, &global, typed.output, environment)?,
         })
