@@ -3,19 +3,23 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 const TABLE: &str = "/proc/self/mountinfo";
 
-/// Every mount point that this process sees.
+/// The mount points that this process sees at a path and below it.
 ///
 /// # Errors
 /// When the kernel does not tell.
-pub(crate) fn points() -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn at_or_below(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let table = fs::read(TABLE).with_context(|| format!("could not read {TABLE}"))?;
-    Ok(mount_points(&table).collect())
+    Ok(those_of(path, &table))
+}
+
+fn those_of(path: &Path, table: &[u8]) -> Vec<PathBuf> {
+    mount_points(table).filter(|mount| mount.starts_with(path)).collect()
 }
 
 /// The fifth field of each line, in which the kernel writes white space and backslashes as `\ooo`.
@@ -54,15 +58,23 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn mount_points_are_read_as_the_kernel_writes_them() {
-        let table = br"22 1 254:0 / / rw - ext4 /dev/vda rw
+    const MOUNTED: &[u8] = br"22 1 254:0 / / rw - ext4 /dev/vda rw
 36 22 0:50 / /scratch/.shadow/runc-overlayfs/executor/x/rootfs rw,noatime master:1 - overlay overlay rw
 37 22 98:0 /a /mnt\0402/a\134b rw - ext3 /dev/root rw
 ";
-        let found: Vec<_> = mount_points(table).collect();
+
+    #[test]
+    fn mount_points_are_read_as_the_kernel_writes_them() {
+        let found: Vec<_> = mount_points(MOUNTED).collect();
         assert_eq!((found.len(), &found[0], &found[2]), (3, &PathBuf::from("/"), &PathBuf::from(r"/mnt 2/a\b")));
-        assert!(points().unwrap().contains(&PathBuf::from("/proc")));
+        assert!(at_or_below(Path::new("/")).unwrap().contains(&PathBuf::from("/proc")));
+    }
+
+    #[test]
+    fn a_mount_below_a_shadow_is_found_and_one_beside_it_is_not() {
+        let rootfs = PathBuf::from("/scratch/.shadow/runc-overlayfs/executor/x/rootfs");
+        assert_eq!(those_of(Path::new("/scratch/.shadow"), MOUNTED), [rootfs]);
+        assert_eq!(those_of(Path::new("/scratch/.sha"), MOUNTED), [""; 0].map(PathBuf::from));
     }
 
     proptest! {

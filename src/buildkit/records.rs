@@ -30,10 +30,7 @@ pub(crate) struct RecordInUse {
 
 /// The immutable records that are in use.
 pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>> {
-    let records = list(channel, &format!("inuse,{BUT_DIRECTORIES}"))
-        .await?
-        .into_iter()
-        .filter(|record| !record.mutable && record.in_use);
+    let records = used(channel).await?.filter(|record| !record.mutable);
     // The state of a directory of ours at this moment: a later transfer replaces it, and nobody builds on it.
     let records = records.filter(|record| !record.description.starts_with("local source for "));
     Ok(records.map(|record| RecordInUse { id: record.id, record_type: record.record_type }).collect())
@@ -41,14 +38,19 @@ pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>
 
 /// The ids of everything that is in use, and whether something of it is being written.
 pub(crate) async fn held(channel: &Channel) -> anyhow::Result<HashMap<String, bool>> {
-    let records = list(channel, &format!("inuse,{BUT_DIRECTORIES}")).await?.into_iter().filter(|record| record.in_use);
+    let records = used(channel).await?;
     Ok(records.map(|record| (record.id, record.mutable)).collect())
+}
+
+async fn used(channel: &Channel) -> anyhow::Result<impl Iterator<Item = UsageRecord>> {
+    let records = list(channel, &format!("inuse,{BUT_DIRECTORIES}")).await?;
+    Ok(records.into_iter().filter(|record| record.in_use))
 }
 
 /// The id and the description of everything that is there; that of what a step has made in BuildKit itself is its name.
 pub(crate) async fn described(channel: &Channel) -> anyhow::Result<Vec<(String, String)>> {
-    let records = list(channel, BUT_DIRECTORIES).await?.into_iter();
-    Ok(records.map(|record| (record.id, record.description)).collect())
+    let records = list(channel, BUT_DIRECTORIES).await?;
+    Ok(records.into_iter().map(|record| (record.id, record.description)).collect())
 }
 
 /// The ids of everything that is there.

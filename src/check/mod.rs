@@ -12,16 +12,13 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Keychain;
 use crate::buildkit::{interrupted, unless_cancelled};
 use crate::event::{Event, Events};
-use crate::failure::{Failure, Kind};
-use crate::inspect::{self, Deep, Leftovers, StateRoot, Unreadable};
+use crate::inspect::{self, Deep, Leftovers, StateRoot};
 use crate::manifest::Manifest;
 use crate::registry::{self, Client, Probe};
 use crate::report::Clock;
@@ -75,7 +72,7 @@ struct Looked {
 
 async fn look(job: Job) -> anyhow::Result<Looked> {
     let looked = move || {
-        let state = inspect::read(&job.root).map_err(|error| unreadable(&job.root, error))?;
+        let state = inspect::read(&job.root).map_err(|error| error.of_root(&job.root))?;
         let (leftovers, collection) = inspect::both(
             || inspect::leftovers(&job.root, &state),
             || collection::collection(&job.root, job.buildkitd_config.as_deref(), &state),
@@ -83,12 +80,6 @@ async fn look(job: Job) -> anyhow::Result<Looked> {
         Ok(Looked { leftovers, collection: collection?, state, deep: None })
     };
     tokio::task::spawn_blocking(looked).await.context("reading the state root")?
-}
-
-fn unreadable(root: &Path, error: Unreadable) -> anyhow::Error {
-    let remedy = error.remedy();
-    let what = format!("could not read the state root {}", root.display());
-    Failure::because(error.into(), Kind::Environment, what, remedy)
 }
 
 async fn read_everything(looked: Looked, cancel: CancellationToken, events: Events) -> anyhow::Result<Looked> {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::auth::KeychainOptions;
+use crate::failure::{Failure, Kind};
 use crate::inspect::fixture;
 use crate::report::Verdict;
 

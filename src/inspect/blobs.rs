@@ -102,16 +102,19 @@ impl Blobs {
 
     /// Every blob the content store lists, for whatever: digest, bytes, and where its file belongs.
     pub(super) fn listed(&self) -> impl Iterator<Item = (&str, u64, PathBuf)> {
-        let elsewhere = self.elsewhere.iter().filter(|(digest, _)| !self.listed.contains_key(*digest));
         self.listed
             .iter()
-            .chain(elsewhere)
+            .chain(self.only_elsewhere())
             .filter_map(|(digest, size)| Some((digest.as_str(), *size, self.path(digest)?)))
     }
 
     /// The files of BuildKit's history: build records, logs, provenance.
     pub(super) fn of_history(&self) -> impl Iterator<Item = PathBuf> {
-        self.elsewhere.keys().filter(|digest| !self.listed.contains_key(*digest)).filter_map(|digest| self.path(digest))
+        self.only_elsewhere().filter_map(|(digest, _)| self.path(digest))
+    }
+
+    fn only_elsewhere(&self) -> impl Iterator<Item = (&String, &u64)> {
+        self.elsewhere.iter().filter(|(digest, _)| !self.listed.contains_key(*digest))
     }
 
     /// Where the content store keeps its files.

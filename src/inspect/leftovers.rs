@@ -57,9 +57,14 @@ pub(crate) enum Lock {
     Stale,
 }
 
+/// The file that a daemon locks while it has a root.
+pub(crate) fn lock_file(root: &Path) -> PathBuf {
+    root.join("buildkitd.lock")
+}
+
 /// Who holds the lock of a root.
 pub(crate) fn held_by(root: &Path) -> Lock {
-    lock(&root.join("buildkitd.lock"))
+    lock(&lock_file(root))
 }
 
 /// Looks for leftovers. What cannot be read is passed over: none of it decides whether a root is warm.

@@ -32,9 +32,9 @@ mod worker;
 
 pub(crate) use classify::{Class, Survival};
 pub(crate) use deep::{Deep, Fault, deep};
-pub(crate) use leftovers::{Leftovers, Lock, PartialDownload, held_by, leftovers};
+pub(crate) use leftovers::{Leftovers, Lock, PartialDownload, held_by, leftovers, lock_file};
 pub(crate) use records::{Record, RecordType};
-pub(crate) use root::{StateRoot, both, databases, read, worker_directories};
+pub(crate) use root::{StateRoot, both, databases, history_database, read, worker_directories};
 pub(crate) use snapshots::{SnapshotKind, files_directory, snapshot_store};
 pub(crate) use unreadable::Unreadable;
 pub(crate) use worker::{Tally, Worker};

@@ -57,10 +57,15 @@ fn telling(root: &Path, workers: &[(String, PathBuf)]) -> Vec<PathBuf> {
     std::iter::once(root.join("cache.db")).chain(workers.iter().flat_map(of_worker)).collect()
 }
 
+/// The database of a root's history of builds, whether it is there or not.
+pub(crate) fn history_database(root: &Path) -> PathBuf {
+    root.join("history.db")
+}
+
 /// All databases that are in a root, that of its history too.
 pub(crate) fn databases(root: &Path) -> Result<Vec<PathBuf>, Unreadable> {
     let mut all = telling(root, &worker_directories(root)?);
-    all.push(root.join("history.db"));
+    all.push(history_database(root));
     all.retain(|path| path.is_file());
     Ok(all)
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use super::bolt::BoltError;
+use crate::failure::{Failure, Kind};
 
 /// Why a state root could not be read.
 #[derive(Debug)]
@@ -50,6 +51,15 @@ impl Unreadable {
             io::ErrorKind::PermissionDenied => Unreadable::Denied(path.to_owned()),
             _ => Unreadable::Io(path.to_owned(), error),
         }
+    }
+}
+
+impl Unreadable {
+    /// The error about a root that could not be read because of this.
+    pub(crate) fn of_root(self, root: &Path) -> anyhow::Error {
+        let remedy = self.remedy();
+        let what = format!("could not read the state root {}", root.display());
+        Failure::because(self.into(), Kind::Environment, what, remedy)
     }
 }
 

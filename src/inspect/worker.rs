@@ -196,9 +196,8 @@ impl Worker {
     }
 
     /// Where the files of a snapshot lie.
-    pub(super) fn files_of(&self, number: u64) -> PathBuf {
-        let store = snapshot_store(&self.directory, &self.snapshotter);
-        files_directory(&store.join("snapshots").join(number.to_string()), &self.snapshotter)
+    pub(crate) fn files_of(&self, number: u64) -> PathBuf {
+        files_directory(&self.snapshot_directory(number), &self.snapshotter)
     }
 
     /// The blobs of BuildKit's history, which no layer needs.
@@ -207,8 +206,13 @@ impl Worker {
     }
 
     /// Where the directories of snapshots are, which have their numbers as names.
-    pub(crate) fn snapshots_directory(&self) -> PathBuf {
+    pub(super) fn snapshots_directory(&self) -> PathBuf {
         snapshot_store(&self.directory, &self.snapshotter).join("snapshots")
+    }
+
+    /// Where the directory of a snapshot is: its files, and what the snapshotter keeps beside them.
+    pub(crate) fn snapshot_directory(&self, number: u64) -> PathBuf {
+        self.snapshots_directory().join(number.to_string())
     }
 
     /// Where the blob of a record is, whether it is there or not.

@@ -28,8 +28,7 @@ pub(super) fn erase(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         found => found?,
     };
-    let points = mounts::points().map_err(io::Error::other)?;
-    if points.iter().any(|point| point.starts_with(path)) {
+    if !mounts::at_or_below(path).map_err(io::Error::other)?.is_empty() {
         return Err(io::Error::other("something is mounted there"));
     }
     overwrite_all(path)?;
@@ -81,8 +80,7 @@ pub(super) fn overwrite_all(path: &Path) -> io::Result<()> {
 /// # Errors
 /// When it cannot be written to.
 pub(super) fn blank(path: &Path) -> io::Result<()> {
-    let blanked = overwrite(path).and_then(|()| {
-        let file = open(path)?;
+    let blanked = overwrite(path).and_then(|file| {
         file.sync_all()?;
         file.set_len(0)
     });
@@ -103,8 +101,8 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Overwrites what there is of a file with zeros; its length stays, and so do its holes.
-fn overwrite(path: &Path) -> io::Result<()> {
+/// Overwrites what there is of a file with zeros; its length stays, and so do its holes. Gives the open file.
+fn overwrite(path: &Path) -> io::Result<File> {
     let file = open(path)?;
     let length = file.metadata()?.len();
     let mut at = 0;
@@ -119,7 +117,7 @@ fn overwrite(path: &Path) -> io::Result<()> {
         write_zeros(&file, start..end)?;
         at = end;
     }
-    Ok(())
+    Ok(file)
 }
 
 /// Writes zeros over parts of a file, and has them reach the disk.

@@ -47,7 +47,9 @@ impl Finding {
             Cure::Erase(path) | Cure::Blank(path) | Cure::Forget(_, Some(path)) => file.starts_with(path),
             Cure::Clean(chore) => file.starts_with(&chore.path),
             Cure::ForgetHistory(database, blobs) => database == file || blobs.iter().any(|blob| blob == file),
-            Cure::Zero(..) | Cure::Forget(_, None) | Cure::Collect | Cure::Ask(_) => false,
+            // What is left in it then is found when it is looked at again.
+            Cure::Zero(database, _) => database == file,
+            Cure::Forget(_, None) | Cure::Collect | Cure::Ask(_) => false,
         }
     }
 

@@ -7,7 +7,7 @@ use super::finding::{Cure, Finding};
 use super::needles::{Found, Shapes};
 use super::places::Machine;
 use super::search::{Hit, Place, Searched};
-use crate::inspect::{Record, RecordType, StateRoot, files_directory};
+use crate::inspect::{Record, RecordType, StateRoot};
 use crate::report::seal::FindingKind;
 
 /// What BuildKit calls the repository that all git sources of an address share.
@@ -45,7 +45,6 @@ impl Parts {
             databases: databases.iter().cloned().collect(),
         };
         for worker in &state.workers {
-            let directory = worker.snapshots_directory();
             let mut records: Vec<&Record> = worker.records.values().collect();
             records.sort_by(|a, b| a.id.cmp(&b.id));
             for record in records {
@@ -57,15 +56,14 @@ impl Parts {
                         record.record_type,
                         RecordType::CacheMount | RecordType::LocalSource | RecordType::GitCheckout
                     );
-                let path = directory.join(number.to_string());
                 let holder = Holder {
-                    files: files_directory(&path, &worker.snapshotter),
+                    files: worker.files_of(number),
                     id: record.id.clone(),
                     description: record.description.clone(),
                     is_spare,
                     is_git_repository,
                 };
-                parts.holders.insert(path, holder);
+                parts.holders.insert(worker.snapshot_directory(number), holder);
                 if record.class.is_extracted() {
                     parts.unpacked.extend(record.blob.as_deref().and_then(|blob| worker.blob_path(blob)));
                 }
@@ -119,10 +117,9 @@ pub(super) fn findings(
     for Hit { path, found } in &searched.hits {
         by_file.entry(path).or_default().push(found);
     }
-    let is_stale = |file: &Path| known.iter().any(|it| matches!(&it.cure, Cure::Zero(database, _) if database == file));
     let mut findings: Vec<Finding> = by_file
         .into_iter()
-        .filter(|(file, _)| !(is_stale(file) || known.iter().any(|finding| finding.covers(file))))
+        .filter(|(file, _)| !known.iter().any(|finding| finding.covers(file)))
         .map(|(file, found)| Finding {
             kind: FindingKind::Secret,
             place: file.display().to_string(),

@@ -33,7 +33,7 @@ pub(super) fn holders(root: &Path) -> anyhow::Result<Vec<String>> {
             holders.push(format!("{} has {} open", named(id), file.display()));
         }
     }
-    let mounted = mounts::points()?.into_iter().filter(|point| point.starts_with(root) && point != root);
+    let mounted = mounts::at_or_below(root)?.into_iter().filter(|point| point != root);
     holders.extend(mounted.map(|point| format!("{} is mounted", point.display())));
     Ok(holders)
 }
@@ -76,8 +76,7 @@ pub(super) struct Held(#[expect(dead_code, reason = "closing it lets go")] File)
 /// Explained: when somebody else has.
 pub(super) fn hold(root: &Path) -> anyhow::Result<Held> {
     let what = || format!("could not lock the state root {}", root.display());
-    let path = root.join("buildkitd.lock");
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(inspect::lock_file(root));
     let file = file.explain(Kind::Environment, what(), "run as root on a disk that is not full or read-only")?;
     match file.try_lock() {
         Ok(()) => Ok(Held(file)),

@@ -16,7 +16,6 @@ use super::places::{Chore, Machine, Treatment};
 use super::search::{Searched, Watch, search};
 use super::{hold, luggage};
 use crate::event::Events;
-use crate::failure::{Failure, Kind};
 use crate::inspect::{self, StateRoot, Unreadable};
 use crate::report::seal::FindingKind;
 use crate::veil::Veil;
@@ -67,10 +66,7 @@ pub(super) async fn look(
 }
 
 fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> {
-    let unreadable = |error: Unreadable| {
-        let (what, remedy) = (format!("could not read the state root {}", job.root.display()), error.remedy());
-        Failure::because(error.into(), Kind::Environment, what, remedy)
-    };
+    let unreadable = |error: Unreadable| error.of_root(&job.root);
     let state = inspect::read(&job.root).map_err(unreadable)?;
     let databases = inspect::databases(&job.root).map_err(unreadable)?;
     let leftovers = inspect::leftovers(&job.root, &state);

@@ -48,7 +48,7 @@ pub(super) fn luggage(
 }
 
 fn history(root: &Path, state: &StateRoot) -> Result<Option<Finding>, Unreadable> {
-    let path = root.join("history.db");
+    let path = inspect::history_database(root);
     let blobs: Vec<PathBuf> = state.workers.iter().flat_map(Worker::history_blobs).collect();
     let builds = match path.is_file() {
         true => {
@@ -77,7 +77,7 @@ fn records(worker: &Worker, with_cache_mounts: bool) -> impl Iterator<Item = Fin
             RecordType::CacheMount if with_cache_mounts => FindingKind::CacheMount,
             _ => return None,
         };
-        let files = record.snapshot_number.map(|number| worker.snapshots_directory().join(number.to_string()));
+        let files = record.snapshot_number.map(|number| worker.snapshot_directory(number));
         Some(Finding {
             kind,
             place: format!("record {id}"),
