@@ -209,6 +209,11 @@ mod tests {
     }
 
     #[test]
+    fn json_of_go_is_read_as_go_writes_it() {
+        assert_eq!(found("<a0Aa&  A", br"\u003ca0Aa\u0026  A", Shapes::No), [Found::Known("it".into(), "in JSON")]);
+    }
+
+    #[test]
     fn what_is_too_short_is_in_everything() {
         assert_eq!(found("abc", b"abc", Shapes::All), []);
     }
