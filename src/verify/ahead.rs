@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::buildkit::{self, Accounts, Graph, Ledger, Node, Patience, RecordInUse, Setting};
+use crate::buildkit::{self, Accounts, Graph, Ledger, Node, Operation, Patience, RecordInUse, Setting};
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 use crate::retry;
@@ -83,7 +83,7 @@ pub(crate) async fn look_ahead(
         work,
         held_before,
         ran: HashSet::new(),
-        has_given_up: false,
+        may_have_made: false,
         asked: HashSet::new(),
         ahead: Ahead::default(),
     };
@@ -138,8 +138,9 @@ struct Walk<'a, R> {
     held_before: HashMap<String, bool>,
     /// Vertices that ran nevertheless, or may have.
     ran: HashSet<String>,
-    /// Whether a build was given up: it may have run what its status did not come to tell.
-    has_given_up: bool,
+    /// Whether there is something that our questions may have made: a build that was given up may have run what its status
+    /// did not come to tell.
+    may_have_made: bool,
     /// Vertices whose results BuildKit was asked for; of others it is only known that something built on them is there.
     asked: HashSet<String>,
     ahead: Ahead,
@@ -155,17 +156,15 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
 
     /// Whether BuildKit has a result from the root; then everything below it is settled.
     async fn finds(&mut self, node: &Node) -> anyhow::Result<bool> {
-        let mut is_askable = !self.graph.operation(node).always_runs;
-        self.graph.everything_below(node, |digest| is_askable &= !self.ran.contains(digest));
-        if !is_askable {
+        let is_new = self.graph.everything_below(node).any(|below| self.ran.contains(&below.digest));
+        if is_new || self.graph.operation(node).always_runs {
             return Ok(false);
         }
         let Some(records) = self.ask(node).await? else { return Ok(false) };
         self.asked.insert(self.graph.operation(node).digest.clone());
-        let outlooks = &mut self.ahead.outlooks;
-        self.graph.everything_below(node, |digest| {
-            outlooks.entry(digest.to_owned()).or_insert(Outlook::Hit);
-        });
+        for below in self.graph.everything_below(node) {
+            self.ahead.outlooks.entry(below.digest.clone()).or_insert(Outlook::Hit);
+        }
         self.ahead.found.extend(records);
         Ok(true)
     }
@@ -175,8 +174,9 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         let mut attempt = 1;
         loop {
             match self.ask_once(node).await? {
-                // Nothing ran for us, so somebody else has just made it: then it is in use before the next question.
-                Answered::Strange if self.ran.is_empty() && attempt < ATTEMPTS => attempt += 1,
+                // A build that was given up may have made it late, for another step. It is in use before the next
+                // question, and its name tells what it is.
+                Answered::Strange if attempt < ATTEMPTS => attempt += 1,
                 Answered::There(records) => return Ok(Some(records)),
                 Answered::Strange | Answered::Missing => return Ok(None),
             }
@@ -214,35 +214,32 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
                 let is_made =
                     |record: &&RecordInUse| !before.contains_key(&record.id) && !(self.is_in_root)(&record.id);
                 if records.iter().find(is_made).is_some() {
+                    self.may_have_made = true;
                     return Ok(Answered::Strange);
                 }
-                if self.has_given_up && self.is_our_making(node).await? {
+                if self.may_have_made && self.is_our_making(node).await? {
                     return Ok(Answered::Missing);
                 }
                 let known = records.into_iter().filter(|record| (self.is_in_root)(&record.id));
                 Ok(Answered::There(known.collect()))
             }
             _ => {
-                self.has_given_up = true;
+                self.may_have_made = true;
                 Ok(Answered::Missing)
             }
         }
     }
 
-    /// Whether a build that was given up has made something that a node is made from, or it itself. What runs inside the
+    /// Whether something that a node is made from, or it itself, was made since the first question. What runs inside the
     /// daemon is not always told, and what it has made stays in use, so that its records alone do not show it.
     async fn is_our_making(&self, node: &Node) -> anyhow::Result<bool> {
         let records = buildkit::described(self.asking.channel).await?;
         let made = records.iter().filter(|(id, _)| !(self.is_in_root)(id));
         // As the graph has its names.
         let made: HashSet<String> = made.map(|(_, name)| self.graph.secrets().text(name)).collect();
-        let names: HashMap<&str, &str> =
-            self.graph.operations().iter().map(|op| (op.digest.as_str(), op.name.as_str())).collect();
-        let mut is_ours = false;
-        self.graph.everything_below(node, |digest| {
-            is_ours |= self.work.contains(digest) && names.get(digest).is_some_and(|name| made.contains(*name));
-        });
-        Ok(is_ours)
+        // What is internal has the name of many others, and the step that it is for shows as well.
+        let is_made = |below: &Operation| below.runs() && below.is_step() && made.contains(&below.name);
+        Ok(self.graph.everything_below(node).any(is_made))
     }
 
     /// Waits until a build that was given up has written what it is about to write: that would pass for what the next

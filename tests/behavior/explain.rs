@@ -172,7 +172,7 @@ fn lines_of_the_dockerfile() {
         ),
         change("a cache mount")
             .edit(|project| replaced(project, "target=/var/cache/tools", "target=/var/cache/other"))
-            .misses(&["tools 1/1"], "mount-changed", "/var/cache/other"),
+            .misses(&["tools 2/2"], "mount-changed", "/var/cache/other"),
         change("the id of a cache mount").edit(|project| replaced(project, "id=deps", "id=other")),
         change("where a copy goes").edit(|project| replaced(project, "/docs/notes", "/docs/notes.txt")).misses(
             &["docs 1/2"],

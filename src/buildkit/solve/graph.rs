@@ -261,9 +261,9 @@ impl Graph {
         operation.inputs.iter().map(|input| &self.operations[input.operation])
     }
 
-    /// Tells the digests of a node's operation and of everything that it is made from.
-    pub(crate) fn everything_below(&self, node: &Node, mut tell: impl FnMut(&str)) {
-        self.below(node.operation).into_iter().for_each(|index| tell(&self.operations[index].digest));
+    /// A node's operation and everything that it is made from.
+    pub(crate) fn everything_below(&self, node: &Node) -> impl Iterator<Item = &Operation> {
+        self.below(node.operation).into_iter().map(|index| &self.operations[index])
     }
 
     /// An operation and everything that it is made from, in their order.
@@ -332,7 +332,7 @@ impl Graph {
     /// The definition that asks for one result alone.
     pub(crate) fn definition(&self, node: &Node) -> pb::Definition {
         let mut definition = pb::Definition::default();
-        for operation in self.below(node.operation).into_iter().map(|index| &self.operations[index]) {
+        for operation in self.everything_below(node) {
             definition.def.push(operation.bytes.clone());
             if let Some(metadata) = &operation.metadata {
                 definition.metadata.insert(operation.digest.clone(), metadata.clone());
