@@ -117,7 +117,7 @@ def edit(rng, context, stages):
     said = []
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         kind = rng.choice(["content", "mode", "remove", "add", "link", "run", "env", "arg", "line", "flag", "label", "nothing",
-                           "swap", "workdir"])
+                           "swap", "workdir", "text"])
         said.append(kind)
         path = rng.choice(files)
         stage = rng.choice(stages)
@@ -140,6 +140,11 @@ def edit(rng, context, stages):
             runs = [at for at, text in enumerate(stage["lines"]) if text.startswith("RUN ") and "<<" not in text]
             if runs:
                 stage["lines"][rng.choice(runs)] += " && true"
+        elif kind == "text":
+            texts = [(stage, at) for stage in stages for at, text in enumerate(stage["lines"]) if text.startswith("COPY <<")]
+            if texts:
+                stage, at = rng.choice(texts)
+                stage["lines"][at] = stage["lines"][at].replace("\nhere", "\nthere")
         elif kind == "env" and stage["shell"]:
             stage["lines"].insert(rng.randint(0, len(stage["lines"])), f"ENV NEW=1")
         elif kind == "arg" and stage["shell"]:
