@@ -65,9 +65,20 @@ impl Veil {
     pub(crate) fn of<'v>(variables: impl IntoIterator<Item = (&'v str, &'v str)>) -> Veil {
         let secret = variables.into_iter().filter(|(name, value)| is_secret(name) && value.len() >= SHORTEST_VALUE);
         let values: BTreeSet<&str> = secret.map(|(_, value)| value).collect();
-        let mut values: Vec<String> = values.into_iter().map(str::to_owned).collect();
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Veil { values }
+        let mut veil = Veil { values: values.into_iter().map(str::to_owned).collect() };
+        veil.order();
+        veil
+    }
+
+    /// Hides the secrets of another one as well.
+    pub(crate) fn extend(&mut self, other: &Veil) {
+        let new: Vec<String> = other.values.iter().filter(|value| !self.values.contains(value)).cloned().collect();
+        self.values.extend(new);
+        self.order();
+    }
+
+    fn order(&mut self) {
+        self.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     }
 
     /// Of values that are secrets, whatever they are called.

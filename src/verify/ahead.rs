@@ -187,6 +187,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         let Asking { channel, entitlements, patience, cancel } = self.asking;
         let ledger = Ledger::new(Events::nobody(), true);
         ledger.expect_work(self.work.clone());
+        ledger.hide(self.graph.secrets());
         let setting =
             Setting { channel: (*channel).clone(), entitlements: entitlements.clone(), ledger: ledger.clone() };
         let before = self.settled().await?;

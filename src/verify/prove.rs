@@ -16,6 +16,7 @@ use crate::buildkit::{
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 use crate::shadow::{LocalSources, Place, Shadow};
+use crate::veil::Veil;
 
 /// What BuildKit had to do that a warm root would have spared it.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,8 @@ pub(crate) struct Claim {
     pub(crate) requests: Vec<Request>,
     /// Vertices whose execution is work.
     pub(crate) work: HashSet<String>,
+    /// What is not to be told of them.
+    pub(crate) secrets: Veil,
     /// The compressed blobs of the layers; what else is fetched is a manifest or an image's configuration.
     pub(crate) layers: HashSet<String>,
 }
@@ -102,6 +105,7 @@ pub(crate) async fn ask_again(
     // The first step that starts ends it: it may take an hour, and one is enough.
     let ledger = Ledger::new(events.clone(), true);
     ledger.expect_work(claim.work);
+    ledger.hide(&claim.secrets);
     let setting = Setting { channel: channel.clone(), entitlements: claim.entitlements, ledger: ledger.clone() };
     let once = Patience { attempts: 1, ..patience };
     let outcome = async {

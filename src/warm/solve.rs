@@ -21,6 +21,7 @@ use crate::report::Clock;
 use crate::retry;
 use crate::rows;
 use crate::targets::Target;
+use crate::veil::Veil;
 use crate::verify::{self, Claim, Doubts, OnDisk};
 
 /// How often a fetch that failed is asked for again, BuildKit's own retries aside.
@@ -146,6 +147,7 @@ async fn open_everything(
     let graphs = plan.graphs(&answers)?;
     let frontends = rows::frontends(&setting.ledger.accounts());
     setting.ledger.expect_work(work(&graphs));
+    setting.ledger.hide(&secrets(&graphs));
     let requests = requests(plan, donors, builder, &graphs, &frontends);
     let opening = async {
         let mut opened = Vec::new();
@@ -175,6 +177,13 @@ fn is_miss(error: &anyhow::Error) -> bool {
 fn work(graphs: &[Graph]) -> HashSet<String> {
     let operations = graphs.iter().flat_map(Graph::operations);
     operations.filter(|operation| operation.is_work()).map(|operation| operation.digest.clone()).collect()
+}
+
+/// What is not to be told of any of them.
+fn secrets(graphs: &[Graph]) -> Veil {
+    let mut all = Veil::default();
+    graphs.iter().for_each(|graph| all.extend(graph.secrets()));
+    all
 }
 
 fn requests(plan: &Plan, donors: &Donors, builder: &Builder, graphs: &[Graph], frontends: &[String]) -> Vec<Request> {
@@ -219,7 +228,7 @@ async fn explained(error: anyhow::Error, accounts: &Accounts, builder: &mut Buil
     }
     let failed = accounts.vertices.values().find(|account| {
         let blamed = account.error.as_deref().is_some_and(|error| !buildkit::blames_surroundings(error));
-        blamed && !account.name.starts_with("[internal]") && !account.name.starts_with("importing cache manifest")
+        blamed && account.is_of_build()
     });
     let (kind, what, hint) = match failed {
         Some(step) => {
@@ -310,6 +319,7 @@ pub(super) async fn prove(
         entitlements: plan.entitlements(),
         requests: solved.requests.iter().cloned().map(Request::without_imports).collect(),
         work: work(&solved.graphs),
+        secrets: secrets(&solved.graphs),
         layers,
     };
     let patience = Patience { attempts: 1, stall: job.stall_timeout.max(Duration::from_secs(60)) };

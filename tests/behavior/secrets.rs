@@ -67,6 +67,37 @@ fn no_secret_is_printed_seen_in_a_process_list_or_left_in_a_file() {
 }
 
 #[test]
+fn a_secret_among_the_build_arguments_is_not_told_while_it_is_built_nor_afterwards() {
+    let world = World::new();
+    let context = world.path("context");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("file"), "a file\n").unwrap();
+    let lines =
+        "FROM busybox:1.35\nARG NPM_TOKEN\nCOPY file /home/$NPM_TOKEN/file\nRUN set -x; echo $NPM_TOKEN >/said\n";
+    fs::write(context.join("Dockerfile"), lines).unwrap();
+    let source = ["--context", context.to_str().unwrap(), "--build-arg", "NPM_TOKEN=sesame-0123456789"];
+    let copied = "COPY file /home/(sha256:";
+
+    let run = world.warm().source(source).from([]).with(["-vvv"]).run().exits(0);
+    let report = run.reports("").to_string();
+    for text in [&run.stdout, &run.stderr, &report] {
+        assert_eq!(tells(text), None, "{text}");
+    }
+    assert!(run.stderr.contains(copied) && run.stderr.contains("echo (sha256:"), "{}", run.stderr);
+    assert!(report.contains(copied), "{report}");
+    // The argument is on that command line, and nowhere in what is left beside BuildKit's state.
+    let left: Vec<_> = telling(world.folder())
+        .into_iter()
+        .filter(|path| !path.starts_with(&*world.root().to_string_lossy()))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+
+    fs::write(context.join("Dockerfile"), lines.to_owned() + "RUN echo $NPM_TOKEN; false\n").unwrap();
+    let run = world.warm().source(source).from([]).run().exits(4);
+    assert_eq!(tells(&(run.stdout + &run.stderr)), None);
+}
+
+#[test]
 fn a_secret_in_an_address_is_not_repeated() {
     let world = World::new();
     let url = "http://user:sesame-0123456789@127.0.0.1:1/team/project.git";

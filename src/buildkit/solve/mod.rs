@@ -1,5 +1,6 @@
 //! Having BuildKit build: one request, the graph of what it answers, and opening every result of it.
 
+mod accounts;
 mod blame;
 mod frontend;
 mod graph;
@@ -8,9 +9,10 @@ mod materialize;
 mod progress;
 mod request;
 
+pub(crate) use accounts::{Account, Accounts};
 pub(crate) use blame::{blames_surroundings, is_lost};
 pub(crate) use frontend::{Answer, Question, ask};
 pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image};
 pub(crate) use materialize::{Order, Patience, Request, find, interrupted, materialize, unless_cancelled};
-pub(crate) use progress::{Account, Accounts, Ledger};
+pub(crate) use progress::Ledger;
 pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};

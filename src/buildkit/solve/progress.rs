@@ -7,7 +7,7 @@
 //! and did not fail at once; it is a hit when it did not run and was ever told cached.
 //! Source: `solver/jobs.go`, `util/progress/controller`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,9 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
+use super::accounts::{Accounts, IMPORTING};
 use crate::event::{Event, Events};
+use crate::veil::Veil;
 
 /// Lines of a step's log that are kept for the report.
 const LOG_TAIL_LINES: usize = 20;
@@ -26,87 +28,6 @@ const LOG_TAIL_LINES: usize = 20;
 const LOOK_SECONDS: f64 = 0.002;
 /// Longer lines are cut.
 const LOG_LINE_BYTES: usize = 2_000;
-
-/// What became of a vertex.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Account {
-    /// As BuildKit shows it.
-    pub(crate) name: String,
-    /// It was executed.
-    pub(crate) ran: bool,
-    /// Some build found it in a cache, or inferred that it must be.
-    pub(crate) cached: bool,
-    /// Its execution was begun, whatever came of it.
-    pub(crate) tried: bool,
-    /// How long its execution took.
-    pub(crate) seconds: f64,
-    /// Its error, unless that is only that somebody cancelled.
-    pub(crate) error: Option<String>,
-    /// The last lines it wrote.
-    pub(crate) log: VecDeque<String>,
-    running: Option<Instant>,
-    announced: bool,
-    told: bool,
-    starts: HashSet<(i64, i32)>,
-}
-
-impl Account {
-    /// Whether it was being executed when it was last heard of.
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-}
-
-/// One blob's way here.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Transferred {
-    /// Compressed bytes, as far as told.
-    pub(crate) bytes: u64,
-    /// When it started and ended, by the builder's clock, in seconds.
-    pub(crate) started: f64,
-    /// See `started`; 0 while it is on its way.
-    pub(crate) ended: f64,
-}
-
-impl Transferred {
-    /// Whether it came over the network, as opposed to being there already: that is told as started and ended at once.
-    pub(crate) fn was_fetched(&self) -> bool {
-        self.bytes > 0 && self.ended != self.started
-    }
-}
-
-/// Everything the status streams said.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Accounts {
-    /// By vertex digest.
-    pub(crate) vertices: HashMap<String, Account>,
-    /// Blobs that were fetched, by digest.
-    pub(crate) blobs: HashMap<String, Transferred>,
-    /// Layers that were unpacked: blob digest, and whether it is done.
-    pub(crate) extractions: HashMap<String, bool>,
-    /// Cache imports that failed: the donor and BuildKit's words.
-    pub(crate) failed_imports: Vec<(String, String)>,
-    /// Warnings of the frontend.
-    pub(crate) warnings: Vec<String>,
-    /// Attempts that failed, or stood still, and were made again.
-    pub(crate) failed_attempts: usize,
-}
-
-impl Accounts {
-    /// Adds what was heard in an earlier round of the same run: what ran then is found now, and ran all the same.
-    pub(crate) fn after(mut self, earlier: Accounts) -> Accounts {
-        for (digest, before) in earlier.vertices {
-            let account = self.vertices.entry(digest).or_default();
-            if before.ran || account.name.is_empty() {
-                *account = before;
-            }
-        }
-        self.blobs.extend(earlier.blobs);
-        self.extractions.extend(earlier.extractions);
-        self.failed_attempts += earlier.failed_attempts;
-        self
-    }
-}
 
 /// What cannot wait until a build ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,18 +61,31 @@ struct Inner {
     /// Vertices whose execution does work.
     work: HashSet<String>,
     forbid_work: bool,
+    secrets: Veil,
 }
 
 impl Ledger {
     /// A ledger that nothing was told yet. With `forbid_work`, a step that starts raises [`Alarm::StepStarted`].
     pub(crate) fn new(events: Events, forbid_work: bool) -> Ledger {
-        let inner = Inner { accounts: Accounts::default(), moved: Instant::now(), work: HashSet::new(), forbid_work };
+        let inner = Inner {
+            accounts: Accounts::default(),
+            moved: Instant::now(),
+            work: HashSet::new(),
+            forbid_work,
+            secrets: Veil::default(),
+        };
         Ledger { inner: Arc::new(Mutex::new(inner)), events, alarm: watch::Sender::new(None) }
     }
 
     /// Names the vertices whose execution is work (running, copying), as opposed to fetching.
     pub(crate) fn expect_work(&self, digests: HashSet<String>) {
         self.lock().work = digests;
+    }
+
+    /// Has what is heard from now on say nothing of secrets: the frontend writes build arguments into the names of steps,
+    /// and steps into their logs.
+    pub(crate) fn hide(&self, secrets: &Veil) {
+        self.lock().secrets.extend(secrets);
     }
 
     /// What was heard so far.
@@ -228,7 +162,12 @@ impl Ledger {
 
     fn hear(&self, message: StatusResponse) {
         let mut inner = self.lock();
-        for vertex in message.vertexes {
+        for mut vertex in message.vertexes {
+            // A donor is known by its name.
+            if !vertex.name.starts_with(IMPORTING) {
+                vertex.name = inner.secrets.text(&vertex.name);
+            }
+            vertex.error = inner.secrets.text(&vertex.error);
             self.hear_vertex(&mut inner, vertex);
         }
         for status in message.statuses {
@@ -236,8 +175,9 @@ impl Ledger {
         }
         for log in message.logs {
             inner.moved = Instant::now();
+            let text = inner.secrets.text(&String::from_utf8_lossy(&log.msg));
             let account = inner.accounts.vertices.entry(log.vertex.clone()).or_default();
-            for line in String::from_utf8_lossy(&log.msg).lines() {
+            for line in text.lines() {
                 let line: String = line.chars().take(LOG_LINE_BYTES).collect();
                 if account.log.len() == LOG_TAIL_LINES {
                     account.log.pop_front();
@@ -247,7 +187,7 @@ impl Ledger {
             }
         }
         for warning in message.warnings {
-            let text = String::from_utf8_lossy(&warning.short).into_owned();
+            let text = inner.secrets.text(&String::from_utf8_lossy(&warning.short));
             if !inner.accounts.warnings.contains(&text) {
                 inner.accounts.warnings.push(text.clone());
                 self.events.warn(text);
@@ -308,7 +248,7 @@ impl Ledger {
             }
         }
         inner.moved = Instant::now();
-        if let (true, Some(donor)) = (failed, vertex.name.strip_prefix("importing cache manifest from ")) {
+        if let (true, Some(donor)) = (failed, vertex.name.strip_prefix(IMPORTING)) {
             let (donor, error) = (donor.to_owned(), vertex.error);
             if !inner.accounts.failed_imports.iter().any(|(known, _)| *known == donor) {
                 inner.accounts.failed_imports.push((donor.clone(), error.clone()));

@@ -1,0 +1,93 @@
+//! What is known of a run's vertices, blobs and layers.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+/// How the vertex of a cache import is called, before the donor.
+pub(super) const IMPORTING: &str = "importing cache manifest from ";
+
+/// What became of a vertex.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Account {
+    /// As BuildKit shows it.
+    pub(crate) name: String,
+    /// It was executed.
+    pub(crate) ran: bool,
+    /// Some build found it in a cache, or inferred that it must be.
+    pub(crate) cached: bool,
+    /// Its execution was begun, whatever came of it.
+    pub(crate) tried: bool,
+    /// How long its execution took.
+    pub(crate) seconds: f64,
+    /// Its error, unless that is only that somebody cancelled.
+    pub(crate) error: Option<String>,
+    /// The last lines it wrote.
+    pub(crate) log: VecDeque<String>,
+    pub(super) running: Option<Instant>,
+    pub(super) announced: bool,
+    pub(super) told: bool,
+    pub(super) starts: HashSet<(i64, i32)>,
+}
+
+impl Account {
+    /// Whether it is of the build itself, rather than of the frontend or a donor.
+    pub(crate) fn is_of_build(&self) -> bool {
+        !self.name.starts_with("[internal]") && !self.name.starts_with(IMPORTING)
+    }
+
+    /// Whether it was being executed when it was last heard of.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+}
+
+/// One blob's way here.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Transferred {
+    /// Compressed bytes, as far as told.
+    pub(crate) bytes: u64,
+    /// When it started and ended, by the builder's clock, in seconds.
+    pub(crate) started: f64,
+    /// See `started`; 0 while it is on its way.
+    pub(crate) ended: f64,
+}
+
+impl Transferred {
+    /// Whether it came over the network, as opposed to being there already: that is told as started and ended at once.
+    pub(crate) fn was_fetched(&self) -> bool {
+        self.bytes > 0 && self.ended != self.started
+    }
+}
+
+/// Everything the status streams said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Accounts {
+    /// By vertex digest.
+    pub(crate) vertices: HashMap<String, Account>,
+    /// Blobs that were fetched, by digest.
+    pub(crate) blobs: HashMap<String, Transferred>,
+    /// Layers that were unpacked: blob digest, and whether it is done.
+    pub(crate) extractions: HashMap<String, bool>,
+    /// Cache imports that failed: the donor and BuildKit's words.
+    pub(crate) failed_imports: Vec<(String, String)>,
+    /// Warnings of the frontend.
+    pub(crate) warnings: Vec<String>,
+    /// Attempts that failed, or stood still, and were made again.
+    pub(crate) failed_attempts: usize,
+}
+
+impl Accounts {
+    /// Adds what was heard in an earlier round of the same run: what ran then is found now, and ran all the same.
+    pub(crate) fn after(mut self, earlier: Accounts) -> Accounts {
+        for (digest, before) in earlier.vertices {
+            let account = self.vertices.entry(digest).or_default();
+            if before.ran || account.name.is_empty() {
+                *account = before;
+            }
+        }
+        self.blobs.extend(earlier.blobs);
+        self.extractions.extend(earlier.extractions);
+        self.failed_attempts += earlier.failed_attempts;
+        self
+    }
+}
