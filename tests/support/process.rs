@@ -114,12 +114,18 @@ pub(crate) fn using(folder: &Path) -> Vec<(u32, String)> {
         let line = String::from_utf8_lossy(&arguments).replace('\0', " ");
         let open = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
         let mut open = open.filter_map(|file| fs::read_link(file.path()).ok());
-        let uses = line.contains(folder.to_str().unwrap()) || open.any(|path| path.starts_with(folder));
+        let uses = names(&line, folder.to_str().unwrap()) || open.any(|path| path.starts_with(folder));
         if uses && id != std::process::id() {
             found.push((id, line));
         }
     }
     found
+}
+
+/// Whether a command line has this path, or one below it: `/worlds/1`, but not `/worlds/12`.
+fn names(line: &str, path: &str) -> bool {
+    let goes_on = |rest: &str| rest.starts_with(|next: char| next.is_alphanumeric() || "._-".contains(next));
+    line.match_indices(path).any(|(at, _)| !goes_on(&line[at + path.len()..]))
 }
 
 /// Whether the command line of some process has this in it.
