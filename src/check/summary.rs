@@ -317,6 +317,7 @@ fn deep_rows(deep: &inspect::Deep, state: &StateRoot) -> Deep {
         blobs: deep.blobs,
         blob_bytes: deep.blob_bytes,
         snapshots: deep.snapshots,
+        compared: deep.compared,
         files: deep.files,
         unpacked_bytes: deep.unpacked_bytes,
         faults: deep.faults.iter().map(fault).collect(),

@@ -1,9 +1,11 @@
-//! Whether all bytes are as they were recorded: blobs are hashed, the files of committed snapshots counted.
+//! Whether all bytes are as they were recorded: blobs are hashed, the files of committed snapshots counted, and compared
+//! with the blob they were unpacked from where it is here.
 //!
-//! The databases keep no hash of a snapshot's files, only how many there are and what they took on disk when it was
-//! committed. The first is the same on every file system. The second is not, so it is believed to the byte only where
-//! most snapshots agree with it.
+//! Of other snapshots the databases keep only how many files there are and what they took on disk when it was committed.
+//! The first is the same on every file system. The second is not, so it is believed to the byte only where most snapshots
+//! agree with it; and blocks that list a file's blocks may have come or gone since.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,9 +14,13 @@ use std::sync::mpsc;
 
 use sha2::{Digest, Sha256, Sha512};
 
+use super::archive::archive;
+use super::contents::{Contents, compare};
+use super::records::Record;
 use super::root::StateRoot;
 use super::snapshots::SnapshotKind;
 use super::usage::{Usage, usage};
+use super::worker::Worker;
 use crate::digest;
 
 /// Bytes read at once; what a core's cache holds.
@@ -31,6 +37,8 @@ pub(crate) struct Deep {
     pub(crate) blob_bytes: u64,
     /// Snapshots whose files were counted.
     pub(crate) snapshots: usize,
+    /// Those of them whose files were compared with their blob's.
+    pub(crate) compared: usize,
     /// Their files and directories.
     pub(crate) files: u64,
     /// What those take on disk, in bytes.
@@ -64,7 +72,7 @@ pub(crate) struct Progress {
 /// One thing to look at.
 enum Task<'s> {
     Blob { worker: usize, digest: &'s str, size: u64, path: PathBuf },
-    Snapshot { worker: usize, number: u64, recorded: Recorded, path: PathBuf },
+    Snapshot { worker: usize, number: u64, recorded: Recorded, path: PathBuf, blob: Option<(&'s str, PathBuf)> },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +85,7 @@ struct Recorded {
 enum Finding {
     Read(u64),
     Blob { worker: usize, digest: String, bytes: u64, problem: Option<String> },
-    Snapshot { worker: usize, number: u64, recorded: Recorded, found: Usage },
+    Snapshot { worker: usize, number: u64, recorded: Recorded, found: Usage, contents: Option<(String, Contents)> },
 }
 
 /// Reads everything, on so many threads. `told` hears how far it is and says whether to go on.
@@ -120,16 +128,30 @@ fn tasks(state: &StateRoot) -> Vec<Task<'_>> {
     for (number, worker) in state.workers.iter().enumerate() {
         let blobs = worker.blobs.listed();
         tasks.extend(blobs.map(|(digest, size, path)| Task::Blob { worker: number, digest, size, path }));
+        let unpacked = unpacked(worker);
         let committed = worker.snapshots.all().filter(|row| row.kind == SnapshotKind::Committed && !row.remote);
         tasks.extend(committed.map(|row| Task::Snapshot {
             worker: number,
             number: row.number,
             recorded: Recorded { inodes: row.inodes, bytes: row.bytes },
             path: worker.files_of(row.number),
+            blob: unpacked.get(&row.number).cloned(),
         }));
     }
     tasks.sort_by_key(|task| std::cmp::Reverse(task.bytes()));
     tasks
+}
+
+/// The blobs that snapshots were unpacked from, or packed into, by the snapshots' numbers.
+fn unpacked(worker: &Worker) -> HashMap<u64, (&str, PathBuf)> {
+    let paths: HashMap<&str, PathBuf> = worker.blobs.listed().map(|(digest, _, path)| (digest, path)).collect();
+    // What merges or subtracts others has their files, by one blob each.
+    let records = worker.records.values().filter(|record| record.is_layer() && !record.composed);
+    let blob = |record: &'_ Record| {
+        let (digest, path) = paths.get_key_value(record.blob.as_deref()?)?;
+        Some((record.snapshot_number?, (*digest, path.clone())))
+    };
+    records.filter_map(blob).collect()
 }
 
 impl Task<'_> {
@@ -163,10 +185,26 @@ impl Task<'_> {
                 sender.send(Finding::Read(size.saturating_sub(bytes)))?;
                 sender.send(Finding::Blob { worker: *worker, digest: (*digest).to_owned(), bytes, problem })
             }
-            Task::Snapshot { worker, number, recorded, path } => {
+            Task::Snapshot { worker, number, recorded, path, blob } => {
                 let found = usage(path);
-                sender.send(Finding::Read(recorded.bytes))?;
-                sender.send(Finding::Snapshot { worker: *worker, number: *number, recorded: *recorded, found })
+                let (mut left, mut stopped) = (recorded.bytes, None);
+                let mut told = |bytes: u64| {
+                    let told = bytes.min(left);
+                    left -= told;
+                    stopped = sender.send(Finding::Read(told)).err();
+                    stopped.is_none()
+                };
+                let contents = blob.as_ref().and_then(|(digest, blob)| {
+                    // A blob that is no archive of a kind we know proves nothing.
+                    let contents = File::open(blob).and_then(archive).and_then(|read| compare(path, read, &mut told));
+                    Some(((*digest).to_owned(), contents.ok()??))
+                });
+                if let Some(stopped) = stopped {
+                    return Err(stopped);
+                }
+                sender.send(Finding::Read(left))?;
+                let (worker, number, recorded) = (*worker, *number, *recorded);
+                sender.send(Finding::Snapshot { worker, number, recorded, found, contents })
             }
         }
     }
@@ -204,6 +242,7 @@ fn judged(findings: Vec<Finding>) -> Deep {
         }
     }
     let to_the_byte = same > other;
+    let unsound: HashSet<(usize, String)> = findings.iter().filter_map(unsound_blob).collect();
     for finding in findings {
         match finding {
             Finding::Read(_) => {}
@@ -213,12 +252,16 @@ fn judged(findings: Vec<Finding>) -> Deep {
                 let fault = |what| Fault { worker, blob: Some(digest), snapshot: None, what };
                 deep.faults.extend(problem.map(fault));
             }
-            Finding::Snapshot { worker, number, recorded, found } => {
+            Finding::Snapshot { worker, number, recorded, found, contents } => {
+                // What differs from a damaged blob may be as it should be.
+                let contents = contents.filter(|(digest, _)| !unsound.contains(&(worker, digest.clone())));
+                let contents = contents.map(|(_, contents)| contents);
                 deep.snapshots += 1;
+                deep.compared += usize::from(contents.is_some());
                 deep.files += found.inodes;
                 deep.unpacked_bytes += found.bytes;
                 let fault = |what| Fault { worker, blob: None, snapshot: Some(number), what };
-                deep.faults.extend(difference(recorded, found, to_the_byte).map(fault));
+                deep.faults.extend(difference(recorded, found, to_the_byte, contents.as_ref()).map(fault));
             }
         }
     }
@@ -226,16 +269,26 @@ fn judged(findings: Vec<Finding>) -> Deep {
     deep
 }
 
-/// What is wrong with a snapshot's files, if anything is.
-fn difference(recorded: Recorded, found: Usage, to_the_byte: bool) -> Option<String> {
+fn unsound_blob(finding: &Finding) -> Option<(usize, String)> {
+    match finding {
+        Finding::Blob { worker, digest, problem: Some(_), .. } => Some((*worker, digest.clone())),
+        _ => None,
+    }
+}
+
+/// What is wrong with a snapshot's files, if anything is. `contents` tell of those that were compared.
+fn difference(recorded: Recorded, found: Usage, to_the_byte: bool, contents: Option<&Contents>) -> Option<String> {
     if found.unread > 0 {
         return Some(format!("{} of its files or directories could not be read", found.unread));
     }
     if found.inodes != recorded.inodes {
         return Some(format!("it has {} files and directories instead of {}", found.inodes, recorded.inodes));
     }
-    // Writing back may add blocks that list a file's blocks; taking some away loses content. Where the sizes are those
-    // of another file system, only a loss that no file system explains is one.
+    if let Some(contents) = contents {
+        return contents.fault();
+    }
+    // Writing back may add blocks that list a file's blocks; taking some away loses content, as far as one can tell.
+    // Where the sizes are those of another file system, only a loss that no file system explains is one.
     let (missing, added) = (recorded.bytes.saturating_sub(found.bytes), found.bytes.saturating_sub(recorded.bytes));
     let (may_miss, may_add) = match to_the_byte {
         true => (0, recorded.bytes / 64 + 16 * DIRECTORY),
@@ -258,7 +311,7 @@ mod tests {
 
     #[test]
     fn sizes_count_to_the_byte_only_where_they_are_of_this_file_system() {
-        let fault = |found: Usage, to_the_byte| difference(RECORDED, found, to_the_byte).is_some();
+        let fault = |found: Usage, to_the_byte| difference(RECORDED, found, to_the_byte, None).is_some();
         assert!(!fault(FOUND, true) && !fault(FOUND, false));
         for to_the_byte in [true, false] {
             assert!(fault(Usage { inodes: 3, ..FOUND }, to_the_byte));
@@ -269,6 +322,16 @@ mod tests {
         assert!(fault(short, true) && !fault(short, false));
         let long = Usage { bytes: 81_920 + 8192, ..FOUND };
         assert!(!fault(long, true) && !fault(long, false));
+    }
+
+    #[test]
+    fn files_that_are_those_of_the_archive_are_right_whatever_their_size_on_disk() {
+        let short = Usage { bytes: 81_920 - 4096, ..FOUND };
+        let mut contents = Contents { compared: 3, ..Contents::default() };
+        assert_eq!(difference(RECORDED, short, true, Some(&contents)), None);
+        assert!(difference(RECORDED, Usage { inodes: 5, ..short }, true, Some(&contents)).is_some());
+        contents.wrong.insert("a/b".into(), "is not there".into());
+        assert_eq!(difference(RECORDED, FOUND, true, Some(&contents)).unwrap(), "its a/b is not there");
     }
 
     #[test]

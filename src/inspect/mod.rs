@@ -11,8 +11,10 @@
 
 pub(crate) mod bolt;
 
+mod archive;
 mod blobs;
 mod classify;
+mod contents;
 mod deep;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -266,6 +266,8 @@ pub(crate) struct Deep {
     pub(crate) blob_bytes: u64,
     /// Snapshots whose files were counted.
     pub(crate) snapshots: usize,
+    /// Those of them whose files were compared with those in their blobs, to the byte.
+    pub(crate) compared: usize,
     /// Their files, directories included.
     pub(crate) files: u64,
     /// Bytes their files take on disk.

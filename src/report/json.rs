@@ -56,6 +56,7 @@ mod tests {
         command
         deep.blob_bytes
         deep.blobs
+        deep.compared
         deep.faults
         deep.faults[].blob
         deep.faults[].snapshot

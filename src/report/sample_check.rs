@@ -87,6 +87,7 @@ pub(crate) fn checked() -> CheckReport {
             blobs: 16,
             blob_bytes: 19 << 20,
             snapshots: 12,
+            compared: 11,
             files: 319,
             unpacked_bytes: 22 << 20,
             faults: Vec::new(),

@@ -1,11 +1,13 @@
 //! Roots that something happened to: whatever it was, a root that a restart would cost something is never called warm.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::judge::changed;
-use crate::support::{Builder, Fault, Faults, Run, World, donor, ground, wait_until};
+use crate::support::registry::made;
+use crate::support::{Builder, Fault, Faults, Registry, Run, World, donor, ground, wait_until};
 
 const DATABASES: [&str; 4] = [
     "cache.db",
@@ -78,18 +80,85 @@ fn every_byte_counts_when_every_byte_is_read() {
     let file =
         Command::new("find").arg(&files).args(["-type", "f", "-size", "+8k", "-print", "-quit"]).output().unwrap();
     let file = PathBuf::from(String::from_utf8(file.stdout).unwrap().trim());
-    File::options().write(true).open(&file).unwrap().set_len(1).unwrap();
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..1]).unwrap();
 
     // What only lies deeper is not seen from above.
     world.check(&root, &[]).exits(0);
     let run = world.check(&root, &["--deep"]).exits(5);
     assert_eq!(run.reports("/deep/faults").as_array().unwrap().len(), 2);
     assert!(reasons(&run).contains("its content is that of sha256:"), "{}", reasons(&run));
-    assert!(reasons(&run).contains("bytes on disk instead of"), "{}", reasons(&run));
+    // Of a snapshot that cannot be compared, its size tells; of others, each file.
+    let truncated = [" bytes on disk instead of ", " has 1 bytes instead of "];
+    assert!(truncated.iter().any(|what| reasons(&run).contains(what)), "{}", reasons(&run));
+
+    bytes[middle] ^= 1;
+    fs::write(&blob, &bytes).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    fs::write(&file, &flipped).unwrap();
+    let run = world.check(&root, &["--deep"]).exits(5);
+    assert_eq!(run.reports("/deep/faults").as_array().unwrap().len(), 1);
+    assert!(reasons(&run).contains(" has other content"), "{}", reasons(&run));
+    assert_ne!(run.reports("/deep/compared"), 0);
 
     fs::remove_file(&file).unwrap();
     let run = world.check(&root, &["--deep"]).exits(5);
     assert!(reasons(&run).contains("files and directories instead of"), "{}", reasons(&run));
+}
+
+/// A project with linked copies, heredocs and mounts, cached in each way that BuildKit compresses layers.
+#[test]
+fn every_layer_of_a_cache_is_compared_with_its_blob_whatever_its_compression() {
+    for (compression, snapshotter) in
+        [("gzip", "overlayfs"), ("zstd", "overlayfs"), ("estargz", "overlayfs"), ("uncompressed", "native")]
+    {
+        let world = World::new();
+        world.configure_builder(&format!("  snapshotter = \"{snapshotter}\"\n"));
+        let (project, registry) = (
+            super::explain::project(&world, "project"),
+            Registry::open(&made(world.path("registry")), &world.path("registry/data")),
+        );
+        let (shared, donor) = (super::explain::shared(&project), format!("{}/stages:cache", registry.address()));
+        let builder = Builder::start(&world.path("ci"), &world.path("ci/root"), &world.config());
+        let export = format!("type=registry,mode=max,compression={compression},force-compression=true,ref={donor}");
+        let local = ["--opt", "context:shared=local:shared", "--local", &shared, "--export-cache", &export];
+        builder.build(&project, &local).succeeded();
+        drop(builder);
+        let source = ["--context", project.to_str().unwrap(), "--build-context", &shared];
+        let run = world.warm().source(source).from([&donor]).run().exits(0);
+        assert_eq!(run.reports("/verdict"), "warm", "{compression}: {}", run.stdout);
+
+        let run = world.check(&world.root(), &["--cache-from", &donor, "--deep"]).exits(0);
+
+        let rows = run.reports("/records").as_array().unwrap().clone();
+        let is_unpacked = |row: &&serde_json::Value| row["class"] == "extracted" && row["blob"].is_string();
+        let unpacked = rows.iter().filter(is_unpacked).filter_map(|row| row["snapshot"].as_u64());
+        let unpacked: BTreeSet<u64> = unpacked.collect();
+        assert_eq!(run.reports("/deep/compared"), unpacked.len(), "{compression}: {}", run.stdout);
+        assert!(unpacked.len() > 12, "{compression}: {}", run.stdout);
+        if snapshotter == "native" {
+            // Its snapshots have the files of the layers below as well.
+            continue;
+        }
+        let snapshots = world.root().join("runc-overlayfs/snapshots/snapshots");
+        let damaged = unpacked.iter().filter(|number| flip(&snapshots.join(number.to_string()))).count();
+        let run = world.check(&world.root(), &["--deep"]).exits(5);
+        let faults = run.reports("/deep/faults").to_string();
+        assert_eq!(faults.matches(" has other content").count(), damaged, "{compression}: {faults}");
+    }
+}
+
+/// Changes a byte in the middle of a file of a snapshot, if it has one that is not empty.
+fn flip(snapshot: &Path) -> bool {
+    let file =
+        Command::new("find").arg(snapshot).args(["-type", "f", "-size", "+0", "-print", "-quit"]).output().unwrap();
+    let file = PathBuf::from(String::from_utf8(file.stdout).unwrap().trim());
+    let Ok(mut bytes) = fs::read(&file) else { return false };
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    true
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(crate) fn warmed() -> (World, PathBuf) {
 }
 
 /// The project in a folder of the world; its shared folder has something of git's.
-fn project(world: &World, name: &str) -> PathBuf {
+pub(crate) fn project(world: &World, name: &str) -> PathBuf {
     let project = world.path(name);
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stages");
     let copied = Command::new("cp").arg("-a").arg(fixture).arg(&project).status();

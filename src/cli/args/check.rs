@@ -16,7 +16,7 @@ pub(crate) struct CheckArgs {
     /// Registry cache to hold the root against, layer by layer: REF or type=registry,ref=REF. Repeatable.
     #[arg(long, value_name = "REF")]
     pub(crate) cache_from: Vec<String>,
-    /// Read everything: hash the blobs, count the files of the snapshots.
+    /// Read everything: hash the blobs, count the files of the snapshots, compare them with those in the blobs.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) deep: Option<String>,

@@ -82,7 +82,11 @@ fn deep(deep: &Deep) -> Vec<String> {
         (None, None) => vec![format!("  {}", fault.what)],
     });
     let outcome = if deep.faults.is_empty() { "as recorded" } else { "not as recorded:" };
-    let read = format!("{blobs} hashed ({hashed}), {files} of {snapshots} counted: {outcome}");
+    let compared = match deep.compared {
+        0 => String::new(),
+        compared => format!(", those of {compared} compared with their blobs"),
+    };
+    let read = format!("{blobs} hashed ({hashed}), {files} of {snapshots} counted{compared}: {outcome}");
     [read].into_iter().chain(shortened(faults)).collect()
 }
 

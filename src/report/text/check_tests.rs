@@ -14,7 +14,7 @@ fn a_warm_root_reads_calmly() {
     donors     registry.example/shop/cache:main: 11 layers, 12 MiB, sha256:1f2e3d4c5b6a
                  11 of 11 extracted
     manifest   manifest.json of 1f2e3d4c5b6a, made 2026-01-01T00:00:00Z: 12 of 12 layers extracted
-    deep       16 blobs hashed (19 MiB), 319 files of 12 snapshots counted: as recorded
+    deep       16 blobs hashed (19 MiB), 319 files of 12 snapshots counted, those of 11 compared with their blobs: as recorded
     gc         nothing of 60 MiB would go by BuildKit's default policy on this disk
 
     required   11 of 11 layers with results are extracted and survive a restart (at least 100 %)

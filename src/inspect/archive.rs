@@ -1,0 +1,144 @@
+//! The archive of a layer: its blob without the compression, told by the first bytes. BuildKit writes gzip, zstd (with
+//! frames that are to be skipped, as zstd:chunked and eStargz-like tools add) and none; other compressions are an error.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+/// Bytes read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// What a blob unpacks to.
+///
+/// # Errors
+/// When its first bytes cannot be read; what is wrong with later ones, reading tells.
+pub(super) fn archive<'r>(blob: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
+    let mut blob = BufReader::with_capacity(CHUNK, blob);
+    Ok(match blob.fill_buf()? {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(blob)),
+        // A frame, or one that is to be skipped (RFC 8878).
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Box::new(Frames::of(blob)),
+        _ => Box::new(blob),
+    })
+}
+
+/// The content of zstd frames that follow each other.
+struct Frames<R> {
+    source: R,
+    decoder: FrameDecoder,
+    is_in_frame: bool,
+}
+
+impl<R: BufRead> Frames<R> {
+    fn of(source: R) -> Frames<R> {
+        Frames { source, decoder: FrameDecoder::new(), is_in_frame: false }
+    }
+
+    /// Goes to the start of a frame's content; whether there is another frame.
+    fn enter(&mut self) -> io::Result<bool> {
+        while !self.source.fill_buf()?.is_empty() {
+            match self.decoder.reset(&mut self.source) {
+                Ok(()) => return Ok(true),
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    io::copy(&mut self.source.by_ref().take(length.into()), &mut io::sink())?;
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if !self.is_in_frame && !self.enter()? {
+                return Ok(0);
+            }
+            self.is_in_frame = true;
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                let decoded = self.decoder.decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1));
+                decoded.map_err(io::Error::other)?;
+            }
+            match self.decoder.read(into)? {
+                0 => self.is_in_frame = false,
+                read => return Ok(read),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+
+    fn unpacked(blob: &[u8]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        archive(blob)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        compress_to_vec(bytes, CompressionLevel::Fastest)
+    }
+
+    #[test]
+    fn frames_are_put_together_and_those_to_be_skipped_are() {
+        let skipped = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"toc"].concat();
+        let blob =
+            [&skipped, &zstd(b"one "), &skipped, &zstd(b""), &zstd(b"two"), &skipped].map(Vec::as_slice).concat();
+        assert_eq!(unpacked(&blob).unwrap(), b"one two");
+        let members = [gzip(b"one "), gzip(b"two")].concat();
+        assert_eq!(unpacked(&members).unwrap(), b"one two");
+        assert_eq!(unpacked(b"").unwrap(), b"");
+    }
+
+    #[test]
+    fn what_ends_too_early_is_an_error() {
+        for blob in [zstd(&[7; 1000]), gzip(&[7; 1000])] {
+            assert!(unpacked(&blob[..blob.len() - 1]).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_compression_gives_the_same(bytes in prop::collection::vec(any::<u8>(), 0..4000)) {
+            prop_assert_eq!(unpacked(&gzip(&bytes)).unwrap(), bytes.clone());
+            prop_assert_eq!(unpacked(&zstd(&bytes)).unwrap(), bytes);
+        }
+
+        #[test]
+        fn no_bytes_are_too_odd(
+            start in prop::sample::select(vec![vec![0x1f, 0x8b], vec![0x28, 0xb5, 0x2f, 0xfd], vec![0x50, 0x2a, 0x4d, 0x18]]),
+            rest in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let _ = unpacked(&[start, rest].concat());
+        }
+
+        #[test]
+        fn a_flipped_bit_does_not_panic(at in 0_usize..500, bit in 0_u32..8) {
+            let mut blob = zstd(&[&[7; 5000][..], b"and something else"].concat());
+            let at = at % blob.len();
+            blob[at] ^= 1 << bit;
+            let _ = unpacked(&blob);
+        }
+    }
+}
