@@ -2,7 +2,8 @@
 //! points. What the archive does not have, extra files, is not looked for: the number of inodes tells.
 //!
 //! An entry is not judged when the folder it belongs to is not in the snapshot: it then went through a link of a layer below
-//! (`lib/x` where `lib` points to `usr/lib`). Neither are whiteouts, devices and extended attributes.
+//! (`lib/x` where `lib` points to `usr/lib`). Neither are whiteouts, devices, extended attributes and
+//! POSIX archives' sparse files.
 //! Source of the names: the OCI image specification, `layer.md`.
 
 use std::collections::BTreeMap;
@@ -55,7 +56,8 @@ pub(super) fn compare(
         }
         // A later entry of that name takes the place of an earlier one.
         contents.wrong.remove(&path);
-        match judge(&root, &path, &mut entry, &mut told)? {
+        let judged = if is_sparse(&mut entry)? { Judged::Unknown } else { judge(&root, &path, &mut entry, &mut told)? };
+        match judged {
             Judged::Same => contents.compared += 1,
             Judged::Other(what) => {
                 contents.compared += 1;
@@ -92,6 +94,12 @@ enum Judged {
     Stopped,
 }
 
+/// Whether an entry is one of POSIX archives' sparse files, whose bytes begin with a map that we do not read.
+fn is_sparse(entry: &mut Entry<'_, impl Read>) -> io::Result<bool> {
+    let Some(extensions) = entry.pax_extensions()? else { return Ok(false) };
+    Ok(extensions.flatten().any(|extension| extension.key_bytes().starts_with(b"GNU.sparse.")))
+}
+
 /// The path below the root; none for the root itself and for what leads out of it.
 fn inside(path: &[u8]) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
@@ -113,11 +121,12 @@ fn judge(
 ) -> io::Result<Judged> {
     let kind = match entry.header().entry_type() {
         // As the oldest archives have directories.
-        EntryType::Regular if entry.path_bytes().ends_with(b"/") => FileType::Directory,
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => FileType::RegularFile,
-        EntryType::Directory => FileType::Directory,
-        EntryType::Symlink => FileType::Symlink,
-        EntryType::Link => FileType::Unknown,
+        EntryType::Regular if entry.path_bytes().ends_with(b"/") => Some(FileType::Directory),
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Some(FileType::RegularFile),
+        EntryType::Directory => Some(FileType::Directory),
+        EntryType::Symlink => Some(FileType::Symlink),
+        // A further name of a file, which may be a layer below's: whatever that is.
+        EntryType::Link => None,
         _ => return Ok(Judged::Unknown),
     };
     let found = match open(root, path, OFlags::PATH) {
@@ -127,12 +136,9 @@ fn judge(
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(Judged::Unknown),
         Err(error) => return Err(error.into()),
     };
+    let Some(kind) = kind else { return Ok(Judged::Same) };
     let metadata = found.metadata()?;
     let found_kind = FileType::from_raw_mode(metadata.mode());
-    if kind == FileType::Unknown {
-        // A further name of a file, which may be a layer below's.
-        return Ok(Judged::Same);
-    }
     if kind != found_kind {
         return Ok(Judged::Other(format!("is {} instead of {}", called(found_kind), called(kind))));
     }
@@ -332,6 +338,19 @@ mod tests {
         ];
         let entries = [&earlier[..], &ENTRIES[..]].concat();
         assert_eq!(compared(folder.path(), &archive(&entries)).fault(), None);
+    }
+
+    #[test]
+    fn a_sparse_file_is_not_judged_by_its_map() {
+        let folder = unpacked();
+        let mut archive = Builder::new(Vec::new());
+        archive.append_pax_extensions([("GNU.sparse.major", &b"1"[..])]).unwrap();
+        let mut header = Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(4);
+        archive.append_data(&mut header, "dir/file", &b"1\n0\n"[..]).unwrap();
+        let compared = compared(folder.path(), &archive.into_inner().unwrap());
+        assert_eq!(compared, Contents::default());
     }
 
     #[test]
