@@ -14,14 +14,13 @@ use std::sync::mpsc;
 
 use sha2::{Digest, Sha256, Sha512};
 
-use super::archive::archive;
 use super::contents::{Contents, compare};
 use super::records::Record;
 use super::root::StateRoot;
 use super::snapshots::SnapshotKind;
 use super::usage::{Usage, usage};
 use super::worker::Worker;
-use crate::digest;
+use crate::{compression, digest};
 
 /// Bytes read at once; what a core's cache holds.
 const CHUNK: usize = 256 * 1024;
@@ -196,7 +195,8 @@ impl Task<'_> {
                 };
                 let contents = blob.as_ref().and_then(|(digest, blob)| {
                     // A blob that is no archive of a kind we know proves nothing.
-                    let contents = File::open(blob).and_then(archive).and_then(|read| compare(path, read, &mut told));
+                    let archive = File::open(blob).and_then(compression::unpacked);
+                    let contents = archive.and_then(|archive| compare(path, archive, &mut told));
                     Some(((*digest).to_owned(), contents.ok()??))
                 });
                 if let Some(stopped) = stopped {

@@ -11,7 +11,6 @@
 
 pub(crate) mod bolt;
 
-mod archive;
 mod blobs;
 mod classify;
 mod contents;

@@ -1,31 +1,30 @@
-//! Looks through files for what no image may hold: every byte, unpacked where they are gzipped, on all processors.
+//! Looks through files for what no image may hold: every byte, unpacked where they are compressed, on all processors.
 //!
 //! Names of files and targets of links count as well. Nothing is changed, no link is followed, and memory is bounded by a
 //! buffer a thread.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek};
+use std::fs;
+use std::io::{self, BufReader, ErrorKind, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flate2::read::MultiGzDecoder;
 use rustix::fs::OFlags;
 use tokio_util::sync::CancellationToken;
 
 use super::needles::{Found, Needles, Shapes};
 use crate::buildkit::interrupted;
+use crate::compression::Compression;
 use crate::event::{Event, Events};
 
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
 /// Files that wait for a thread.
 const WAITING: usize = 1000;
-const GZIP: [u8; 2] = [0x1F, 0x8B];
 
 /// Bytes of files that a thread looks through before it says so.
 const SAID_AT: u64 = 32 << 20;
@@ -210,9 +209,11 @@ fn look_through(
     let mut file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let mut look = |stream: &mut dyn Read| stream_through(needles, stream, shapes, buffer, found, cancel);
     let bytes = look(&mut file)?;
-    if begins_with_gzip(&mut file)? {
+    file.rewind()?;
+    let mut packed = BufReader::new(&file);
+    if let Some(compression) = Compression::of(&mut packed)? {
         // What is damaged is looked through up to there: a layer's file may only begin like an archive.
-        match look(&mut MultiGzDecoder::new(&file)) {
+        match look(&mut *compression.unpacked(packed)) {
             Err(error)
                 if !matches!(
                     error.kind(),
@@ -225,14 +226,6 @@ fn look_through(
         }
     }
     Ok(bytes)
-}
-
-fn begins_with_gzip(file: &mut File) -> io::Result<bool> {
-    file.rewind()?;
-    let mut first = Vec::with_capacity(GZIP.len());
-    file.by_ref().take(GZIP.len() as u64).read_to_end(&mut first)?;
-    file.rewind()?;
-    Ok(first == GZIP)
 }
 
 fn stream_through(
@@ -279,8 +272,8 @@ fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<(usize, Option<O
 mod tests {
     use std::io::Write;
 
-    use flate2::Compression;
     use flate2::write::GzEncoder;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
     use super::super::needles::Known;
     use super::*;
@@ -289,7 +282,7 @@ mod tests {
     const SECRET: &str = "correct horse battery staple";
 
     fn gzipped(content: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(content).unwrap();
         encoder.finish().unwrap()
     }
@@ -302,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_of_every_file_is_looked_at_gzipped_or_not() {
+    fn every_byte_of_every_file_is_looked_at_compressed_or_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let around = |before: usize| [&vec![b'x'; before][..], SECRET.as_bytes(), &[b'y'; 10]].concat();
@@ -312,6 +305,8 @@ mod tests {
             fs::write(path("deep").join(name), around(before)).unwrap();
         }
         fs::write(path("deep/er/gz"), gzipped(&around(3 * PIECE))).unwrap();
+        fs::write(path("deep/er/zst"), compress_to_vec(&around(3 * PIECE)[..], CompressionLevel::Fastest)).unwrap();
+        fs::write(path("not zstd"), [0x28, 0xB5, 0x2F, 0xFD, 1, 2]).unwrap();
         let whole = gzipped(&around(5));
         fs::write(path("cut"), [&whole[..], &whole[..20]].concat()).unwrap();
         std::os::unix::fs::symlink(SECRET, path("link")).unwrap();
@@ -325,9 +320,10 @@ mod tests {
 
         let names: Vec<_> = found.hits.iter().map(|hit| hit.path.strip_prefix(folder.path()).unwrap()).collect();
         let named = format!("named {SECRET}");
-        let expected = ["cut", "deep/a", "deep/b", "deep/c", "deep/d", "deep/er/gz", "link", &named, "shaped"];
+        let expected =
+            ["cut", "deep/a", "deep/b", "deep/c", "deep/d", "deep/er/gz", "deep/er/zst", "link", &named, "shaped"];
         assert_eq!(names, expected.map(Path::new));
-        assert_eq!((found.files, found.unread), (10, vec![]));
+        assert_eq!((found.files, found.unread), (12, vec![]));
     }
 
     #[test]

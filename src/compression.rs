@@ -1,7 +1,7 @@
-//! The archive of a layer: its blob without the compression, told by the first bytes. BuildKit writes gzip, zstd (with
-//! frames that are to be skipped, as zstd:chunked and eStargz-like tools add) and none; other compressions are an error.
+//! How files are compressed, told by their first bytes, and what they unpack to. BuildKit writes layers as gzip, as zstd
+//! (zstd:chunked adds frames that are to be skipped) and uncompressed.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -10,17 +10,47 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 /// Bytes read at once.
 const CHUNK: usize = 256 * 1024;
 
-/// What a blob unpacks to.
+/// A format of compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl Compression {
+    /// That of what is about to be read; none when it is none of these.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn of(bytes: &mut impl BufRead) -> io::Result<Option<Compression>> {
+        Ok(match bytes.fill_buf()? {
+            [0x1f, 0x8b, ..] => Some(Compression::Gzip),
+            // A frame, or one that is to be skipped.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
+            _ => None,
+        })
+    }
+
+    /// What it unpacks to. Reading gives `InvalidData`, `InvalidInput` or `UnexpectedEof` where it is damaged.
+    pub(crate) fn unpacked<'r>(self, bytes: impl BufRead + 'r) -> Box<dyn Read + 'r> {
+        match self {
+            Compression::Gzip => Box::new(MultiGzDecoder::new(bytes)),
+            Compression::Zstd => Box::new(Frames::of(bytes)),
+        }
+    }
+}
+
+/// What bytes are without their compression, if they have one.
 ///
 /// # Errors
-/// When its first bytes cannot be read; what is wrong with later ones, reading tells.
-pub(super) fn archive<'r>(blob: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
-    let mut blob = BufReader::with_capacity(CHUNK, blob);
-    Ok(match blob.fill_buf()? {
-        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(blob)),
-        // A frame, or one that is to be skipped (RFC 8878).
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Box::new(Frames::of(blob)),
-        _ => Box::new(blob),
+/// When the first of them cannot be read; what is wrong with later ones, reading tells.
+pub(crate) fn unpacked<'r>(bytes: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
+    let mut bytes = BufReader::with_capacity(CHUNK, bytes);
+    Ok(match Compression::of(&mut bytes)? {
+        Some(compression) => compression.unpacked(bytes),
+        None => Box::new(bytes),
     })
 }
 
@@ -44,7 +74,7 @@ impl<R: BufRead> Frames<R> {
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
                     io::copy(&mut self.source.by_ref().take(length.into()), &mut io::sink())?;
                 }
-                Err(error) => return Err(io::Error::other(error)),
+                Err(error) => return Err(damaged(error)),
             }
         }
         Ok(false)
@@ -63,7 +93,7 @@ impl<R: BufRead> Read for Frames<R> {
             self.is_in_frame = true;
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
                 let decoded = self.decoder.decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1));
-                decoded.map_err(io::Error::other)?;
+                decoded.map_err(damaged)?;
             }
             match self.decoder.read(into)? {
                 0 => self.is_in_frame = false,
@@ -73,25 +103,28 @@ impl<R: BufRead> Read for Frames<R> {
     }
 }
 
+fn damaged(error: FrameDecoderError) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, error)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
-    use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
     use super::*;
 
-    fn unpacked(blob: &[u8]) -> io::Result<Vec<u8>> {
+    fn content(blob: &[u8]) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        archive(blob)?.read_to_end(&mut bytes)?;
+        unpacked(blob)?.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     }
@@ -105,24 +138,31 @@ mod tests {
         let skipped = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"toc"].concat();
         let blob =
             [&skipped, &zstd(b"one "), &skipped, &zstd(b""), &zstd(b"two"), &skipped].map(Vec::as_slice).concat();
-        assert_eq!(unpacked(&blob).unwrap(), b"one two");
+        assert_eq!(content(&blob).unwrap(), b"one two");
         let members = [gzip(b"one "), gzip(b"two")].concat();
-        assert_eq!(unpacked(&members).unwrap(), b"one two");
-        assert_eq!(unpacked(b"").unwrap(), b"");
+        assert_eq!(content(&members).unwrap(), b"one two");
+        assert_eq!(content(b"").unwrap(), b"");
     }
 
     #[test]
-    fn what_ends_too_early_is_an_error() {
+    fn what_is_damaged_is_an_error_of_its_own_kind() {
+        let is_damage =
+            |kind| matches!(kind, ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof);
         for blob in [zstd(&[7; 1000]), gzip(&[7; 1000])] {
-            assert!(unpacked(&blob[..blob.len() - 1]).is_err());
+            assert!(is_damage(content(&blob[..blob.len() - 1]).unwrap_err().kind()));
+            let garbage = [&blob[..], b"no frame, no member"].concat();
+            // What follows a member of gzip and is none is left alone, as gzip does.
+            assert!(
+                content(&garbage).is_err_and(|error| is_damage(error.kind())) || garbage.starts_with(&[0x1f, 0x8b])
+            );
         }
     }
 
     proptest! {
         #[test]
         fn every_compression_gives_the_same(bytes in prop::collection::vec(any::<u8>(), 0..4000)) {
-            prop_assert_eq!(unpacked(&gzip(&bytes)).unwrap(), bytes.clone());
-            prop_assert_eq!(unpacked(&zstd(&bytes)).unwrap(), bytes);
+            prop_assert_eq!(content(&gzip(&bytes)).unwrap(), bytes.clone());
+            prop_assert_eq!(content(&zstd(&bytes)).unwrap(), bytes);
         }
 
         #[test]
@@ -130,7 +170,7 @@ mod tests {
             start in prop::sample::select(vec![vec![0x1f, 0x8b], vec![0x28, 0xb5, 0x2f, 0xfd], vec![0x50, 0x2a, 0x4d, 0x18]]),
             rest in prop::collection::vec(any::<u8>(), 0..300),
         ) {
-            let _ = unpacked(&[start, rest].concat());
+            let _ = content(&[start, rest].concat());
         }
 
         #[test]
@@ -138,7 +178,7 @@ mod tests {
             let mut blob = zstd(&[&[7; 5000][..], b"and something else"].concat());
             let at = at % blob.len();
             blob[at] ^= 1 << bit;
-            let _ = unpacked(&blob);
+            let _ = content(&blob);
         }
     }
 }
