@@ -33,7 +33,7 @@ impl Compression {
         })
     }
 
-    /// What it unpacks to. Reading gives `InvalidData`, `InvalidInput` or `UnexpectedEof` where it is damaged.
+    /// What it unpacks to. Where it is damaged, reading gives an error that [`is_damage`].
     pub(crate) fn unpacked<'r>(self, bytes: impl BufRead + 'r) -> Box<dyn Read + 'r> {
         match self {
             Compression::Gzip => Box::new(MultiGzDecoder::new(bytes)),
@@ -52,6 +52,11 @@ pub(crate) fn unpacked<'r>(bytes: impl Read + 'r) -> io::Result<Box<dyn Read + '
         Some(compression) => compression.unpacked(bytes),
         None => Box::new(bytes),
     })
+}
+
+/// Whether what was unpacked is damaged, or not what it began like, as opposed to not having been read.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof)
 }
 
 /// The content of zstd frames that follow each other.
@@ -108,7 +113,7 @@ fn damaged(error: FrameDecoderError) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
 
     use flate2::write::GzEncoder;
@@ -123,13 +128,13 @@ mod tests {
         Ok(bytes)
     }
 
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     }
 
-    fn zstd(bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
         compress_to_vec(bytes, CompressionLevel::Fastest)
     }
 
@@ -146,15 +151,11 @@ mod tests {
 
     #[test]
     fn what_is_damaged_is_an_error_of_its_own_kind() {
-        let is_damage =
-            |kind| matches!(kind, ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof);
         for blob in [zstd(&[7; 1000]), gzip(&[7; 1000])] {
-            assert!(is_damage(content(&blob[..blob.len() - 1]).unwrap_err().kind()));
+            assert!(is_damage(&content(&blob[..blob.len() - 1]).unwrap_err()));
             let garbage = [&blob[..], b"no frame, no member"].concat();
             // What follows a member of gzip and is none is left alone, as gzip does.
-            assert!(
-                content(&garbage).is_err_and(|error| is_damage(error.kind())) || garbage.starts_with(&[0x1f, 0x8b])
-            );
+            assert!(content(&garbage).is_err_and(|error| is_damage(&error)) || garbage.starts_with(&[0x1f, 0x8b]));
         }
     }
 

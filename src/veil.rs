@@ -65,25 +65,19 @@ impl Veil {
     pub(crate) fn of<'v>(variables: impl IntoIterator<Item = (&'v str, &'v str)>) -> Veil {
         let secret = variables.into_iter().filter(|(name, value)| is_secret(name) && value.len() >= SHORTEST_VALUE);
         let values: BTreeSet<&str> = secret.map(|(_, value)| value).collect();
-        let mut veil = Veil { values: values.into_iter().map(str::to_owned).collect() };
-        veil.order();
-        veil
-    }
-
-    /// Hides the secrets of another one as well.
-    pub(crate) fn extend(&mut self, other: &Veil) {
-        let new: Vec<String> = other.values.iter().filter(|value| !self.values.contains(value)).cloned().collect();
-        self.values.extend(new);
-        self.order();
-    }
-
-    fn order(&mut self) {
-        self.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        let mut values: Vec<String> = values.into_iter().map(str::to_owned).collect();
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Veil { values }
     }
 
     /// Of values that are secrets, whatever they are called.
     pub(crate) fn hiding<'v>(values: impl IntoIterator<Item = &'v str>) -> Veil {
         Veil::of(values.into_iter().map(|value| (SECRET_PARTS[0], value)))
+    }
+
+    /// Hides all that any of these hides.
+    pub(crate) fn all<'v>(veils: impl IntoIterator<Item = &'v Veil>) -> Veil {
+        Veil::hiding(veils.into_iter().flat_map(|veil| veil.values.iter().map(String::as_str)))
     }
 
     /// The value of a variable as it may be written down.

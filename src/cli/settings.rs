@@ -338,6 +338,13 @@ fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyh
     })
 }
 
+/// The manifest's file; that a person wants none is something else than that nobody said.
+fn manifest_from(from: &Sources<'_>, typed: Option<String>) -> anyhow::Result<Option<Option<PathBuf>>> {
+    let given = from.one("manifest", typed)?;
+    let read = given.map(|given| given.read("a path or `none`", values::path_or_none)).transpose()?;
+    Ok(read.map(|given| given.value))
+}
+
 fn thresholds_from(from: &Sources<'_>, typed: Vec<String>) -> anyhow::Result<Vec<Threshold>> {
     let require = from.many("require", typed, Separator::Comma)?;
     let thresholds = require.map(|given| given.read_each("extracted=95%, say", str::parse::<Threshold>));

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::files::View;
 use super::words::{self, Remedy};
 use super::{Comparison, Traces, files};
-use crate::buildkit::OperationKind;
+use crate::buildkit::{OperationKind, is_internal};
 use crate::manifest::{Files, Input, Manifest, Step};
 
 /// Files that are named, at most.
@@ -67,7 +67,7 @@ impl Comparison<'_> {
         for (before, now) in old.inputs.iter().zip(&new.inputs) {
             let (old_input, new_input) = (&self.old.steps[before.step], &self.new.steps[now.step]);
             let are = |kind| old_input.kind == kind && new_input.kind == kind;
-            let is_text = |step: &Step| step.inputs.is_empty() && step.name.starts_with("[internal]");
+            let is_text = |step: &Step| step.inputs.is_empty() && is_internal(&step.name);
             // The text of a heredoc is the step's own.
             if are(OperationKind::File) && is_text(old_input) && is_text(new_input) {
                 differences.extend(words::of_keys(&old_input.key, &new_input.key));

@@ -18,6 +18,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, rea
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
+use crate::document::folder;
+
 /// Bytes compared at once.
 const CHUNK: usize = 64 * 1024;
 /// What marks a removed file, and what belongs to the format itself.
@@ -39,12 +41,9 @@ pub(super) struct Contents {
 ///
 /// # Errors
 /// When the archive ends too early or is none, or the directory cannot be opened.
-pub(super) fn compare(
-    files: &Path,
-    archive: impl Read,
-    mut told: impl FnMut(u64) -> bool,
-) -> io::Result<Option<Contents>> {
+pub(super) fn compare(files: &Path, archive: impl Read, told: impl FnMut(u64) -> bool) -> io::Result<Option<Contents>> {
     let root = File::from(openat(CWD, files, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
+    let mut comparison = Comparison { root, told, wanted: vec![0; CHUNK], found: vec![0; CHUNK] };
     let mut contents = Contents::default();
     let mut archive = Archive::new(archive);
     for entry in archive.entries()? {
@@ -56,7 +55,7 @@ pub(super) fn compare(
         }
         // A later entry of that name takes the place of an earlier one.
         contents.wrong.remove(&path);
-        let judged = if is_sparse(&mut entry)? { Judged::Unknown } else { judge(&root, &path, &mut entry, &mut told)? };
+        let judged = if is_sparse(&mut entry)? { Judged::Unknown } else { comparison.judge(&path, &mut entry)? };
         match judged {
             Judged::Same => contents.compared += 1,
             Judged::Other(what) => {
@@ -113,85 +112,85 @@ fn inside(path: &[u8]) -> Option<PathBuf> {
     (!inside.as_os_str().is_empty()).then_some(inside)
 }
 
-fn judge(
-    root: &File,
-    path: &Path,
-    entry: &mut Entry<'_, impl Read>,
-    told: &mut impl FnMut(u64) -> bool,
-) -> io::Result<Judged> {
-    let kind = match entry.header().entry_type() {
-        // As the oldest archives have directories.
-        EntryType::Regular if entry.path_bytes().ends_with(b"/") => Some(FileType::Directory),
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Some(FileType::RegularFile),
-        EntryType::Directory => Some(FileType::Directory),
-        EntryType::Symlink => Some(FileType::Symlink),
-        // A further name of a file, which may be a layer below's: whatever that is.
-        EntryType::Link => None,
-        _ => return Ok(Judged::Unknown),
-    };
-    let found = match open(root, path, OFlags::PATH) {
-        Ok(found) => found,
-        Err(Errno::NOENT) if has_folder(root, path) => return Ok(Judged::Other("is not there".to_owned())),
-        // Another link on the way, or none of its folders.
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(Judged::Unknown),
-        Err(error) => return Err(error.into()),
-    };
-    let Some(kind) = kind else { return Ok(Judged::Same) };
-    let metadata = found.metadata()?;
-    let found_kind = FileType::from_raw_mode(metadata.mode());
-    if kind != found_kind {
-        return Ok(Judged::Other(format!("is {} instead of {}", called(found_kind), called(kind))));
-    }
-    if kind == FileType::Symlink {
-        let target = readlinkat(&found, "", Vec::new())?;
-        let wanted = entry.link_name_bytes().unwrap_or_default();
-        let is_same = target.as_bytes() == wanted.as_ref();
-        return Ok(if is_same { Judged::Same } else { Judged::Other("points elsewhere".to_owned()) });
-    }
-    let (mode, wanted) = (metadata.mode() & MODE, entry.header().mode()? & MODE);
-    if mode != wanted {
-        return Ok(Judged::Other(format!("has the mode {mode:04o} instead of {wanted:04o}")));
-    }
-    if kind == FileType::Directory {
-        return Ok(Judged::Same);
-    }
-    if metadata.len() != entry.size() {
-        return Ok(Judged::Other(format!("has {} bytes instead of {}", metadata.len(), entry.size())));
-    }
-    match open(root, path, OFlags::RDONLY) {
-        Ok(file) => same_bytes(file, entry, told),
-        Err(error) => Ok(Judged::Other(format!("could not be read: {error}"))),
-    }
+/// A snapshot whose entries are judged one after the other.
+struct Comparison<T> {
+    root: File,
+    told: T,
+    wanted: Vec<u8>,
+    found: Vec<u8>,
 }
 
-/// Opens what has this path in a root, whatever links say.
-fn open(root: &File, path: &Path, how: OFlags) -> Result<File, Errno> {
-    let how = how | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat2(root, path, how, Mode::empty(), ResolveFlags::IN_ROOT).map(File::from)
-}
-
-fn has_folder(root: &File, path: &Path) -> bool {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.is_none_or(|folder| {
-        let folder = open(root, folder, OFlags::PATH).and_then(|folder| folder.metadata().map_err(|_| Errno::IO));
-        folder.is_ok_and(|folder| folder.is_dir())
-    })
-}
-
-fn same_bytes(mut file: File, entry: &mut impl Read, told: &mut impl FnMut(u64) -> bool) -> io::Result<Judged> {
-    let (mut wanted, mut found) = (vec![0; CHUNK], vec![0; CHUNK]);
-    loop {
-        let length = entry.read(&mut wanted)?;
-        if length == 0 {
+impl<T: FnMut(u64) -> bool> Comparison<T> {
+    fn judge(&mut self, path: &Path, entry: &mut Entry<'_, impl Read>) -> io::Result<Judged> {
+        let kind = match entry.header().entry_type() {
+            // As the oldest archives have directories.
+            EntryType::Regular if entry.path_bytes().ends_with(b"/") => Some(FileType::Directory),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Some(FileType::RegularFile),
+            EntryType::Directory => Some(FileType::Directory),
+            EntryType::Symlink => Some(FileType::Symlink),
+            // A further name of a file, which may be a layer below's: whatever that is.
+            EntryType::Link => None,
+            _ => return Ok(Judged::Unknown),
+        };
+        let found = match self.open(path, OFlags::PATH) {
+            Ok(found) => found,
+            Err(Errno::NOENT) if self.has_folder(path) => return Ok(Judged::Other("is not there".to_owned())),
+            // Another link on the way, or none of its folders.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(Judged::Unknown),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(kind) = kind else { return Ok(Judged::Same) };
+        let metadata = found.metadata()?;
+        let found_kind = FileType::from_raw_mode(metadata.mode());
+        if kind != found_kind {
+            return Ok(Judged::Other(format!("is {} instead of {}", called(found_kind), called(kind))));
+        }
+        if kind == FileType::Symlink {
+            let target = readlinkat(&found, "", Vec::new())?;
+            let wanted = entry.link_name_bytes().unwrap_or_default();
+            let is_same = target.as_bytes() == wanted.as_ref();
+            return Ok(if is_same { Judged::Same } else { Judged::Other("points elsewhere".to_owned()) });
+        }
+        let (mode, wanted) = (metadata.mode() & MODE, entry.header().mode()? & MODE);
+        if mode != wanted {
+            return Ok(Judged::Other(format!("has the mode {mode:04o} instead of {wanted:04o}")));
+        }
+        if kind == FileType::Directory {
             return Ok(Judged::Same);
         }
-        match file.read_exact(&mut found[..length]) {
-            Ok(()) if wanted[..length] == found[..length] => {}
-            Ok(()) => return Ok(Judged::Other("has other content".to_owned())),
-            Err(error) => return Ok(Judged::Other(format!("could not be read: {error}"))),
+        if metadata.len() != entry.size() {
+            return Ok(Judged::Other(format!("has {} bytes instead of {}", metadata.len(), entry.size())));
         }
-        if !told(length as u64) {
-            return Ok(Judged::Stopped);
+        match self.open(path, OFlags::RDONLY) {
+            Ok(file) => self.same_bytes(file, entry),
+            Err(error) => Ok(Judged::Other(format!("could not be read: {error}"))),
+        }
+    }
+
+    /// Opens what has this path in the snapshot, whatever links say.
+    fn open(&self, path: &Path, how: OFlags) -> Result<File, Errno> {
+        let how = how | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat2(&self.root, path, how, Mode::empty(), ResolveFlags::IN_ROOT).map(File::from)
+    }
+
+    fn has_folder(&self, path: &Path) -> bool {
+        self.open(folder(path), OFlags::PATH | OFlags::DIRECTORY).is_ok()
+    }
+
+    fn same_bytes(&mut self, mut file: File, entry: &mut impl Read) -> io::Result<Judged> {
+        loop {
+            let length = entry.read(&mut self.wanted)?;
+            if length == 0 {
+                return Ok(Judged::Same);
+            }
+            match file.read_exact(&mut self.found[..length]) {
+                Ok(()) if self.wanted[..length] == self.found[..length] => {}
+                Ok(()) => return Ok(Judged::Other("has other content".to_owned())),
+                Err(error) => return Ok(Judged::Other(format!("could not be read: {error}"))),
+            }
+            if !(self.told)(length as u64) {
+                return Ok(Judged::Stopped);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! The first is the same on every file system. The second is not, so it is believed to the byte only where most snapshots
 //! agree with it; and blocks that list a file's blocks may have come or gone since.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,6 @@ use std::sync::mpsc;
 use sha2::{Digest, Sha256, Sha512};
 
 use super::contents::{Contents, compare};
-use super::records::Record;
 use super::root::StateRoot;
 use super::snapshots::SnapshotKind;
 use super::usage::{Usage, usage};
@@ -143,14 +142,14 @@ fn tasks(state: &StateRoot) -> Vec<Task<'_>> {
 
 /// The blobs that snapshots were unpacked from, or packed into, by the snapshots' numbers.
 fn unpacked(worker: &Worker) -> HashMap<u64, (&str, PathBuf)> {
-    let paths: HashMap<&str, PathBuf> = worker.blobs.listed().map(|(digest, _, path)| (digest, path)).collect();
     // What merges or subtracts others has their files, by one blob each.
     let records = worker.records.values().filter(|record| record.is_layer() && !record.composed);
-    let blob = |record: &'_ Record| {
-        let (digest, path) = paths.get_key_value(record.blob.as_deref()?)?;
-        Some((record.snapshot_number?, (*digest, path.clone())))
-    };
-    records.filter_map(blob).collect()
+    let here = records.filter(|record| record.compressed_bytes_on_disk > 0);
+    here.filter_map(|record| {
+        let digest = record.blob.as_deref()?;
+        Some((record.snapshot_number?, (digest, worker.blob_path(digest)?)))
+    })
+    .collect()
 }
 
 impl Task<'_> {
@@ -164,49 +163,60 @@ impl Task<'_> {
     fn look(&self, sender: &mpsc::SyncSender<Finding>) -> Result<(), mpsc::SendError<Finding>> {
         match self {
             Task::Blob { worker, digest, size, path } => {
+                let mut telling = Telling { sender, left: *size, stopped: None };
                 let mut bytes = 0;
-                let mut stopped = None;
                 let outcome = hash(path, digest, |read| {
                     bytes += read;
-                    stopped = sender.send(Finding::Read(read)).err();
-                    stopped.is_none()
+                    telling.goes_on(read)
                 });
-                if let Some(stopped) = stopped {
-                    return Err(stopped);
-                }
                 let problem = match outcome {
                     Err(error) => Some(format!("it could not be read: {error}")),
                     Ok(_) if bytes != *size => Some(format!("it has {bytes} bytes instead of {size}")),
                     Ok(found) if found != *digest => Some(format!("its content is that of {found}")),
                     Ok(_) => None,
                 };
-                // What is missing was looked at as well.
-                sender.send(Finding::Read(size.saturating_sub(bytes)))?;
-                sender.send(Finding::Blob { worker: *worker, digest: (*digest).to_owned(), bytes, problem })
+                telling.end(Finding::Blob { worker: *worker, digest: (*digest).to_owned(), bytes, problem })
             }
             Task::Snapshot { worker, number, recorded, path, blob } => {
                 let found = usage(path);
-                let (mut left, mut stopped) = (recorded.bytes, None);
-                let mut told = |bytes: u64| {
-                    let told = bytes.min(left);
-                    left -= told;
-                    stopped = sender.send(Finding::Read(told)).err();
-                    stopped.is_none()
-                };
+                let mut telling = Telling { sender, left: recorded.bytes, stopped: None };
                 let contents = blob.as_ref().and_then(|(digest, blob)| {
                     // A blob that is no archive of a kind we know proves nothing.
                     let archive = File::open(blob).and_then(compression::unpacked);
-                    let contents = archive.and_then(|archive| compare(path, archive, &mut told));
+                    let contents = archive.and_then(|archive| compare(path, archive, |bytes| telling.goes_on(bytes)));
                     Some(((*digest).to_owned(), contents.ok()??))
                 });
-                if let Some(stopped) = stopped {
-                    return Err(stopped);
-                }
-                sender.send(Finding::Read(left))?;
                 let (worker, number, recorded) = (*worker, *number, *recorded);
-                sender.send(Finding::Snapshot { worker, number, recorded, found, contents })
+                telling.end(Finding::Snapshot { worker, number, recorded, found, contents })
             }
         }
+    }
+}
+
+/// Tells how far one task is, until nobody listens any more.
+struct Telling<'t> {
+    sender: &'t mpsc::SyncSender<Finding>,
+    /// Bytes of it that were not told yet.
+    left: u64,
+    stopped: Option<mpsc::SendError<Finding>>,
+}
+
+impl Telling<'_> {
+    /// Tells of bytes that were read; whether to go on.
+    fn goes_on(&mut self, bytes: u64) -> bool {
+        let told = bytes.min(self.left);
+        self.left -= told;
+        self.stopped = self.sender.send(Finding::Read(told)).err();
+        self.stopped.is_none()
+    }
+
+    /// Tells what was found, unless it was stopped. What is missing of it was looked at as well.
+    fn end(self, finding: Finding) -> Result<(), mpsc::SendError<Finding>> {
+        if let Some(stopped) = self.stopped {
+            return Err(stopped);
+        }
+        self.sender.send(Finding::Read(self.left))?;
+        self.sender.send(finding)
     }
 }
 
@@ -233,7 +243,7 @@ fn hash_with<D: Digest>(name: &str, path: &Path, mut read: impl FnMut(u64) -> bo
     Ok(digest::written(name, &hasher.finalize()))
 }
 
-fn judged(findings: Vec<Finding>) -> Deep {
+fn judged(mut findings: Vec<Finding>) -> Deep {
     let mut deep = Deep::default();
     let (mut same, mut other) = (0_usize, 0_usize);
     for finding in &findings {
@@ -242,7 +252,8 @@ fn judged(findings: Vec<Finding>) -> Deep {
         }
     }
     let to_the_byte = same > other;
-    let unsound: HashSet<(usize, String)> = findings.iter().filter_map(unsound_blob).collect();
+    // A snapshot is judged by its blob, and that has to be sound.
+    findings.sort_by_key(|finding| matches!(finding, Finding::Snapshot { .. }));
     for finding in findings {
         match finding {
             Finding::Read(_) => {}
@@ -254,8 +265,9 @@ fn judged(findings: Vec<Finding>) -> Deep {
             }
             Finding::Snapshot { worker, number, recorded, found, contents } => {
                 // What differs from a damaged blob may be as it should be.
-                let contents = contents.filter(|(digest, _)| !unsound.contains(&(worker, digest.clone())));
-                let contents = contents.map(|(_, contents)| contents);
+                let is_of = |fault: &Fault, blob: &str| fault.worker == worker && fault.blob.as_deref() == Some(blob);
+                let is_sound = |blob: &str| !deep.faults.iter().any(|fault| is_of(fault, blob));
+                let contents = contents.filter(|(blob, _)| is_sound(blob)).map(|(_, contents)| contents);
                 deep.snapshots += 1;
                 deep.compared += usize::from(contents.is_some());
                 deep.files += found.inodes;
@@ -267,13 +279,6 @@ fn judged(findings: Vec<Finding>) -> Deep {
     }
     deep.faults.sort();
     deep
-}
-
-fn unsound_blob(finding: &Finding) -> Option<(usize, String)> {
-    match finding {
-        Finding::Blob { worker, digest, problem: Some(_), .. } => Some((*worker, digest.clone())),
-        _ => None,
-    }
 }
 
 /// What is wrong with a snapshot's files, if anything is. `contents` tell of those that were compared.

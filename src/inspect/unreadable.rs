@@ -52,9 +52,7 @@ impl Unreadable {
             _ => Unreadable::Io(path.to_owned(), error),
         }
     }
-}
 
-impl Unreadable {
     /// The error about a root that could not be read because of this.
     pub(crate) fn of_root(self, root: &Path) -> anyhow::Error {
         let remedy = self.remedy();

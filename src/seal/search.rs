@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::needles::{Found, Needles, Shapes};
 use crate::buildkit::interrupted;
-use crate::compression::Compression;
+use crate::compression::{self, Compression};
 use crate::event::{Event, Events};
 
 /// Bytes that are read at once.
@@ -211,17 +211,10 @@ fn look_through(
     let bytes = look(&mut file)?;
     file.rewind()?;
     let mut packed = BufReader::new(&file);
-    if let Some(compression) = Compression::of(&mut packed)? {
+    if let Some(format) = Compression::of(&mut packed)? {
         // What is damaged is looked through up to there: a layer's file may only begin like an archive.
-        match look(&mut *compression.unpacked(packed)) {
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
-                ) =>
-            {
-                return Err(error);
-            }
+        match look(&mut *format.unpacked(packed)) {
+            Err(error) if !compression::is_damage(&error) => return Err(error),
             _ => {}
         }
     }
@@ -270,22 +263,12 @@ fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<(usize, Option<O
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use flate2::write::GzEncoder;
-    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
-
     use super::super::needles::Known;
     use super::*;
     use crate::auth::Secret;
+    use crate::compression::tests::{gzip, zstd};
 
     const SECRET: &str = "correct horse battery staple";
-
-    fn gzipped(content: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(content).unwrap();
-        encoder.finish().unwrap()
-    }
 
     fn searched(folder: &Path, left_out: &[PathBuf]) -> Searched {
         let needles = Needles::of(&[Known { name: "it".into(), value: Secret::new(SECRET) }]).unwrap();
@@ -304,10 +287,10 @@ mod tests {
         for (name, before) in [("a", 0), ("b", PIECE - 5), ("c", PIECE + 4096 - 5), ("d", 2 * PIECE + 4096 - 1)] {
             fs::write(path("deep").join(name), around(before)).unwrap();
         }
-        fs::write(path("deep/er/gz"), gzipped(&around(3 * PIECE))).unwrap();
-        fs::write(path("deep/er/zst"), compress_to_vec(&around(3 * PIECE)[..], CompressionLevel::Fastest)).unwrap();
+        fs::write(path("deep/er/gz"), gzip(&around(3 * PIECE))).unwrap();
+        fs::write(path("deep/er/zst"), zstd(&around(3 * PIECE))).unwrap();
         fs::write(path("not zstd"), [0x28, 0xB5, 0x2F, 0xFD, 1, 2]).unwrap();
-        let whole = gzipped(&around(5));
+        let whole = gzip(&around(5));
         fs::write(path("cut"), [&whole[..], &whole[..20]].concat()).unwrap();
         std::os::unix::fs::symlink(SECRET, path("link")).unwrap();
         fs::write(path(&format!("named {SECRET}")), "").unwrap();

@@ -186,8 +186,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
     async fn ask_once(&mut self, node: &Node) -> anyhow::Result<Answered> {
         let Asking { channel, entitlements, patience, cancel } = self.asking;
         let ledger = Ledger::new(Events::nobody(), true);
-        ledger.expect_work(self.work.clone());
-        ledger.hide(self.graph.secrets());
+        ledger.expect(self.work.clone(), self.graph.secrets().clone());
         let setting =
             Setting { channel: (*channel).clone(), entitlements: entitlements.clone(), ledger: ledger.clone() };
         let before = self.settled().await?;
@@ -212,9 +211,8 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         match outcome {
             Err(error) if is_interruption(&error) || !(has_run || has_tried) => Err(error),
             Ok(records) if !has_run => {
-                let is_made =
-                    |record: &&RecordInUse| !before.contains_key(&record.id) && !(self.is_in_root)(&record.id);
-                if records.iter().find(is_made).is_some() {
+                let is_made = |record: &RecordInUse| !before.contains_key(&record.id) && !(self.is_in_root)(&record.id);
+                if records.iter().any(is_made) {
                     self.may_have_made = true;
                     return Ok(Answered::Strange);
                 }

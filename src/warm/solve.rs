@@ -146,8 +146,7 @@ async fn open_everything(
     let answers = clock.time("solve", buildkit::ask(setting, &questions, patience, cancel, events)).await?;
     let graphs = plan.graphs(&answers)?;
     let frontends = rows::frontends(&setting.ledger.accounts());
-    setting.ledger.expect_work(work(&graphs));
-    setting.ledger.hide(&secrets(&graphs));
+    setting.ledger.expect(work(&graphs), secrets(&graphs));
     let requests = requests(plan, donors, builder, &graphs, &frontends);
     let opening = async {
         let mut opened = Vec::new();
@@ -181,9 +180,7 @@ fn work(graphs: &[Graph]) -> HashSet<String> {
 
 /// What is not to be told of any of them.
 fn secrets(graphs: &[Graph]) -> Veil {
-    let mut all = Veil::default();
-    graphs.iter().for_each(|graph| all.extend(graph.secrets()));
-    all
+    Veil::all(graphs.iter().map(Graph::secrets))
 }
 
 fn requests(plan: &Plan, donors: &Donors, builder: &Builder, graphs: &[Graph], frontends: &[String]) -> Vec<Request> {

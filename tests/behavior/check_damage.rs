@@ -115,11 +115,10 @@ fn every_layer_of_a_cache_is_compared_with_its_blob_whatever_its_compression() {
     {
         let world = World::new();
         world.configure_builder(&format!("  snapshotter = \"{snapshotter}\"\n"));
-        let (project, registry) = (
-            super::explain::project(&world, "project"),
-            Registry::open(&made(world.path("registry")), &world.path("registry/data")),
-        );
-        let (shared, donor) = (super::explain::shared(&project), format!("{}/stages:cache", registry.address()));
+        let project = super::explain::project(&world, "project");
+        let shared = super::explain::shared(&project);
+        let registry = Registry::open(&made(world.path("registry")), &world.path("registry/data"));
+        let donor = format!("{}/stages:cache", registry.address());
         let builder = Builder::start(&world.path("ci"), &world.path("ci/root"), &world.config());
         let export = format!("type=registry,mode=max,compression={compression},force-compression=true,ref={donor}");
         let local = ["--opt", "context:shared=local:shared", "--local", &shared, "--export-cache", &export];

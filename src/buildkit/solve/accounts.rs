@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
+use super::graph::is_internal;
+
 /// How the vertex of a cache import is called, before the donor.
 pub(super) const IMPORTING: &str = "importing cache manifest from ";
 
@@ -32,7 +34,7 @@ pub(crate) struct Account {
 impl Account {
     /// Whether it is of the build itself, rather than of the frontend or a donor.
     pub(crate) fn is_of_build(&self) -> bool {
-        !self.name.starts_with("[internal]") && !self.name.starts_with(IMPORTING)
+        !is_internal(&self.name) && !self.name.starts_with(IMPORTING)
     }
 
     /// Whether it was being executed when it was last heard of.

@@ -46,8 +46,13 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether a Dockerfile line made an operation of this name: not a directory of ours and nothing internal.
     pub(crate) fn is_step(self, name: &str) -> bool {
-        self != Kind::Local && !name.starts_with("[internal]")
+        self != Kind::Local && !is_internal(name)
     }
+}
+
+/// Whether a vertex of this name is the frontend's own, and no line of a Dockerfile.
+pub(crate) fn is_internal(name: &str) -> bool {
+    name.starts_with("[internal]")
 }
 
 /// One operation: a vertex of the graph.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use super::accounts::{Accounts, IMPORTING};
+use super::graph::is_internal;
 use crate::event::{Event, Events};
 use crate::veil::Veil;
 
@@ -77,15 +78,12 @@ impl Ledger {
         Ledger { inner: Arc::new(Mutex::new(inner)), events, alarm: watch::Sender::new(None) }
     }
 
-    /// Names the vertices whose execution is work (running, copying), as opposed to fetching.
-    pub(crate) fn expect_work(&self, digests: HashSet<String>) {
-        self.lock().work = digests;
-    }
-
-    /// Has what is heard from now on say nothing of secrets: the frontend writes build arguments into the names of steps,
-    /// and steps into their logs.
-    pub(crate) fn hide(&self, secrets: &Veil) {
-        self.lock().secrets.extend(secrets);
+    /// Names the vertices whose execution is work (running, copying), as opposed to fetching, and the build's secrets: what
+    /// is heard from now on says nothing of them. The frontend writes build arguments into the names of steps, and steps
+    /// into their logs.
+    pub(crate) fn expect(&self, work: HashSet<String>, secrets: Veil) {
+        let mut inner = self.lock();
+        (inner.work, inner.secrets) = (work, secrets);
     }
 
     /// What was heard so far.
@@ -134,7 +132,7 @@ impl Ledger {
         let Inner { accounts, work, forbid_work, .. } = &mut *inner;
         for (digest, account) in &mut accounts.vertices {
             let steady = account.running.is_some_and(|since| since.elapsed() >= steady);
-            if !steady || account.announced || account.name.starts_with("[internal]") {
+            if !steady || account.announced || is_internal(&account.name) {
                 continue;
             }
             account.announced = true;
@@ -206,7 +204,7 @@ impl Ledger {
         if failed {
             account.error = Some(vertex.error.clone());
         }
-        let step = !vertex.name.starts_with("[internal]");
+        let step = !is_internal(&vertex.name);
         let mut alarm = None;
         if vertex.cached {
             account.cached = true;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::sources::{Given, Separator, Sources};
-use super::{Defaults, Environment, Output, credentials_from, output_from, thresholds_from, values};
+use super::{Defaults, Environment, Output, credentials_from, manifest_from, output_from, thresholds_from, values};
 use crate::auth::KeychainOptions;
 use crate::check::Threshold;
 use crate::cli::args::{CheckArgs, GlobalArgs};
@@ -35,11 +35,9 @@ impl CheckSettings {
         environment: &Environment,
     ) -> anyhow::Result<CheckSettings> {
         let from = Sources::of("check", global.config.clone(), environment)?;
-        let manifest = from.one("manifest", typed.manifest)?;
-        let manifest = manifest.map(|given| given.read("a path or `none`", values::path_or_none)).transpose()?;
         Ok(CheckSettings {
             root: from.some("root", typed.root)?.read("a path", values::path)?.value,
-            manifest: manifest.and_then(|given| given.value),
+            manifest: manifest_from(&from, typed.manifest)?.flatten(),
             cache_from: from.many("cache-from", typed.cache_from, Separator::CommaUnlessAttributes)?,
             deep: from.on("deep", typed.deep)?,
             thresholds: thresholds_from(&from, typed.require)?,

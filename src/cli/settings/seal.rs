@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::sources::{Given, Origin, Separator, Sources};
-use super::{Defaults, Environment, Output, output_from, thresholds_from, values};
+use super::{Defaults, Environment, Output, manifest_from, output_from, thresholds_from, values};
 use crate::buildkit::{ADDRESS_FORMS, Address};
 use crate::check::Threshold;
 use crate::cli::args::{GlobalArgs, SealArgs};
@@ -62,13 +62,11 @@ impl SealSettings {
                 );
             }
         };
-        let manifest = from.one("manifest", typed.manifest)?;
-        let manifest = manifest.map(|given| given.read("a path or `none`", values::path_or_none)).transpose()?;
         let usual = || Some(PathBuf::from(manifest::USUAL)).filter(|file| file.exists());
         let ignore = from.many("ignore", typed.ignore, Separator::Line)?;
         Ok(SealSettings {
             root: from.some("root", typed.root)?.read("a path", values::path)?.value,
-            manifest: manifest.map_or_else(usual, |given| given.value),
+            manifest: manifest_from(&from, typed.manifest)?.unwrap_or_else(usual),
             fix: from.on("fix", typed.fix)?,
             buildkitd,
             buildkitd_config: from.path("buildkitd-config", typed.buildkitd_config)?,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::sources::Sources;
 use super::{BuildSettings, Defaults, Environment, Output, SourceSettings};
-use super::{build_from, credentials_from, docker_from, output_from, source_from, tls_from, values};
+use super::{build_from, credentials_from, docker_from, manifest_from, output_from, source_from, tls_from, values};
 use crate::auth::KeychainOptions;
 use crate::buildkit::{ADDRESS_FORMS, Address, DockerHost, Tls};
 use crate::cli::args::{GlobalArgs, SmokeArgs};
@@ -57,12 +57,10 @@ impl SmokeSettings {
             root: from.path("root", typed.root)?,
             buildkitd_config: from.path("buildkitd-config", typed.buildkitd_config)?,
             min_hit_rate: from.some("min-hit-rate", typed.min_hit_rate)?.read("0.95, say", values::share)?.value,
-            manifest: match from.one("manifest", typed.manifest)? {
+            manifest: match manifest_from(&from, typed.manifest)? {
                 None => Remembered::Usual,
-                Some(given) => match given.read("a path or `none`", values::path_or_none)?.value {
-                    None => Remembered::Not,
-                    Some(file) => Remembered::In(file),
-                },
+                Some(None) => Remembered::Not,
+                Some(Some(file)) => Remembered::In(file),
             },
             stall_timeout: from
                 .some("stall-timeout", typed.stall_timeout)?
