@@ -5,7 +5,8 @@
 //! of its own group; `tests/behavior/layers.rs` holds that.
 
 // What an error owes its reader, when to try again, what a step tells its listeners, how sizes, digests and our own
-// documents are written, what is compressed, and where something is mounted.
+// documents are written, what is compressed, how files are reached below a directory, and where something is mounted.
+mod beneath;
 mod compression;
 mod digest;
 mod document;

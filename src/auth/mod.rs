@@ -18,7 +18,6 @@ use docker_config::DockerConfig;
 use ecr::{Answer, EcrTokens};
 use ecr_host::EcrHost;
 
-pub(crate) use docker_config::decode_login;
 pub(crate) use secret::Secret;
 
 /// Where credentials may come from.

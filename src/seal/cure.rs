@@ -1,28 +1,27 @@
-//! Cleans what can be cleaned. Content is overwritten before its name goes, whoever removes it.
+//! Cleans the state root, and nothing else. Content is overwritten before its name goes, whoever removes it.
 //!
 //! While we write to a root we hold it, so that no daemon starts. What BuildKit has to forget is forgotten by a daemon of
 //! ours, between two such times; the databases are wiped last, for every transaction leaves the one before it behind.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+use super::doomed;
+use super::erase::{Located, Root};
 use super::finding::{Cure, Finding};
 use super::hold::hold;
 use super::job::Job;
 use super::luggage::stale;
-use super::places::{Chore, Treatment};
-use super::{doomed, erase};
 use crate::buildkit::{Builder, Spawn, collect_garbage, forget_history, interrupted, prune};
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect;
-use crate::report::seal::FindingKind;
 use crate::veil::Veil;
 
+const AGAIN: &str = "run as root on a disk that is not full or read-only, and clean again";
 /// Filters of one request.
 const FILTERS_AT_ONCE: usize = 100;
 
@@ -46,13 +45,15 @@ pub(super) async fn apply(
     let (root, cancelled, veil) = (job.root.clone(), cancel.clone(), veil.clone());
     let cleaned = tokio::task::spawn_blocking(move || {
         let _held = hold(&root)?;
-        // A login that a layer has too is kept: without it the next run would not know what to look for.
-        let keeps_logins = findings.iter().any(|it| it.kind == FindingKind::Secret && matches!(it.cure, Cure::Ask(_)));
+        let opened = Root::open(&root).explain(Kind::Environment, "could not open the state root", AGAIN)?;
         for finding in &findings {
             if cancelled.is_cancelled() {
                 return Err(interrupted());
             }
-            by_hand(finding, keeps_logins, &veil)?;
+            if let Cure::Erase(located) = &finding.cure {
+                let what = || veil.text(&format!("could not clean {}", finding.place));
+                opened.erase(located).explain(Kind::Environment, what(), AGAIN)?;
+            }
         }
         anyhow::Ok(())
     });
@@ -69,33 +70,6 @@ pub(super) async fn apply(
     })
     .await
     .context("cleaning")?
-}
-
-/// What can be done without a daemon.
-fn by_hand(finding: &Finding, keeps_logins: bool, veil: &Veil) -> anyhow::Result<()> {
-    let cleaned = match &finding.cure {
-        Cure::Erase(path) => erase::erase(path),
-        Cure::Blank(path) => erase::blank(path),
-        Cure::Clean(chore) if keeps_logins && chore.treatment == Treatment::ForgetLogins => Ok(()),
-        Cure::Clean(chore) => clean(chore),
-        Cure::Forget(..) | Cure::ForgetHistory(..) | Cure::Zero(..) | Cure::Collect | Cure::Ask(_) => Ok(()),
-    };
-    cleaned.explain(
-        Kind::Environment,
-        veil.text(&format!("could not clean {}", finding.place)),
-        "run as root on a disk that is not full or read-only, and clean again",
-    )
-}
-
-fn clean(chore: &Chore) -> std::io::Result<()> {
-    match chore.treatment {
-        Treatment::Erase => erase::erase(&chore.path),
-        Treatment::Blank => erase::blank(&chore.path),
-        Treatment::ForgetLogins | Treatment::ForgetTokens => match chore.kept() {
-            Some(kept) => erase::replace(&chore.path, kept.as_bytes()),
-            None => Ok(()),
-        },
-    }
 }
 
 /// The daemon that forgets, which has to be there and to know the root's snapshots.
@@ -121,7 +95,7 @@ struct Forgetting {
     ids: BTreeSet<String>,
     /// Records whose files are overwritten.
     doomed: BTreeSet<String>,
-    overwritten: BTreeSet<PathBuf>,
+    overwritten: BTreeSet<Located>,
 }
 
 impl Forgetting {
@@ -169,7 +143,7 @@ impl Forgetting {
         let (doomed, overwritten) = (self.doomed.clone(), self.overwritten.clone());
         let overwriting = move || {
             doomed::note(&root, &doomed.iter().map(String::as_str).collect::<Vec<_>>())?;
-            overwritten.iter().try_for_each(|path| erase::overwrite_all(path))
+            Root::open(&root)?.overwrite(&overwritten.into_iter().collect::<Vec<_>>())
         };
         tokio::task::spawn_blocking(overwriting).await.context("overwriting")?.context("overwriting")?;
         if self.has_history {
@@ -200,10 +174,10 @@ fn is_gone(root: &Path) -> anyhow::Result<()> {
 /// Zeroes what the databases of a root do not use, and has it reach the disk.
 fn wipe(root: &Path) -> anyhow::Result<()> {
     let wiped = || {
+        let opened = Root::open(root)?;
         for database in inspect::databases(root)? {
-            if let Some(Finding { cure: Cure::Zero(path, parts), .. }) = stale(&database)? {
-                let file = OpenOptions::new().write(true).open(&path)?;
-                erase::zero(&file, &parts)?;
+            if let Some(Finding { cure: Cure::Zero(located, parts), .. }) = stale(&opened, &database)? {
+                opened.zero(&located, &parts)?;
             }
         }
         anyhow::Ok(())

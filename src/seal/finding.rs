@@ -1,12 +1,12 @@
-//! Something that an image must not have, and what is to be done about it.
+//! A thing that an image must not have, and what can be done about it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::places::Chore;
+use super::erase::Located;
 use crate::report::seal::FindingKind;
 
-/// Something that was found.
+/// A thing that an image must not have.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
     /// What kind of thing it is.
@@ -19,41 +19,36 @@ pub(super) struct Finding {
     pub(super) cure: Cure,
 }
 
-/// What is done about a finding.
+/// What is done about a finding. Every change is one of the state root.
 #[derive(Debug, Clone)]
 pub(super) enum Cure {
-    /// A file or directory is overwritten and removed.
-    Erase(PathBuf),
-    /// A file is overwritten, and stays, empty.
-    Blank(PathBuf),
-    /// What a machine keeps is cleaned as is usual for it.
-    Clean(Chore),
-    /// The parts of a database that it does not use are overwritten.
-    Zero(PathBuf, Vec<Range<u64>>),
-    /// BuildKit removes the record, after this, if anything, was overwritten.
-    Forget(String, Option<PathBuf>),
+    /// `--fix` overwrites and removes a file or directory of the root.
+    Erase(Located),
+    /// `--fix` overwrites the parts of a database that it does not use.
+    Zero(Located, Vec<Range<u64>>),
+    /// BuildKit removes the record with this id, after its files, if they are known, were overwritten.
+    Forget(String, Option<Located>),
     /// BuildKit forgets its history, which is in this database, after these blobs were overwritten.
-    ForgetHistory(PathBuf, Vec<PathBuf>),
+    ForgetHistory(PathBuf, Vec<Located>),
     /// BuildKit collects its garbage.
     Collect,
-    /// It is for its owner to clean, and this is how.
+    /// The owner of the thing has to act, and this is how.
     Ask(String),
 }
 
 impl Finding {
-    /// Whether the file is cleaned along with it.
+    /// Whether cleaning this finding also cleans `file`, a path below the root.
     pub(super) fn covers(&self, file: &Path) -> bool {
         match &self.cure {
-            Cure::Erase(path) | Cure::Blank(path) | Cure::Forget(_, Some(path)) => file.starts_with(path),
-            Cure::Clean(chore) => file.starts_with(&chore.path),
-            Cure::ForgetHistory(database, blobs) => database == file || blobs.iter().any(|blob| blob == file),
-            // What is left in it then is found when it is looked at again.
-            Cure::Zero(database, _) => database == file,
+            Cure::Erase(located) | Cure::Forget(_, Some(located)) => file.starts_with(&located.path),
+            Cure::ForgetHistory(database, blobs) => database == file || blobs.iter().any(|blob| blob.path == file),
+            // The second look finds what is still in the parts that the database uses.
+            Cure::Zero(database, _) => database.path == file,
             Cure::Forget(_, None) | Cure::Collect | Cure::Ask(_) => false,
         }
     }
 
-    /// What its owner has to do; none when it can be cleaned.
+    /// What the owner has to do; none when `--fix` does it.
     pub(super) fn remedy(&self) -> Option<&str> {
         match &self.cure {
             Cure::Ask(remedy) => Some(remedy),

@@ -1,11 +1,12 @@
 //! From what was found in files to what can be done about it: what holds the file decides.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::erase::{Located, Root};
 use super::finding::{Cure, Finding};
 use super::needles::{Found, Shapes};
-use super::places::Machine;
 use super::search::{Hit, Place, Searched};
 use crate::inspect::{Record, RecordType, StateRoot};
 use crate::report::seal::FindingKind;
@@ -33,13 +34,18 @@ struct Holder {
     /// Whether a build does without it, making it anew when it needs it.
     is_spare: bool,
     is_git_repository: bool,
+    /// Its directory, as it was when it was looked at; none when it is not there.
+    located: Option<Located>,
 }
 
 impl Parts {
-    /// Of a root.
-    pub(super) fn of(root: &Path, state: &StateRoot, databases: &[PathBuf]) -> Parts {
+    /// Sorts the files of the root that `state` was read from.
+    ///
+    /// # Errors
+    /// When a snapshot's directory cannot be looked at.
+    pub(super) fn of(path: &Path, root: &Root, state: &StateRoot, databases: &[PathBuf]) -> io::Result<Parts> {
         let mut parts = Parts {
-            root: root.to_owned(),
+            root: path.to_owned(),
             holders: HashMap::new(),
             unpacked: HashSet::new(),
             databases: databases.iter().cloned().collect(),
@@ -62,6 +68,7 @@ impl Parts {
                     description: record.description.clone(),
                     is_spare,
                     is_git_repository,
+                    located: if is_spare { root.locate(&worker.snapshot_directory(number))? } else { None },
                 };
                 parts.holders.insert(worker.snapshot_directory(number), holder);
                 if record.class.is_extracted() {
@@ -69,30 +76,34 @@ impl Parts {
                 }
             }
         }
-        parts
+        Ok(parts)
     }
 
-    /// Where layers are: their files, as they were unpacked.
-    pub(super) fn layers(&self) -> Vec<Place> {
+    /// The directories of layers: their files, as they were unpacked.
+    pub(super) fn layers(&self) -> Vec<Place<'_>> {
         self.snapshots(|holder| !holder.is_spare)
     }
 
-    /// Where the files are that BuildKit makes anew when it needs them.
-    pub(super) fn spare(&self) -> Vec<Place> {
+    /// The directories of the files that BuildKit makes anew when it needs them.
+    pub(super) fn spare(&self) -> Vec<Place<'_>> {
         self.snapshots(|holder| holder.is_spare)
     }
 
-    fn snapshots(&self, is_meant: impl Fn(&Holder) -> bool) -> Vec<Place> {
+    fn snapshots(&self, is_meant: impl Fn(&Holder) -> bool) -> Vec<Place<'_>> {
         let meant = self.holders.iter().filter(|(_, holder)| is_meant(holder));
-        meant.map(|(path, _)| Place { path: path.clone(), shapes: Shapes::No }).collect()
+        let start = |path: &PathBuf| path.strip_prefix(&self.root).unwrap_or(path).to_owned();
+        meant.map(|(path, _)| Place { path: &self.root, start: start(path), shapes: &|_| Shapes::No }).collect()
     }
 
-    /// Everything else.
-    pub(super) fn rest(&self) -> Vec<Place> {
-        let configurations = self.holders.iter().filter(|(_, holder)| holder.is_git_repository);
-        let configurations =
-            configurations.map(|(_, holder)| Place { path: holder.files.join("config"), shapes: Shapes::Addresses });
-        [Place { path: self.root.clone(), shapes: Shapes::Addresses }].into_iter().chain(configurations).collect()
+    /// Everything else, and the configurations of git repositories.
+    pub(super) fn rest(&self) -> Vec<Place<'_>> {
+        let repositories = self.holders.values().filter(|holder| holder.is_git_repository);
+        let configurations = repositories.map(|holder| {
+            let file = holder.files.join("config");
+            file.strip_prefix(&self.root).map(Path::to_owned).unwrap_or(file)
+        });
+        let place = |start| Place { path: &self.root, start, shapes: &|_| Shapes::Addresses };
+        [PathBuf::new()].into_iter().chain(configurations).map(place).collect()
     }
 
     /// What `rest` is not to go into.
@@ -107,24 +118,22 @@ impl Parts {
 
 /// What is to be done about everything that was found, but for what is cleaned along with one of `known`. In a database it
 /// counts once what that does not use was zeroed; until then it is one of `known` itself.
-pub(super) fn findings(
-    searched: &Searched,
-    parts: &Parts,
-    machine: Option<&Machine>,
-    known: &[Finding],
-) -> Vec<Finding> {
+pub(super) fn findings(searched: &Searched, parts: &Parts, known: &[Finding]) -> Vec<Finding> {
     let mut by_file: BTreeMap<&Path, Vec<&Found>> = BTreeMap::new();
     for Hit { path, found } in &searched.hits {
         by_file.entry(path).or_default().push(found);
     }
     let mut findings: Vec<Finding> = by_file
         .into_iter()
-        .filter(|(file, _)| !known.iter().any(|finding| finding.covers(file)))
+        .filter(|(file, _)| {
+            let below = file.strip_prefix(&parts.root);
+            !below.is_ok_and(|below| known.iter().any(|finding| finding.covers(below)))
+        })
         .map(|(file, found)| Finding {
             kind: FindingKind::Secret,
             place: file.display().to_string(),
             what: named(&found),
-            cure: cure(file, parts, machine),
+            cure: cure(file, parts),
         })
         .collect();
     findings.extend(searched.unread.iter().map(|(path, why)| Finding {
@@ -144,11 +153,11 @@ fn named(found: &[&Found]) -> String {
     names.collect::<Vec<_>>().join("; ")
 }
 
-fn cure(file: &Path, parts: &Parts, machine: Option<&Machine>) -> Cure {
-    if let Some((directory, holder)) = parts.holder(file) {
-        return match holder.is_spare {
-            true => Cure::Forget(holder.id.clone(), Some(directory.clone())),
-            false => Cure::Ask(format!(
+fn cure(file: &Path, parts: &Parts) -> Cure {
+    if let Some((_, holder)) = parts.holder(file) {
+        return match &holder.located {
+            Some(located) => Cure::Forget(holder.id.clone(), Some(located.clone())),
+            None => Cure::Ask(format!(
                 "the layer of `{}` has it: give it to the step with --mount=type=secret, and warm an empty root",
                 holder.description
             )),
@@ -163,14 +172,8 @@ fn cure(file: &Path, parts: &Parts, machine: Option<&Machine>) -> Cure {
     if file.starts_with(&parts.root) {
         return Cure::Ask("BuildKit keeps it: warm an empty root without it, and leave no history of it".to_owned());
     }
-    match machine {
-        Some(machine) if machine.is_in_use(file) => {
-            Cure::Ask("whoever called this has it open: write no secrets into such a file".to_owned())
-        }
-        // A directory or a link, by its name.
-        _ if !file.is_file() => Cure::Ask(format!("rename it, or name it with --ignore {}", file.display())),
-        Some(machine) if machine.is_log(file) => Cure::Blank(file.to_owned()),
-        Some(machine) if machine.is_temporary(file) => Cure::Erase(file.to_owned()),
-        _ => Cure::Ask(format!("remove it, or name it with --ignore {}", file.display())),
-    }
+    Cure::Ask(format!(
+        "remove it from the machine (and from what writes it), or accept it with --ignore {}",
+        file.display()
+    ))
 }

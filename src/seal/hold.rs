@@ -1,8 +1,12 @@
 //! Who holds a state root, and holding it ourselves while we write to it.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use crate::beneath;
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect::{self, Lock};
 use crate::mounts;
@@ -10,11 +14,11 @@ use crate::mounts;
 const PROCESSES: &str = "/proc";
 
 /// Everything that keeps a root from being at rest: a daemon, a process with a file in it open, a mount below it. Each as a
-/// sentence.
+/// sentence. `unseen` receives a sentence for each process that the kernel does not let us look at.
 ///
 /// # Errors
-/// When the kernel does not tell.
-pub(super) fn holders(root: &Path) -> anyhow::Result<Vec<String>> {
+/// When the kernel does not list processes or mounts.
+pub(super) fn holders(root: &Path, unseen: &mut Vec<String>) -> anyhow::Result<Vec<String>> {
     let shown = root.display();
     let mut holders = Vec::new();
     let locked_by = match inspect::held_by(root) {
@@ -25,12 +29,22 @@ pub(super) fn holders(root: &Path) -> anyhow::Result<Vec<String>> {
         }
         Lock::Absent | Lock::Stale => None,
     };
-    let ids = fs::read_dir(PROCESSES).into_iter().flatten().flatten();
-    let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let processes = fs::read_dir(PROCESSES).and_then(Iterator::collect::<io::Result<Vec<_>>>).explain(
+        Kind::Environment,
+        format!("could not find out which processes use {shown}"),
+        "run as root where /proc is mounted",
+    )?;
+    let ids = processes.iter().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     for id in ids.filter(|id| *id != std::process::id() && Some(*id) != locked_by) {
-        let cwd = fs::read_link(format!("{PROCESSES}/{id}/cwd")).ok();
-        if let Some(file) = open_files(id).into_iter().chain(cwd).find(|file| file.starts_with(root)) {
-            holders.push(format!("{} has {} open", named(id), file.display()));
+        match open_files(id) {
+            Ok(files) => {
+                let file = files.into_iter().find(|file| file.starts_with(root));
+                holders.extend(file.map(|file| format!("{} has {} open", named(id), file.display())));
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                unseen.push(format!("{} is not ours to look at: nobody knows whether it uses {shown}", named(id)));
+            }
+            Err(error) => holders.push(format!("{} may have files of {shown} open ({error})", named(id))),
         }
     }
     let mounted = mounts::at_or_below(root)?.into_iter().filter(|point| point != root);
@@ -43,27 +57,26 @@ fn named(id: u32) -> String {
     format!("{} (process {id})", name.trim())
 }
 
-/// What a process has open, as far as it may be known.
-fn open_files(id: u32) -> Vec<PathBuf> {
-    let files = fs::read_dir(format!("{PROCESSES}/{id}/fd")).into_iter().flatten().flatten();
-    files.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
-}
-
-/// The files that the processes have open which wait for us: the script that called us is one.
-pub(super) fn open_by_callers() -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut id = rustix::process::getppid().map(|id| id.as_raw_nonzero().get() as u32);
-    while let Some(caller) = id.filter(|id| *id > 1) {
-        files.extend(open_files(caller));
-        id = parent(caller);
+/// What a process has open, its working directory among it; nothing when it has ended.
+fn open_files(id: u32) -> io::Result<Vec<PathBuf>> {
+    let links = || {
+        let mut files = vec![fs::read_link(format!("{PROCESSES}/{id}/cwd"))?];
+        for entry in fs::read_dir(format!("{PROCESSES}/{id}/fd"))? {
+            match fs::read_link(entry?.path()) {
+                // It was closed meanwhile.
+                Err(error) if beneath::is_absent(&error) => {}
+                file => files.push(file?),
+            }
+        }
+        Ok(files)
+    };
+    match links() {
+        // A process that ends has neither any more.
+        Err(error) if beneath::is_absent(&error) || error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {
+            Ok(vec![])
+        }
+        files => files,
     }
-    files
-}
-
-/// The fourth field of `/proc/ID/stat`, behind a name in parentheses that may hold anything.
-fn parent(id: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("{PROCESSES}/{id}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Holds a root as a daemon would, until it is dropped: none starts meanwhile.
@@ -97,23 +110,21 @@ mod tests {
     #[test]
     fn a_root_is_held_once_and_its_holders_are_named() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(holders(root.path()).unwrap(), Vec::<String>::new());
+        assert_eq!(holders(root.path(), &mut Vec::new()).unwrap(), Vec::<String>::new());
         let held = hold(root.path()).unwrap();
         let error = format!("{:#}", hold(root.path()).unwrap_err());
         assert!(error.contains("a daemon has started on it"), "{error}");
-        let named = holders(root.path()).unwrap();
+        let named = holders(root.path(), &mut Vec::new()).unwrap();
         assert!(named[0].contains(&format!("(process {}) holds", std::process::id())), "{named:?}");
         drop(held);
         assert!(hold(root.path()).is_ok());
-        assert!(parent(std::process::id()).is_some());
-        let _ = open_by_callers();
     }
 
     #[test]
     fn a_process_that_works_in_a_root_holds_it() {
         let root = tempfile::tempdir().unwrap();
         let mut child = std::process::Command::new("sleep").arg("60").current_dir(root.path()).spawn().unwrap();
-        let found = holders(root.path()).unwrap();
+        let found = holders(root.path(), &mut Vec::new()).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(found[0].starts_with("sleep (process "), "{found:?}");

@@ -1,23 +1,21 @@
 //! Looks at everything once: what the root has that no image needs, what the machine keeps, and every byte for secrets.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::finding::{Cure, Finding};
+use super::erase::Root;
+use super::finding::Finding;
 use super::hits::{self, Parts};
 use super::job::Job;
-use super::logins::logins;
+use super::luggage;
+use super::machine::Machine;
 use super::needles::{Known, Needles, is_searchable, spelled};
-use super::places::{Chore, Machine, Treatment};
-use super::search::{Searched, Watch, search};
-use super::{hold, luggage};
+use super::search::{Place, Searched, Watch, search};
 use crate::event::Events;
 use crate::inspect::{self, StateRoot, Unreadable};
-use crate::report::seal::FindingKind;
 use crate::veil::Veil;
 
 /// How much is looked at.
@@ -25,8 +23,8 @@ use crate::veil::Veil;
 pub(super) enum Scope {
     /// All of it.
     Everything,
-    /// Not the files of layers: this was found in them before, and cleaning does not change them.
-    ButLayers(Searched),
+    /// What `--fix` changes. This was found before where it changes nothing: in the files of layers and on the machine.
+    Changed(Searched),
 }
 
 /// What was found.
@@ -34,15 +32,13 @@ pub(super) enum Scope {
 pub(super) struct Looked {
     /// What an image must not have.
     pub(super) findings: Vec<Finding>,
-    /// What was found in the files of layers.
-    pub(super) of_layers: Searched,
-    /// What was looked through beside them.
+    /// What was found where `--fix` changes nothing.
+    pub(super) unchanged: Searched,
+    /// The files that were searched beside those.
     pub(super) files: u64,
-    /// Its bytes.
+    /// Their bytes.
     pub(super) bytes: u64,
-    /// Secrets that were looked for.
-    pub(super) secrets: Vec<Known>,
-    /// Hides them, however they are spelled.
+    /// Hides the secrets that were looked for, however they are spelled.
     pub(super) veil: Veil,
     /// The snapshotters that the root was used with, that of most of the records first.
     pub(super) snapshotters: Vec<String>,
@@ -50,10 +46,10 @@ pub(super) struct Looked {
     pub(super) notes: Vec<String>,
 }
 
-/// Looks.
+/// Looks at the root and the machine.
 ///
 /// # Errors
-/// Explained: a root that cannot be read; when somebody ends the run.
+/// Explained: a root that cannot be read; when the run is cancelled.
 pub(super) async fn look(
     job: &Job,
     scope: Scope,
@@ -70,48 +66,41 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     let state = inspect::read(&job.root).map_err(unreadable)?;
     let databases = inspect::databases(&job.root).map_err(unreadable)?;
     let leftovers = inspect::leftovers(&job.root, &state);
-    let found = luggage::luggage(&job.root, &state, &leftovers, job.drop_cache_mounts);
+    let root = Root::open(&job.root).map_err(|error| unreadable(Unreadable::io(&job.root, error)))?;
+    let found = luggage::luggage(&job.root, &root, &state, &leftovers, job.drop_cache_mounts);
     let mut findings = found.map_err(unreadable)?;
 
     let mut notes = job.notes.clone();
     if job.manifest.is_none() {
         notes.push("there is no manifest, so nobody has said what should be warm".to_owned());
     }
-    let machine = job.system.as_deref().map(|system| Machine::at(system, hold::open_by_callers())).transpose()?;
-    let (mut chores, kept) = machine.as_ref().map(Machine::chores).unwrap_or_default();
-    chores.retain(|chore| !job.ignored.iter().any(|ignored| chore.path.starts_with(ignored)));
-    if let (Scope::ButLayers(_), Some(machine)) = (&scope, &machine) {
-        // A machine that runs goes on writing logs; what they may have had in them is gone.
-        chores.retain(|chore| !machine.is_log(&chore.path));
-    }
-    notes.extend(
-        kept.iter().map(|path| format!("{} is being run, and is left to whoever put it there", path.display())),
-    );
-    let mut secrets = job.secrets.clone();
-    secrets.extend(chores.iter().flat_map(known));
-    findings.extend(chores.into_iter().map(|chore| Finding {
-        kind: FindingKind::Machine,
-        place: chore.path.display().to_string(),
-        what: chore.what.to_owned(),
-        cure: Cure::Clean(chore),
-    }));
+    let machine = job.system.as_deref().map(Machine::at).transpose()?;
+    let is_ignored = |finding: &Finding| job.ignored.iter().any(|path| Path::new(&finding.place).starts_with(path));
+    findings.extend(machine.iter().flat_map(Machine::logins).filter(|finding| !is_ignored(finding)));
 
-    let parts = Parts::of(&job.root, &state, &databases);
-    let needles = Needles::of(&secrets)?;
-    let mut left_out: HashSet<PathBuf> = job.ignored.iter().cloned().collect();
-    let of_layers = match scope {
-        Scope::Everything => search(&needles, &parts.layers(), &left_out, watch)?,
-        Scope::ButLayers(found) => found,
+    let parts = Parts::of(&job.root, &root, &state, &databases);
+    let parts = parts.map_err(|error| unreadable(Unreadable::io(&job.root, error)))?;
+    let needles = Needles::of(&job.secrets)?;
+    let left_out: HashSet<PathBuf> = job.ignored.iter().cloned().collect();
+    let unchanged = match scope {
+        Scope::Changed(found) => found,
+        Scope::Everything => {
+            let mut found = search(&needles, &parts.layers(), &left_out, watch)?;
+            if let (Some(path), Some(machine)) = (&job.system, &machine) {
+                let shapes = |path: &Path| machine.shapes(path);
+                let whole = Place { path, start: PathBuf::new(), shapes: &shapes };
+                // The root is searched as one, wherever on the machine it is.
+                let left_out = left_out.iter().chain([&job.root]).cloned().collect();
+                found.add(search(&needles, &[whole], &left_out, watch)?);
+            }
+            found
+        }
     };
     let mut rest = search(&needles, &parts.spare(), &left_out, watch)?;
-    let left_out_of_rest = left_out.iter().cloned().chain(parts.left_out_of_rest()).collect();
+    let left_out_of_rest = left_out.into_iter().chain(parts.left_out_of_rest()).collect();
     rest.add(search(&needles, &parts.rest(), &left_out_of_rest, watch)?);
-    // The root was looked through as one, wherever on the machine it is.
-    left_out.insert(job.root.clone());
-    let places = machine.as_ref().map(Machine::searched).unwrap_or_default();
-    rest.add(search(&needles, &places, &left_out, watch)?);
-    for searched in [&of_layers, &rest] {
-        findings.extend(hits::findings(searched, &parts, machine.as_ref(), &findings));
+    for searched in [&unchanged, &rest] {
+        findings.extend(hits::findings(searched, &parts, &findings));
     }
     notes.extend(
         job.secrets
@@ -123,22 +112,11 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
         findings,
         files: rest.files,
         bytes: rest.bytes,
-        of_layers,
-        veil: veil(&secrets),
-        secrets,
+        unchanged,
+        veil: veil(&job.secrets),
         snapshotters: snapshotters(&state),
         notes,
     })
-}
-
-/// The logins in a file that is going to be cleaned: they must be nowhere else, either.
-fn known(chore: &Chore) -> Vec<Known> {
-    let text = match chore.treatment {
-        Treatment::ForgetLogins => fs::read_to_string(&chore.path).unwrap_or_default(),
-        _ => String::new(),
-    };
-    let known = |(registry, value)| Known { name: format!("the login for {registry}"), value };
-    logins(&text).into_iter().map(known).collect()
 }
 
 fn veil(secrets: &[Known]) -> Veil {

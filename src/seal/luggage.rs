@@ -5,15 +5,15 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::doomed;
+use super::erase::{Located, Root};
 use super::finding::{Cure, Finding};
 use crate::inspect::bolt::Database;
 use crate::inspect::{self, Leftovers, RecordType, StateRoot, Unreadable, Worker};
 use crate::report::seal::FindingKind;
 use crate::report::words::{bytes, count};
-use crate::shadow;
 
 /// Bytes of a database that are looked at together.
 const CHUNK: u64 = 1 << 20;
@@ -23,114 +23,113 @@ const CHUNK: u64 = 1 << 20;
 /// # Errors
 /// When a database cannot be read.
 pub(super) fn luggage(
-    root: &Path,
+    path: &Path,
+    root: &Root,
     state: &StateRoot,
     leftovers: &Leftovers,
     with_cache_mounts: bool,
 ) -> Result<Vec<Finding>, Unreadable> {
     let mut findings = Vec::new();
-    findings.extend(history(root, state)?);
-    findings.extend(doomed::left(root, state).into_iter().map(|id| Finding {
+    findings.extend(history(path, root, state)?);
+    findings.extend(doomed::left(path, state).into_iter().map(|id| Finding {
         kind: FindingKind::Leftover,
         place: format!("record {id}"),
         what: "its files were overwritten, and BuildKit did not come to forget it".to_owned(),
         cure: Cure::Forget(id, None),
     }));
-    findings.extend(beside(root));
     for worker in &state.workers {
-        findings.extend(records(worker, with_cache_mounts));
+        findings.extend(records(root, worker, with_cache_mounts)?);
     }
-    findings.extend(left_behind(leftovers));
-    for path in inspect::databases(root)? {
-        findings.extend(stale(&path)?);
+    findings.extend(left_behind(root, leftovers)?);
+    for database in inspect::databases(path)? {
+        findings.extend(stale(root, &database)?);
     }
     Ok(findings)
 }
 
-fn history(root: &Path, state: &StateRoot) -> Result<Option<Finding>, Unreadable> {
-    let path = inspect::history_database(root);
-    let blobs: Vec<PathBuf> = state.workers.iter().flat_map(Worker::history_blobs).collect();
-    let builds = match path.is_file() {
+fn located(root: &Root, path: &Path) -> Result<Option<Located>, Unreadable> {
+    root.locate(path).map_err(|error| Unreadable::io(path, error))
+}
+
+fn history(path: &Path, root: &Root, state: &StateRoot) -> Result<Option<Finding>, Unreadable> {
+    let database = inspect::history_database(path);
+    let mut blobs = Vec::new();
+    for blob in state.workers.iter().flat_map(Worker::history_blobs) {
+        blobs.extend(located(root, &blob)?);
+    }
+    let below = located(root, &database)?.map(|located| located.path);
+    let builds = match below.is_some() {
         true => {
-            let database = Database::open(&path).map_err(|error| Unreadable::Database(path.clone(), error))?;
-            database.root().bucket(b"_records").map_or(0, |records| records.items().count())
+            let opened = Database::open(&database).map_err(|error| Unreadable::Database(database.clone(), error))?;
+            opened.root().bucket(b"_records").map_or(0, |records| records.items().count())
         }
         false => 0,
     };
     let finding = Finding {
         kind: FindingKind::History,
-        place: path.display().to_string(),
+        place: database.display().to_string(),
         what: format!("{} with {}: arguments, logs, provenance", count(builds, "build"), count(blobs.len(), "blob")),
-        cure: Cure::ForgetHistory(path, blobs.clone()),
+        cure: Cure::ForgetHistory(below.unwrap_or_default(), blobs.clone()),
     };
     Ok((builds > 0 || !blobs.is_empty()).then_some(finding))
 }
 
-fn records(worker: &Worker, with_cache_mounts: bool) -> impl Iterator<Item = Finding> {
+fn records(root: &Root, worker: &Worker, with_cache_mounts: bool) -> Result<Vec<Finding>, Unreadable> {
+    let mut findings = Vec::new();
     let mut ids: Vec<&String> = worker.records.keys().collect();
     ids.sort();
-    ids.into_iter().filter_map(move |id| {
-        // What shares its data with a mutable record goes with that one.
-        let record = worker.records.get(id).filter(|record| record.equal_mutable.is_none())?;
+    for id in ids {
+        // A record that shares its data with a mutable one goes with that one.
+        let Some(record) = worker.records.get(id).filter(|record| record.equal_mutable.is_none()) else { continue };
         let kind = match record.record_type {
             RecordType::LocalSource => FindingKind::LocalSource,
             RecordType::CacheMount if with_cache_mounts => FindingKind::CacheMount,
-            _ => return None,
+            _ => continue,
         };
-        let files = record.snapshot_number.map(|number| worker.snapshot_directory(number));
-        Some(Finding {
+        let files =
+            record.snapshot_number.map(|number| located(root, &worker.snapshot_directory(number))).transpose()?;
+        findings.push(Finding {
             kind,
             place: format!("record {id}"),
             what: record.description.clone(),
-            cure: Cure::Forget(id.clone(), files),
-        })
-    })
+            cure: Cure::Forget(id.clone(), files.flatten()),
+        });
+    }
+    Ok(findings)
 }
 
-/// Shadows of the root that a cachewarm which was killed left beside it.
-fn beside(root: &Path) -> Vec<Finding> {
-    let entries = root.parent().and_then(|above| std::fs::read_dir(above).ok()).into_iter().flatten().flatten();
-    let shadows = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(shadow::NAME));
-    let finding = |path: PathBuf| Finding {
-        kind: FindingKind::Leftover,
-        place: path.display().to_string(),
-        what: "a shadow of the root".to_owned(),
-        cure: Cure::Erase(path),
-    };
-    shadows.map(|entry| finding(entry.path())).collect()
-}
-
-fn left_behind(leftovers: &Leftovers) -> Vec<Finding> {
-    let finding = |path: &PathBuf, what: &str| Finding {
-        kind: FindingKind::Leftover,
-        place: path.display().to_string(),
-        what: what.to_owned(),
-        cure: Cure::Erase(path.clone()),
-    };
-    let mut findings: Vec<Finding> = Vec::new();
-    findings.extend(
-        leftovers.partial_downloads.iter().map(|it| finding(&it.directory, "a download that was not finished")),
-    );
-    findings.extend(leftovers.stray_blobs.iter().map(|path| finding(path, "a blob that nothing lists")));
-    findings.extend(leftovers.stray_directories.iter().map(|path| finding(path, "a snapshot that nothing lists")));
-    findings.extend(
-        leftovers.spoiled_databases.iter().map(|path| finding(path, "a database that was put aside as damaged")),
-    );
-    findings.extend(leftovers.containers.iter().map(|path| finding(path, "a container that did not end")));
+fn left_behind(root: &Root, leftovers: &Leftovers) -> Result<Vec<Finding>, Unreadable> {
+    let downloads = leftovers.partial_downloads.iter().map(|download| &download.directory);
+    let files = downloads
+        .map(|path| (path, "a download that was not finished"))
+        .chain(leftovers.stray_blobs.iter().map(|path| (path, "a blob that nothing lists")))
+        .chain(leftovers.stray_directories.iter().map(|path| (path, "a snapshot that nothing lists")))
+        .chain(leftovers.spoiled_databases.iter().map(|path| (path, "a database that was put aside as damaged")))
+        .chain(leftovers.containers.iter().map(|path| (path, "a container that did not end")));
+    let mut findings = Vec::new();
+    for (path, what) in files {
+        findings.extend(located(root, path)?.map(|located| Finding {
+            kind: FindingKind::Leftover,
+            place: path.display().to_string(),
+            what: what.to_owned(),
+            cure: Cure::Erase(located),
+        }));
+    }
     findings.extend(leftovers.stray_snapshots.iter().map(|name| Finding {
         kind: FindingKind::Leftover,
         place: format!("snapshot {name}"),
         what: "a snapshot that no record leads to".to_owned(),
         cure: Cure::Collect,
     }));
-    findings
+    Ok(findings)
 }
 
 /// Where a database is not used and something is written all the same.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub(super) fn stale(path: &Path) -> Result<Option<Finding>, Unreadable> {
+pub(super) fn stale(root: &Root, path: &Path) -> Result<Option<Finding>, Unreadable> {
+    let Some(database) = located(root, path)? else { return Ok(None) };
     let unused = Database::unused(path).map_err(|error| Unreadable::Database(path.to_owned(), error))?;
     let written = written(path, &unused).map_err(|error| Unreadable::io(path, error))?;
     let sum: u64 = written.iter().map(|part| part.end - part.start).sum();
@@ -138,7 +137,7 @@ pub(super) fn stale(path: &Path) -> Result<Option<Finding>, Unreadable> {
         kind: FindingKind::StaleBytes,
         place: path.display().to_string(),
         what: format!("{} of what was written there before", bytes(sum)),
-        cure: Cure::Zero(path.to_owned(), written),
+        cure: Cure::Zero(database, written),
     }))
 }
 
@@ -167,11 +166,11 @@ fn written(path: &Path, parts: &[Range<u64>]) -> io::Result<Vec<Range<u64>>> {
 mod tests {
     use super::*;
     use crate::inspect::fixture;
-    use crate::seal::erase;
 
     #[test]
     fn everything_that_no_build_needs_is_named() {
         let root = fixture::root();
+        let opened = Root::open(root.path()).unwrap();
         let worker = root.path().join("runc-overlayfs");
         std::fs::create_dir_all(worker.join("content/ingest/0a1b")).unwrap();
         std::fs::write(worker.join("content/ingest/0a1b/data"), [0; 40]).unwrap();
@@ -179,7 +178,7 @@ mod tests {
         let look = || {
             let state = inspect::read(root.path()).unwrap();
             let leftovers = inspect::leftovers(root.path(), &state);
-            luggage(root.path(), &state, &leftovers, false).unwrap()
+            luggage(root.path(), &opened, &state, &leftovers, false).unwrap()
         };
         let kinds = |findings: &[Finding], kind| findings.iter().filter(|finding| finding.kind == kind).count();
 
@@ -189,8 +188,7 @@ mod tests {
         assert!(kinds(&found, FindingKind::Leftover) >= 2, "{found:?}");
         for finding in &found {
             if let Cure::Zero(path, parts) = &finding.cure {
-                let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-                erase::zero(&file, parts).unwrap();
+                opened.zero(path, parts).unwrap();
             }
         }
         let database = worker.join("metadata_v2.db");
@@ -205,7 +203,7 @@ mod tests {
         else {
             panic!("it can be zeroed")
         };
-        assert_eq!(path, database);
+        assert_eq!(root.path().join(path.path), database);
         assert_eq!((parts.len(), parts[0].start, parts[0].end), (1, length, length + 4096));
     }
 }

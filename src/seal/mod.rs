@@ -1,7 +1,10 @@
-//! `cachewarm seal`: is this machine safe to snapshot? Nobody holds the state root, it is warm and sound, and nothing that an
-//! image must not have is in it or on the machine; with `--fix` what can be cleaned is, and then it is looked at again.
+//! `cachewarm seal`: is this machine safe to snapshot? Nobody holds the state root, it is warm and sound, and no secret of the
+//! build is in it or anywhere on the machine's file system. With `--fix` the root is cleaned, and then everything is looked
+//! at again.
 //!
-//! **Invariant:** a verdict of sealed is about what lay on disk after the last write. What a secret reads is never said.
+//! **Invariants:** only the state root and what cachewarm itself left are changed. A verdict of sealed is about what lay on
+//! disk after the last write, and about what was seen: what could not be looked at keeps a machine from being sealed. The
+//! value of a secret is never shown.
 
 mod cure;
 mod doomed;
@@ -10,12 +13,11 @@ mod finding;
 mod hits;
 mod hold;
 mod job;
-mod logins;
 mod look;
 mod luggage;
+mod machine;
 mod marker;
 mod needles;
-mod places;
 mod search;
 mod summary;
 
@@ -51,7 +53,7 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     }
     let mut job = absolute(job)?;
     let promise = job.manifest.as_deref().map(Manifest::read).transpose()?;
-    let holders = hold::holders(&job.root)?;
+    let holders = hold::holders(&job.root, &mut job.notes)?;
     if !holders.is_empty() {
         return Ok(summary::held(&job, holders, clock));
     }
@@ -63,9 +65,7 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     if job.fix {
         let findings = after.findings.clone();
         clock.time("clean", cure::apply(findings, &job, &after.snapshotters, &after.veil, &cancel)).await?;
-        let scope = Scope::ButLayers(std::mem::take(&mut after.of_layers));
-        // Those among them that were only known from a file which is clean now.
-        job.secrets = after.secrets;
+        let scope = Scope::Changed(std::mem::take(&mut after.unchanged));
         before = Some(after.findings);
         after = clock.time("look again", look::look(&job, scope, &cancel, &events)).await?;
     }
@@ -75,7 +75,7 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     if report.reasons.is_empty() {
         clock.time("sync", synced(&job.root)).await?;
         // While we looked somebody may have come.
-        summary::hold_against(&mut report, hold::holders(&job.root)?);
+        summary::hold_against(&mut report, hold::holders(&job.root, &mut Vec::new())?);
         if let (true, Some(path)) = (report.reasons.is_empty(), &job.marker) {
             Marker::new(&job, promise.as_ref(), &checked.layers)?.write(path)?;
             report.marker = Some(path.display().to_string());

@@ -25,6 +25,9 @@ const LONGEST_SHAPE: usize = 4096;
 
 const LOGIN: &str = "URL with a password";
 const SIGNATURE: &str = "signed URL";
+const DOCKER_LOGIN: &str = "docker login";
+/// A login in docker's configuration, under whatever name the file has.
+const DOCKER: (&str, &str) = (DOCKER_LOGIN, r#"(?-u)"auth"\s*:\s*"[A-Za-z0-9+/]{8,}={0,2}""#);
 /// Addresses that grant something. What BuildKit has made unreadable (`xxxxx`) is none.
 const ADDRESSES: [(&str, &str); 2] = [
     (LOGIN, r#"(?-u)://[!-~&&[^'"/@:]]*:(?:[!-~&&[^'"/@x]]|x+[!-~&&[^'"/@x]])[!-~&&[^'"/@]]*@"#),
@@ -64,7 +67,7 @@ pub(super) struct Needles {
 
 /// Every shape, made ready once.
 static READY: LazyLock<Result<Vec<(&str, Regex)>, regex::Error>> = LazyLock::new(|| {
-    let shapes = veil::SHAPES.iter().chain(&ADDRESSES);
+    let shapes = veil::SHAPES.iter().chain(&ADDRESSES).chain([&DOCKER]);
     shapes.map(|(name, shape)| Ok((*name, Regex::new(shape)?))).collect()
 });
 
@@ -88,6 +91,11 @@ impl Needles {
         Ok(Needles { known, spellings, longest, shapes })
     }
 
+    /// Whether there is anything to look for in content where these shapes count.
+    pub(super) fn count(&self, shapes: Shapes) -> bool {
+        !self.spellings.is_empty() || shapes != Shapes::No
+    }
+
     /// How far two pieces of a file have to reach into each other.
     pub(super) fn overlap(&self) -> usize {
         self.longest.max(LONGEST_SHAPE)
@@ -107,6 +115,7 @@ impl Needles {
             let counts = match *name {
                 veil::PRIVATE_KEY => shapes == Shapes::All,
                 LOGIN | SIGNATURE => shapes == Shapes::Addresses,
+                DOCKER_LOGIN => shapes != Shapes::Addresses,
                 _ => true,
             };
             if !counts || found.contains(&Found::Shaped(name)) {
@@ -205,7 +214,8 @@ mod tests {
         assert_eq!(found("hunter2hunter2", text, Shapes::All).len(), 2);
         assert_eq!(found("hunter2hunter2", b"AKIAIOSFODNN7EXAMPLE", Shapes::All), []);
         let token = b"\"auth\": \"QVdTOjEyMzQ1Njc4OTAxMi1hdXRoLXRva2Vu\"";
-        assert_eq!(found("hunter2hunter2", token, Shapes::All), [Found::Shaped("ECR token")]);
+        let both = [Found::Shaped("ECR token"), Found::Shaped(DOCKER_LOGIN)];
+        assert_eq!(found("hunter2hunter2", token, Shapes::All), both);
     }
 
     #[test]

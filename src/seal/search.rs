@@ -1,22 +1,24 @@
-//! Looks through files for what no image may hold: every byte, unpacked where they are compressed, on all processors.
+//! Searches files for what no image may hold: every byte, unpacked where they are compressed, on all processors.
 //!
-//! Names of files and targets of links count as well. Nothing is changed, no link is followed, and memory is bounded by a
-//! buffer a thread.
+//! Names of files and targets of links count as well. Nothing is changed, no link is followed, no other mount is entered,
+//! holes are skipped, and memory is bounded by a buffer a thread. What cannot be read is a result, never passed over.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, BufReader, ErrorKind, Read, Seek};
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags, fstat, readlinkat};
+use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::needles::{Found, Needles, Shapes};
+use crate::beneath;
 use crate::buildkit::interrupted;
 use crate::compression::{self, Compression};
 use crate::event::{Event, Events};
@@ -26,27 +28,34 @@ const PIECE: usize = 1 << 20;
 /// Files that wait for a thread.
 const WAITING: usize = 1000;
 
+/// What a compressed file may unpack to, in bytes: this much at least, and so many times its own length at most.
+const UNPACKED: u64 = if cfg!(test) { 8 << 20 } else { 1 << 30 };
+const UNPACKED_RATIO: u64 = 100;
+/// What any compressed file may unpack to, in bytes.
+const UNPACKED_AT_MOST: u64 = 1 << 36;
+
 /// Bytes of files that a thread looks through before it says so.
 const SAID_AT: u64 = 32 << 20;
 /// Files that it looks through before it says so.
 const SAID_AFTER: u64 = 1000;
 
-/// Who may end a search, and who is told how far it is.
+/// How a search is cancelled, and where its progress goes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watch<'a> {
-    /// Ends it.
+    /// Cancels the search.
     pub(super) cancel: &'a CancellationToken,
-    /// Is told.
+    /// Receives progress.
     pub(super) events: &'a Events,
 }
 
-/// Somewhere to look: a file, or a directory with everything in it.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    /// Where.
-    pub(super) path: PathBuf,
-    /// Which shapes count there.
-    pub(super) shapes: Shapes,
+/// A directory whose files are searched.
+pub(super) struct Place<'a> {
+    /// Where it is.
+    pub(super) path: &'a Path,
+    /// The path below it where the search begins; empty for all of it.
+    pub(super) start: PathBuf,
+    /// Which shapes count at a path below it.
+    pub(super) shapes: &'a (dyn Fn(&Path) -> Shapes + Sync),
 }
 
 /// What was found in a file.
@@ -81,144 +90,224 @@ impl Searched {
     }
 }
 
-/// Looks through places, but not through what is in `left_out`.
+/// Searches places, but not what is in `left_out`, which are whole paths.
 ///
 /// # Errors
-/// When somebody ends the run.
+/// When the run is cancelled.
 pub(super) fn search(
     needles: &Needles,
-    places: &[Place],
+    places: &[Place<'_>],
     left_out: &HashSet<PathBuf>,
     watch: Watch<'_>,
 ) -> anyhow::Result<Searched> {
-    let (sender, receiver) = sync_channel::<Place>(WAITING);
-    let receiver = Arc::new(Mutex::new(receiver));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let searched = std::thread::scope(|scope| {
-        let worker = |_| {
-            let receiver = receiver.clone();
-            scope.spawn(move || work(needles, &receiver, watch))
-        };
-        let workers: Vec<_> = (0..threads).map(worker).collect();
-        // Where all of them have panicked nobody is to wait for them.
-        drop(receiver);
-        let mut walk = Walk { left_out, cancel: watch.cancel, sender, searched: Searched::default(), needles };
-        for place in places {
-            walk.enter(place);
+    let mut all = Searched::default();
+    for place in places {
+        match beneath::directory(place.path) {
+            Ok(directory) => all.add(Tree { place, directory, needles, left_out, watch }.search()),
+            Err(error) if beneath::is_absent(&error) => {}
+            Err(error) => all.unread.push((place.path.to_owned(), error.to_string())),
         }
-        let Walk { mut searched, sender, .. } = walk;
-        // Without it the workers end.
-        drop(sender);
-        for worker in workers {
-            searched.add(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        searched
-    });
+    }
     match watch.cancel.is_cancelled() {
         true => Err(interrupted()),
-        false => Ok(searched),
+        false => Ok(all),
     }
 }
 
-struct Walk<'a> {
-    left_out: &'a HashSet<PathBuf>,
-    cancel: &'a CancellationToken,
-    sender: SyncSender<Place>,
-    searched: Searched,
+/// A directory that is searched.
+struct Tree<'a> {
+    place: &'a Place<'a>,
+    directory: OwnedFd,
     needles: &'a Needles,
+    left_out: &'a HashSet<PathBuf>,
+    watch: Watch<'a>,
 }
 
-impl Walk<'_> {
-    fn enter(&mut self, place: &Place) {
-        let mut directories = vec![place.path.clone()];
-        while let Some(path) = directories.pop() {
-            if self.cancel.is_cancelled() || self.left_out.contains(&path) {
+impl Tree<'_> {
+    fn search(&self) -> Searched {
+        let (sender, receiver) = sync_channel::<PathBuf>(WAITING);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let worker = |_| {
+                let receiver = receiver.clone();
+                scope.spawn(move || self.work(&receiver))
+            };
+            let workers: Vec<_> = (0..threads).map(worker).collect();
+            // If all of them panic, nobody waits for them.
+            drop(receiver);
+            let mut searched = self.walk(&sender);
+            // Without a sender the workers end.
+            drop(sender);
+            for worker in workers {
+                searched.add(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            searched
+        })
+    }
+
+    /// Visits every entry, and sends the files to the workers.
+    fn walk(&self, files: &SyncSender<PathBuf>) -> Searched {
+        let mut searched = Searched::default();
+        let mut left = vec![self.place.start.clone()];
+        while let Some(path) = left.pop() {
+            if self.watch.cancel.is_cancelled() || self.left_out.contains(&self.whole(&path)) {
                 continue;
             }
-            if let Err(error) = self.visit(path.clone(), place.shapes, &mut directories)
-                && error.kind() != ErrorKind::NotFound
-            {
-                self.searched.unread.push((path, error.to_string()));
+            match self.visit(&path, &mut left, files, &mut searched) {
+                // What is mounted there is no part of this file system.
+                Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => {}
+                Err(error) if beneath::is_absent(&error) => {}
+                Err(error) => searched.unread.push((self.whole(&path), error.to_string())),
+                Ok(()) => {}
             }
         }
+        searched
     }
 
-    fn visit(&mut self, path: PathBuf, shapes: Shapes, directories: &mut Vec<PathBuf>) -> io::Result<()> {
-        let metadata = fs::symlink_metadata(&path)?;
-        self.look_at(&path, path.file_name().unwrap_or_default());
-        if metadata.is_symlink() {
-            let target = fs::read_link(&path)?;
-            self.look_at(&path, target.as_os_str());
-        } else if metadata.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                directories.push(entry?.path());
+    fn visit(
+        &self,
+        path: &Path,
+        left: &mut Vec<PathBuf>,
+        files: &SyncSender<PathBuf>,
+        searched: &mut Searched,
+    ) -> io::Result<()> {
+        let entry = beneath::open(&self.directory, path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        self.look_at(path, path.file_name().unwrap_or_default(), searched);
+        match FileType::from_raw_mode(fstat(&entry)?.st_mode) {
+            FileType::Symlink => {
+                let target = readlinkat(&entry, "", Vec::new())?;
+                self.look_at(path, OsStr::from_bytes(target.as_bytes()), searched);
             }
-        } else if metadata.is_file() {
-            // Only panicking workers hang up, and that ends the search anyway.
-            let _ = self.sender.send(Place { path, shapes });
+            FileType::Directory => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+                let names = beneath::entries(beneath::open(&self.directory, path, flags)?)?;
+                left.extend(names.into_iter().map(|name| path.join(name)));
+            }
+            FileType::RegularFile if self.needles.count((self.place.shapes)(path)) => {
+                // Only panicking workers hang up, and that ends the search anyway.
+                let _ = files.send(path.to_owned());
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    fn look_at(&mut self, path: &Path, name: &OsStr) {
+    fn look_at(&self, path: &Path, name: &OsStr, searched: &mut Searched) {
         let mut found = BTreeSet::new();
         self.needles.look(name.as_bytes(), Shapes::No, &mut found);
-        self.searched.hits.extend(found.into_iter().map(|found| Hit { path: path.to_owned(), found }));
+        searched.hits.extend(found.into_iter().map(|found| Hit { path: self.whole(path), found }));
     }
-}
 
-fn work(needles: &Needles, places: &Mutex<Receiver<Place>>, watch: Watch<'_>) -> Searched {
-    let cancel = watch.cancel;
-    let mut searched = Searched::default();
-    let mut said = (0, 0);
-    let mut buffer = Vec::new();
-    loop {
-        let (files, bytes) = (searched.files - said.0, searched.bytes - said.1);
-        let next = places.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        if files > 0 && (next.is_err() || files >= SAID_AFTER || bytes >= SAID_AT) {
-            watch.events.emit(Event::Searched { files, bytes });
-            said = (searched.files, searched.bytes);
-        }
-        let Ok(Place { path, shapes }) = next else { return searched };
-        if cancel.is_cancelled() {
-            continue;
-        }
-        let mut found = BTreeSet::new();
-        match look_through(needles, &path, shapes, &mut buffer, &mut found, cancel) {
-            Ok(bytes) => {
-                searched.files += 1;
-                searched.bytes += bytes;
+    fn whole(&self, path: &Path) -> PathBuf {
+        if path.as_os_str().is_empty() { self.place.path.to_owned() } else { self.place.path.join(path) }
+    }
+
+    fn work(&self, files: &Mutex<Receiver<PathBuf>>) -> Searched {
+        let mut searched = Searched::default();
+        let mut said = (0, 0);
+        let mut buffer = Vec::new();
+        loop {
+            let (files_since, bytes) = (searched.files - said.0, searched.bytes - said.1);
+            let next = files.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            if files_since > 0 && (next.is_err() || files_since >= SAID_AFTER || bytes >= SAID_AT) {
+                self.watch.events.emit(Event::Searched { files: files_since, bytes });
+                said = (searched.files, searched.bytes);
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => searched.unread.push((path.clone(), error.to_string())),
+            let Ok(path) = next else { return searched };
+            if self.watch.cancel.is_cancelled() {
+                continue;
+            }
+            let mut found = BTreeSet::new();
+            match self.look_through(&path, &mut buffer, &mut found) {
+                Ok(bytes) => {
+                    searched.files += 1;
+                    searched.bytes += bytes;
+                }
+                Err(error) if beneath::is_absent(&error) => {}
+                Err(error) => searched.unread.push((self.whole(&path), error.to_string())),
+            }
+            searched.hits.extend(found.into_iter().map(|found| Hit { path: self.whole(&path), found }));
         }
-        searched.hits.extend(found.into_iter().map(|found| Hit { path: path.clone(), found }));
+    }
+
+    /// Searches a file, and once more what it unpacks to. Gives the bytes of its data.
+    fn look_through(&self, path: &Path, buffer: &mut Vec<u8>, found: &mut BTreeSet<Found>) -> io::Result<u64> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut file = File::from(beneath::open(&self.directory, path, flags)?);
+        let shapes = (self.place.shapes)(path);
+        let (needles, cancel) = (self.needles, self.watch.cancel);
+        let mut look = |stream: &mut dyn Read| stream_through(needles, stream, shapes, buffer, found, cancel);
+        let bytes = look(&mut Data::of(&file)?)?;
+        file.rewind()?;
+        let mut packed = BufReader::new(&file);
+        if let Some(format) = Compression::of(&mut packed)? {
+            let most = bytes.saturating_mul(UNPACKED_RATIO).clamp(UNPACKED, UNPACKED_AT_MOST);
+            match look(&mut format.unpacked(packed).take(most)) {
+                Ok(unpacked) if unpacked == most => {
+                    return Err(io::Error::other(format!("it unpacks to more than {most} bytes, which were searched")));
+                }
+                // What is damaged is searched up to there: a layer's file may only begin like an archive.
+                Err(error) if !compression::is_damage(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(bytes)
     }
 }
 
-/// Looks through a file, and once more through what it unpacks to. Gives its length.
-fn look_through(
-    needles: &Needles,
-    path: &Path,
-    shapes: Shapes,
-    buffer: &mut Vec<u8>,
-    found: &mut BTreeSet<Found>,
-    cancel: &CancellationToken,
-) -> io::Result<u64> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let mut file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let mut look = |stream: &mut dyn Read| stream_through(needles, stream, shapes, buffer, found, cancel);
-    let bytes = look(&mut file)?;
-    file.rewind()?;
-    let mut packed = BufReader::new(&file);
-    if let Some(format) = Compression::of(&mut packed)? {
-        // What is damaged is looked through up to there: a layer's file may only begin like an archive.
-        match look(&mut *format.unpacked(packed)) {
-            Err(error) if !compression::is_damage(&error) => return Err(error),
-            _ => {}
-        }
+/// The data of a file without its holes; one zero stands for each hole, so that nothing joins what is apart.
+struct Data<'f> {
+    file: &'f File,
+    /// Where the present run of data ends.
+    end: u64,
+    at: u64,
+    length: u64,
+}
+
+impl Data<'_> {
+    fn of(file: &File) -> io::Result<Data<'_>> {
+        Ok(Data { file, end: 0, at: 0, length: file.metadata()?.len() })
     }
-    Ok(bytes)
+}
+
+impl Read for Data<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use rustix::fs::{SeekFrom, seek};
+        if buffer.is_empty() || (self.at >= self.end && self.at >= self.length) {
+            // A file that grows is read to where it ended when it was opened.
+            return Ok(0);
+        }
+        if self.at >= self.end {
+            let start = match seek(self.file, SeekFrom::Data(self.at)) {
+                Err(Errno::NXIO) => self.length,
+                // A file system without holes.
+                Err(Errno::INVAL) => self.at,
+                start => start?,
+            };
+            let is_hole = start > self.at;
+            self.at = start;
+            if start < self.length {
+                self.end = match seek(self.file, SeekFrom::Hole(start)) {
+                    Err(Errno::INVAL) => self.length,
+                    end => end?,
+                };
+            }
+            (&*self.file).seek(self::SeekFrom::Start(start))?;
+            if is_hole {
+                buffer[0] = 0;
+                return Ok(1);
+            }
+        }
+        let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buffer.len());
+        let read = (&*self.file).read(&mut buffer[..most])?;
+        if read == 0 {
+            // It was cut off meanwhile.
+            (self.at, self.end) = (self.length, self.length);
+        }
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 fn stream_through(
@@ -263,6 +352,8 @@ fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<(usize, Option<O
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::needles::Known;
     use super::*;
     use crate::auth::Secret;
@@ -272,7 +363,7 @@ mod tests {
 
     fn searched(folder: &Path, left_out: &[PathBuf]) -> Searched {
         let needles = Needles::of(&[Known { name: "it".into(), value: Secret::new(SECRET) }]).unwrap();
-        let place = Place { path: folder.to_owned(), shapes: Shapes::Tokens };
+        let place = Place { path: folder, start: PathBuf::new(), shapes: &|_| Shapes::Tokens };
         let watch = Watch { cancel: &CancellationToken::new(), events: &Events::nobody() };
         search(&needles, &[place], &left_out.iter().cloned().collect(), watch).unwrap()
     }
@@ -298,15 +389,47 @@ mod tests {
         fs::write(path("not gzip"), [0x1F, 0x8B, 1, 2]).unwrap();
         fs::write(path("shaped"), "token=ghp_0123456789abcdef0123").unwrap();
         fs::write(path("ignored"), SECRET).unwrap();
+        // A terabyte of nothing, with the secret in its middle and cut in two by a hole.
+        let sparse = fs::File::create(path("sparse")).unwrap();
+        sparse.set_len(1 << 40).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&sparse, SECRET.as_bytes(), 1 << 39).unwrap();
 
         let found = searched(folder.path(), &[path("ignored")]);
 
         let names: Vec<_> = found.hits.iter().map(|hit| hit.path.strip_prefix(folder.path()).unwrap()).collect();
         let named = format!("named {SECRET}");
-        let expected =
-            ["cut", "deep/a", "deep/b", "deep/c", "deep/d", "deep/er/gz", "deep/er/zst", "link", &named, "shaped"];
+        let expected = [
+            "cut",
+            "deep/a",
+            "deep/b",
+            "deep/c",
+            "deep/d",
+            "deep/er/gz",
+            "deep/er/zst",
+            "link",
+            &named,
+            "shaped",
+            "sparse",
+        ];
         assert_eq!(names, expected.map(Path::new));
-        assert_eq!((found.files, found.unread), (12, vec![]));
+        assert_eq!((found.files, found.unread), (13, vec![]));
+    }
+
+    #[test]
+    fn an_archive_without_an_end_is_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("bomb"), gzip(&vec![0; 16 << 20])).unwrap();
+        let found = searched(folder.path(), &[]);
+        assert!(found.unread[0].1.contains("unpacks to more than"), "{found:?}");
+    }
+
+    #[test]
+    fn links_that_lead_elsewhere_are_not_followed() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("file"), SECRET).unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("file"), folder.path().join("file")).unwrap();
+        assert!(searched(folder.path(), &[]).hits.is_empty());
     }
 
     #[test]
@@ -316,7 +439,7 @@ mod tests {
         let cancel = CancellationToken::new();
         cancel.cancel();
         let needles = Needles::of(&[]).unwrap();
-        let place = Place { path: folder.path().to_owned(), shapes: Shapes::All };
+        let place = Place { path: folder.path(), start: PathBuf::new(), shapes: &|_| Shapes::All };
         let watch = Watch { cancel: &cancel, events: &Events::nobody() };
         assert!(search(&needles, &[place], &HashSet::new(), watch).is_err());
     }

@@ -56,9 +56,9 @@ pub(super) fn report(job: &Job, before: Option<Vec<Finding>>, after: Looked, che
         layers: Some(checked.layers.clone()),
         findings,
         searched: Searched {
-            files: after.files + after.of_layers.files,
-            bytes: after.bytes + after.of_layers.bytes,
-            secrets: after.secrets.iter().map(|secret| secret.name.clone()).collect(),
+            files: after.files + after.unchanged.files,
+            bytes: after.bytes + after.unchanged.bytes,
+            secrets: job.secrets.iter().map(|secret| secret.name.clone()).collect(),
         },
         ..blank(job)
     }

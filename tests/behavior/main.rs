@@ -32,6 +32,7 @@ mod check_gc;
 
 // Is the machine safe to snapshot?
 mod seal;
+mod seal_machine;
 
 // What a person is told, and what nobody is.
 mod errors;

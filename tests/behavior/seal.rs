@@ -12,14 +12,14 @@ use crate::support::process::{Process, command};
 use crate::support::{Builder, Run, World, wait_until};
 
 /// The findings of a kind: where they are, and whether they were cleaned.
-fn found(run: &Run, kind: &str) -> BTreeSet<(String, bool)> {
+pub(crate) fn found(run: &Run, kind: &str) -> BTreeSet<(String, bool)> {
     let findings = run.reports("/findings");
     let of_kind = findings.as_array().unwrap().iter().filter(|finding| finding["kind"] == kind);
     of_kind.map(|it| (it["place"].as_str().unwrap().to_owned(), it["cleaned"].as_bool().unwrap())).collect()
 }
 
 /// A machine's file system: what is usual, and these files.
-fn machine(world: &World, files: &[(&str, &str)]) -> PathBuf {
+pub(crate) fn machine(world: &World, files: &[(&str, &str)]) -> PathBuf {
     let system = world.path("system");
     let usual =
         [("etc/passwd", "root:x:0:0::/root:/bin/sh\nci:x:1:1::/home/ci:/bin/sh\n"), ("root/.profile", "umask 022\n")];
@@ -31,7 +31,7 @@ fn machine(world: &World, files: &[(&str, &str)]) -> PathBuf {
     system
 }
 
-fn warmed() -> World {
+pub(crate) fn warmed() -> World {
     let world = World::new();
     world.warm().run().ends_warm();
     world
@@ -133,10 +133,10 @@ fn server(world: &World) -> (Process, u16) {
 }
 
 #[test]
-fn what_builds_and_users_leave_is_cleaned_to_the_last_byte() {
+fn what_builds_leave_in_the_root_is_cleaned_to_the_last_byte() {
     let mut world = warmed();
     let (_server, port) = server(&world);
-    let canaries: Vec<String> = (1..=20).map(|number| format!("canary-{number:02}-c0ffee")).collect();
+    let canaries: Vec<String> = (1..=11).map(|number| format!("canary-{number:02}-c0ffee")).collect();
     let canary = |number: usize| canaries[number - 1].as_str();
     for (number, variable) in [(1, "FILE_SECRET"), (2, "ENV_SECRET"), (3, "KEPT_SECRET"), (4, "SHOWN_SECRET")] {
         world.set(variable, canary(number));
@@ -165,34 +165,14 @@ fn what_builds_and_users_leave_is_cleaned_to_the_last_byte() {
         let fetched = builder.fetch(&repository);
         assert!(fetched.0.status.success(), "{}", fetched.text());
     }
-    let auth = base64::engine::general_purpose::STANDARD.encode(format!("user:{}", canary(12)));
-    let files = [
-        (
-            "home/ci/.docker/config.json",
-            format!(r#"{{"auths": {{"r.example": {{"auth": "{auth}"}}}}, "psFormat": "x"}}"#),
-        ),
-        ("home/ci/.ecr/cache.json", format!(r#"{{"AuthorizationToken": "{}"}}"#, canary(13))),
-        ("root/.aws/credentials", format!("aws_secret_access_key = {}\n", canary(14))),
-        ("root/.netrc", format!("machine x password {}\n", canary(15))),
-        ("root/.git-credentials", format!("https://u:{}@github.com\n", canary(16))),
-        ("home/ci/.bash_history", format!("export X={}\n", canary(17))),
-        ("home/ci/.npmrc", format!("registry=https://r\n//r/:_authToken={}\n", canary(18))),
-        ("tmp/varfile_1234.sh", format!("export X='{}'\n", canary(19))),
-        ("var/log/auth.log", format!("sudo: COMMAND=/usr/bin/env X={}\n", canary(20))),
-        ("var/lib/cloud/instance/user-data.txt", format!("#!/bin/sh\nX={}\n", canary(20))),
-        ("etc/machine-id", "0123456789abcdef0123456789abcdef\n".to_owned()),
-        ("etc/ssh/ssh_host_ed25519_key", "-----BEGIN OPENSSH PRIVATE KEY-----\n".to_owned()),
-        ("var/tmp/left", format!("a log of {}\n", canary(5))),
-    ];
-    let system = machine(&world, &files.each_ref().map(|(path, text)| (*path, text.as_str())));
     let all: Vec<&str> = canaries.iter().map(String::as_str).collect();
-    let planted: BTreeSet<String> =
-        telling(&world.root(), &all).union(&telling(&system, &all)).map(|line| line[..16].to_owned()).collect();
+    let planted: BTreeSet<String> = telling(&world.root(), &all).iter().map(|line| line[..16].to_owned()).collect();
     // Those that builds use well are nowhere to begin with.
-    let absent = [1, 2, 6, 7].map(|number| canary(number).to_owned());
+    let absent = [1, 2, 5, 6, 7].map(|number| canary(number).to_owned());
     let expected: BTreeSet<String> = canaries.iter().filter(|it| !absent.contains(it)).cloned().collect();
     assert_eq!(planted, expected);
 
+    let system = machine(&world, &[]);
     let told = [
         "--secret=id=file,env=FILE_SECRET",
         "--secret=id=env,env=ENV_SECRET",
@@ -209,13 +189,6 @@ fn what_builds_and_users_leave_is_cleaned_to_the_last_byte() {
         assert!(!all.iter().any(|canary| text.contains(canary)), "{text}");
     }
     assert_eq!(telling(&world.root(), &all), BTreeSet::new());
-    assert_eq!(telling(&system, &all), BTreeSet::new());
-    let kept: serde_json::Value =
-        serde_json::from_slice(&fs::read(system.join("home/ci/.docker/config.json")).unwrap()).unwrap();
-    assert_eq!(kept["psFormat"], "x");
-    assert_eq!(fs::read(system.join("etc/machine-id")).unwrap(), b"");
-    assert_eq!(fs::read_to_string(system.join("home/ci/.npmrc")).unwrap(), "registry=https://r\n");
-    assert!(!system.join("etc/ssh/ssh_host_ed25519_key").exists() && system.join("root/.profile").exists());
     let context = world.path("sample");
     crate::support::git::sample(&context);
     world.smoke(&world.root(), &context, &[]).exits(0);
@@ -257,7 +230,7 @@ fn what_cannot_be_cleaned_is_named_and_is_not_sealed() {
     {
         assert!(is_left(what), "{what} is not in {left:?}");
     }
-    assert!(is_left("home/ci/token") && is_left("etc/(sha256:"), "{left:?}");
+    assert!(is_left("home/ci/token") && is_left("etc/("), "{left:?}");
     assert!(
         run.stdout.contains("--mount=type=secret") && run.stdout.contains("build argument USED_TOKEN"),
         "{}",

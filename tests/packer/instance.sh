@@ -21,6 +21,13 @@ for directory in /home /opt /srv /media /mnt /var/log /var/lib/cloud /var/lib/ca
   empty $directory 755
 done
 empty /root 700
+# What no image has, but a machine that builds and tests may.
+for directory in /*/; do
+  case $directory in
+    /bin/ | /boot/ | /dev/ | /etc/ | /home/ | /lib*/ | /media/ | /mnt/ | /opt/ | /proc/ | /root/ | /run/ | /sbin/ | /srv/ | /sys/ | /tmp/ | /usr/ | /var/) ;;
+    *) empty "${directory%/}" 755 ;;
+  esac
+done
 empty /tmp 1777
 empty /var/tmp 1777
 mkdir -p "$layer/var/lib/buildkit"

@@ -127,6 +127,17 @@ impl World {
 
     /// `cachewarm seal` of the root and of the machine in `system`, with further arguments, to its end.
     pub(crate) fn seal(&self, system: &Path, more: &[&str]) -> Run {
+        self.start(&self.sealing(system, more), None).ends()
+    }
+
+    /// As [`World::seal`], with faults that strace injects into its system calls: `--inject=openat2:error=ENOSYS`.
+    pub(crate) fn seal_under(&self, faults: &[&str], system: &Path, more: &[&str]) -> Run {
+        let mut enter = self.enter_by(None, &[&["strace", "--follow-forks", "--output=/dev/null"], faults].concat());
+        enter.args(self.sealing(system, more));
+        self.run(enter).ends()
+    }
+
+    fn sealing(&self, system: &Path, more: &[&str]) -> Vec<String> {
         let path = |name: &str, path: PathBuf| [name.to_owned(), path.display().to_string()];
         let mut arguments = vec!["seal".to_owned(), format!("--builder=spawn:{}", tool("BUILDKITD").display())];
         arguments.extend(path("--root", self.root()));
@@ -137,7 +148,7 @@ impl World {
             arguments.extend(path("--manifest", self.path("manifest.json")));
         }
         arguments.extend(more.iter().map(ToString::to_string));
-        self.start(&arguments, None).ends()
+        arguments
     }
 
     fn smoke_started(&self, context: &Path, more: &[&str]) -> Running {
@@ -154,11 +165,16 @@ impl World {
 
     /// Starts cachewarm with these arguments and a report of each kind.
     fn start(&self, arguments: &[String], umask: Option<&str>) -> Running {
+        let mut command = self.enter(umask);
+        command.args(arguments);
+        self.run(command)
+    }
+
+    fn run(&self, mut command: Command) -> Running {
         let reported = self.path("report.json");
         let _ = fs::remove_file(&reported);
         let (out, err) = (self.path("stdout"), self.path("stderr"));
-        let mut command = self.enter(umask);
-        command.args(arguments).args(["--report", "text", "--report", &format!("json={}", reported.display())]);
+        command.args(["--report", "text", "--report", &format!("json={}", reported.display())]);
         command.stdin(Stdio::null());
         command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
         Running { process: Process::start(command), reported, out, err }
@@ -172,6 +188,11 @@ impl World {
 
     /// The command that becomes cachewarm, in the clean environment.
     fn enter(&self, umask: Option<&str>) -> Command {
+        self.enter_by(umask, &[])
+    }
+
+    /// As [`World::enter`], by way of another program.
+    fn enter_by(&self, umask: Option<&str>, program: &[&str]) -> Command {
         let binary = env!("CARGO_BIN_EXE_cachewarm");
         // `/run` is the world's own, so that what is left there can be told.
         let mut mounts = "mount --bind \"$0/run\" /run && ".to_owned();
@@ -182,7 +203,7 @@ impl World {
         enter
             .args(["--mount", "sh", "-c", &format!("{mounts} umask \"$1\" && shift && exec \"$@\"")])
             .arg(&self.folder);
-        enter.arg(umask.unwrap_or("022")).arg(binary).env_clear();
+        enter.arg(umask.unwrap_or("022")).args(program).arg(binary).env_clear();
         enter.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         enter.env("HOME", self.path("home")).env("TMPDIR", self.path("tmp"));
         enter.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -14,8 +14,8 @@ pub(crate) struct SealArgs {
     /// there, and `none` uses none.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) manifest: Option<String>,
-    /// Clean what can be cleaned: BuildKit's history and copies of directories, stale bytes in databases, and everything by
-    /// which this machine and its users are known or log in. For a machine that becomes an image, not for yours.
+    /// Clean the state root: BuildKit's history and copies of directories, leftovers, stale bytes in databases. Nothing else on
+    /// the machine is changed.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) fix: Option<String>,

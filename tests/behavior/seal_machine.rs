@@ -1,0 +1,89 @@
+//! What seal does with the machine around a state root: it looks, and changes nothing.
+
+use std::fs;
+use std::path::Path;
+
+use super::seal::{found, machine, warmed};
+
+/// A checksum of everything below a folder: names, kinds, modes, times and content.
+fn checksum(folder: &Path) -> Vec<u8> {
+    let script = "cd \"$1\" && find . -printf '%p %y %m %T@ %l\n' | sort && find . -type f -print0 | sort -z | xargs -0r sha256sum";
+    let listed = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(folder).output().unwrap();
+    assert!(listed.status.success());
+    listed.stdout
+}
+
+/// The rule of the machine: it is looked at, and never changed.
+#[test]
+fn the_machine_is_looked_at_and_never_changed() {
+    let mut world = warmed();
+    let secret = "canary-00-c0ffee";
+    world.set("SESAME", secret);
+    let aws = format!("aws_secret_access_key = {secret}\n");
+    let files = [
+        ("home/ci/.docker/config.json", r#"{"auths": {"r.example": {"auth": "dXNlcjpodW50ZXIyaHVudGVyMg=="}}}"#),
+        ("root/.aws/credentials", &aws),
+        ("home/ci/.bash_history", &format!("export X={secret}")),
+        ("home/ci/.npmrc", "//r/:_authToken=abcdefgh"),
+        ("tmp/varfile_1234.sh", &format!("export X='{secret}'")),
+        ("var/log/auth.log", &format!("sudo: COMMAND=/usr/bin/env X={secret}")),
+        ("var/lib/cloud/instance/user-data.txt", &format!("X={secret}")),
+        ("etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+        ("etc/ssh/ssh_host_ed25519_key", "-----BEGIN OPENSSH PRIVATE KEY-----\n"),
+        ("usr/lib/python3/site.py", &format!("TOKEN = '{secret}'")),
+        ("data/deep/er/file", secret),
+        ("etc/docker-login", r#"{"auths": {"r": {"auth": "dXNlcjpodW50ZXIyaHVudGVyMg=="}}}"#),
+        ("swapfile", "\0\0ghp_0123456789abcdef0123\0"),
+    ];
+    let system = machine(&world, &files);
+    // Links of the machine that lead out of it, where it is mounted here.
+    let outside = world.path("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("credentials"), secret).unwrap();
+    fs::create_dir_all(system.join("home/ci/.aws")).unwrap();
+    std::os::unix::fs::symlink(&outside, system.join("home/ci/.ssh")).unwrap();
+    std::os::unix::fs::symlink(outside.join("credentials"), system.join("home/ci/.aws/credentials")).unwrap();
+    let before = (checksum(&system), checksum(&outside));
+
+    let run = world.seal(&system, &["--fix", "--secret=id=s,env=SESAME"]).exits(5);
+
+    assert!(before == (checksum(&system), checksum(&outside)), "the machine was changed");
+    let (secrets, logins) = (found(&run, "secret"), found(&run, "machine"));
+    let expected = [
+        "root/.aws/credentials",
+        ".bash_history",
+        "varfile_1234.sh",
+        "auth.log",
+        "user-data.txt",
+        "usr/lib/python3/site.py",
+        "data/deep/er/file",
+        "etc/docker-login",
+        "swapfile",
+    ];
+    for what in expected {
+        assert!(secrets.iter().any(|(place, cleaned)| place.ends_with(what) && !cleaned), "{what}: {secrets:?}");
+    }
+    for what in ["home/ci/.docker/config.json", "home/ci/.npmrc", "root/.aws/credentials"] {
+        assert!(logins.iter().any(|(place, cleaned)| place.ends_with(what) && !cleaned), "{what}: {logins:?}");
+    }
+    assert!(!secrets.iter().any(|(place, _)| place.contains("outside")), "{secrets:?}");
+    assert!(run.stdout.contains("docker logout") && run.stdout.contains("npm logout"), "{}", run.stdout);
+    assert!(!world.path("sealed.json").exists());
+}
+
+/// The same without the system call that most of it is done with (Linux before 5.6, a seccomp filter).
+#[test]
+fn a_kernel_without_openat2_sees_the_same() {
+    let world = warmed();
+    let aws = "aws_secret_access_key = ghp_0123456789abcdef0123\n";
+    let system = machine(&world, &[("home/ci/.aws/credentials", aws), ("home/ci/notes", aws)]);
+    let plain = world.seal(&system, &[]).exits(5);
+    for error in ["ENOSYS", "EPERM", "EAGAIN", "EMFILE"] {
+        let run = world.seal_under(&[&format!("--inject=openat2:error={error}")], &system, &[]);
+        assert!(run.code == Some(5) || run.code == Some(3), "{error}: {}", run.stderr);
+        if error != "EMFILE" {
+            assert_eq!(found(&run.exits(5), "machine"), found(&plain, "machine"), "{error}");
+        }
+        assert!(!world.path("sealed.json").exists(), "{error}");
+    }
+}
