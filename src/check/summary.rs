@@ -85,7 +85,7 @@ fn all(state: &StateRoot) -> impl Iterator<Item = (usize, &Record)> {
 
 /// What no threshold allows: a root whose bytes contradict each other is never warm.
 fn damage(state: &StateRoot, holders: &Holders<'_>) -> Vec<String> {
-    let mut reasons = Vec::new();
+    let mut reasons = state.losses();
     if state.workers.iter().any(|worker| worker.id.is_none() && !worker.records.is_empty()) {
         reasons.push("the file workerid is lost: the next start forgets every result".to_owned());
     } else if holders.disowned > 0 {

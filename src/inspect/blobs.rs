@@ -24,7 +24,7 @@ pub(super) enum Blob {
 const VARIANT: &[u8] = b"containerd.io/gc.ref.content.blob-";
 
 /// The blobs of a worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Blobs {
     directory: PathBuf,
     /// The directory of nearly all blobs, from which each is one step away instead of ten.
@@ -38,11 +38,13 @@ pub(super) struct Blobs {
 }
 
 impl Blobs {
-    /// Reads the list of a content store; `namespaces` is `v1` of `containerdmeta.db`.
-    pub(super) fn read(namespaces: Bucket<'_>, directory: PathBuf) -> Blobs {
+    /// Reads the list of the content store in `directory`; `namespaces` is `v1` of `containerdmeta.db`, absent in a store that
+    /// lists nothing.
+    pub(super) fn read(namespaces: Option<Bucket<'_>>, directory: PathBuf) -> Blobs {
         let sha256 = File::open(directory.join("blobs/sha256")).ok();
-        let mut found = Blobs { directory, sha256, ..Blobs::default() };
-        for (name, namespace) in namespaces.buckets() {
+        let (listed, elsewhere, variants) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut found = Blobs { directory, sha256, listed, elsewhere, variants };
+        for (name, namespace) in namespaces.into_iter().flat_map(Bucket::buckets) {
             found.read_namespace(namespace, name == b"buildkit");
         }
         found

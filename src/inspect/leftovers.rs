@@ -71,6 +71,10 @@ pub(crate) fn held_by(root: &Path) -> Lock {
 pub(crate) fn leftovers(root: &Path, state: &StateRoot) -> Leftovers {
     let mut found = Leftovers { lock: held_by(root), ..Leftovers::default() };
     for worker in &state.workers {
+        // What a missing database lists is nobody's only by its looks.
+        if !worker.missing.is_empty() {
+            continue;
+        }
         let content = worker.blobs.directory();
         found.partial_downloads.extend(entries(&content.join("ingest")).filter_map(|entry| partial(&entry.path())));
         stray_blobs(worker, content, &mut found);

@@ -4,25 +4,51 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Unreadable;
 use super::bolt::Database;
 use super::snapshots::snapshot_store;
 use super::solver::Solver;
 use super::worker::{Worker, database};
+use super::{Unreadable, overwritten};
 
 /// A state root as it lies on disk.
 #[derive(Debug)]
 pub(crate) struct StateRoot {
+    /// Where it lies.
+    pub(crate) directory: PathBuf,
     /// Its OCI workers, one for each snapshotter that was ever used.
     pub(crate) workers: Vec<Worker>,
     /// The cache keys, and the records they lead to.
     pub(crate) solver: Solver,
+    /// The records that are there and whose files an interrupted `seal --fix` has overwritten with zeros.
+    pub(crate) overwritten: Vec<String>,
     /// Whether nothing was committed while it was read. If not, a daemon is at work, and what looks broken or dangling
     /// may only have moved on between two files.
     pub(crate) steady: bool,
 }
 
 impl StateRoot {
+    /// The databases that are not there though the root was used. What they list looks like nobody's, so that nothing of such
+    /// a root may be removed.
+    pub(crate) fn missing(&self) -> Vec<PathBuf> {
+        let cache = (!self.workers.is_empty() && !self.solver.present).then(|| self.directory.join("cache.db"));
+        cache.into_iter().chain(self.workers.iter().flat_map(|worker| worker.missing.iter().cloned())).collect()
+    }
+
+    /// What the databases alone do not show and no warm root has: missing databases, and overwritten records. A sentence each.
+    pub(crate) fn losses(&self) -> Vec<String> {
+        let missing = self
+            .missing()
+            .into_iter()
+            .map(|path| format!("{} is missing: put it back, or start with an empty state root", path.display()));
+        let overwritten = self.overwritten.iter().map(|id| {
+            format!(
+                "seal was interrupted after it had overwritten the files of the record {id}: run `cachewarm seal --fix` again, \
+                 or start with an empty state root"
+            )
+        });
+        missing.chain(overwritten).collect()
+    }
+
     /// The worker of that id.
     pub(crate) fn worker_with_id(&self, id: &str) -> Option<&Worker> {
         self.workers.iter().find(|worker| worker.id.as_deref() == Some(id))
@@ -114,7 +140,9 @@ fn read_once(root: &Path, directories: &[(String, PathBuf)], pace: Pace) -> Resu
         workers.collect::<Result<Vec<_>, _>>()
     };
     let (solver, workers) = pace.both(solver, workers);
-    Ok(StateRoot { solver: solver?, workers: workers?, steady: false })
+    let (solver, workers) = (solver?, workers?);
+    let overwritten = overwritten::left(root, &workers)?;
+    Ok(StateRoot { directory: root.to_owned(), solver, workers, overwritten, steady: false })
 }
 
 /// The OCI workers of a state root: snapshotter and directory, in the order of their names. Anything that is not the

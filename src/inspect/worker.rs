@@ -11,6 +11,7 @@ use super::records::{Record, RecordType};
 use super::root::Pace;
 use super::snapshots::{self, Snapshot, SnapshotKind, Snapshots, files_directory, snapshot_store};
 use super::usage::usage;
+use crate::beneath;
 
 /// What one snapshotter of buildkitd's OCI worker keeps.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Worker {
     pub(crate) records: HashMap<String, Record>,
     /// Ids of records whose content is still held though the databases have no such record: it was lost, not removed.
     pub(crate) lost: HashSet<String>,
+    /// Databases that are not there though the worker was used: what they list looks like nobody's.
+    pub(crate) missing: Vec<PathBuf>,
     pub(super) directory: PathBuf,
     pub(super) snapshots: Snapshots,
     pub(super) blobs: Blobs,
@@ -58,10 +61,11 @@ impl Worker {
         let namespaces = containerd.as_ref().and_then(|containerd| containerd.root().path(["v1"]));
         let namespace = namespaces.and_then(|namespaces| namespaces.bucket(b"buildkit"));
         let snapshots = Snapshots::read(namespace, rows, snapshotter);
-        let blobs = namespaces.map(|namespaces| Blobs::read(namespaces, directory.join("content"))).unwrap_or_default();
+        let blobs = Blobs::read(namespaces, directory.join("content"));
         let mut worker = Worker {
             id: worker_id(&directory.join("workerid"))?,
             snapshotter: snapshotter.to_owned(),
+            missing: missing(directory, &store)?,
             lost: namespace.map(|namespace| lost(namespace, &records)).unwrap_or_default(),
             records,
             directory: directory.to_owned(),
@@ -291,6 +295,29 @@ fn records(metadata: Option<&Database>) -> HashMap<String, Record> {
         (id.clone(), Record::read(&id, fields))
     });
     records.collect()
+}
+
+/// The databases of a worker that are not there. A daemon makes all of them at its start, so that a worker with one of them, a
+/// blob or a snapshot has lost the others.
+fn missing(directory: &Path, store: &Path) -> Result<Vec<PathBuf>, Unreadable> {
+    let all = [directory.join("metadata_v2.db"), directory.join("containerdmeta.db"), store.join("metadata.db")];
+    let mut missing = Vec::new();
+    for path in &all {
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => {}
+            Err(error) if beneath::is_absent(&error) => missing.push(path.clone()),
+            Err(error) => return Err(Unreadable::io(path, error)),
+        }
+    }
+    let mut was_used = missing.len() < all.len();
+    for path in [directory.join("content/blobs/sha256"), store.join("snapshots")] {
+        match std::fs::read_dir(&path) {
+            Ok(mut entries) => was_used |= entries.next().is_some(),
+            Err(error) if beneath::is_absent(&error) => {}
+            Err(error) => return Err(Unreadable::io(&path, error)),
+        }
+    }
+    Ok(if was_used { missing } else { Vec::new() })
 }
 
 /// A record's content is held by a lease of the record's id; BuildKit makes and removes the two together. Other leases

@@ -160,8 +160,7 @@ impl Forgetting {
 
 /// BuildKit passes over what something is made from, without a word.
 fn is_gone(root: &Path) -> anyhow::Result<()> {
-    let left = doomed::left(root, &inspect::read(root)?);
-    match left.first() {
+    match inspect::read(root)?.overwritten.first() {
         None => doomed::clear(root).explain(Kind::Environment, "could not tidy up in the root", "look at the disk"),
         Some(id) => Err(Failure::new(
             Kind::Environment,

@@ -3,13 +3,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::inspect::StateRoot;
-
-fn path(root: &Path) -> PathBuf {
-    root.join(".cachewarm-doomed")
-}
+use crate::inspect::overwritten_file as path;
 
 /// Writes down which records are going to be overwritten, beside those that were.
 ///
@@ -19,13 +15,6 @@ pub(super) fn note(root: &Path, ids: &[&str]) -> io::Result<()> {
     let mut file = File::options().create(true).append(true).open(path(root))?;
     file.write_all(ids.iter().map(|id| format!("{id}\n")).collect::<String>().as_bytes())?;
     file.sync_all()
-}
-
-/// Those of them that are still there.
-pub(super) fn left(root: &Path, state: &StateRoot) -> Vec<String> {
-    let noted = fs::read_to_string(path(root)).unwrap_or_default();
-    let is_there = |id: &&str| state.workers.iter().any(|worker| worker.records.contains_key(*id));
-    noted.lines().filter(is_there).map(str::to_owned).collect()
 }
 
 /// Forgets what was written down: nothing of it is there any more.
@@ -47,14 +36,14 @@ mod tests {
     #[test]
     fn what_was_overwritten_is_known_until_it_is_gone() {
         let root = fixture::root();
-        let state = inspect::read(root.path()).unwrap();
-        let there = state.workers[0].records.keys().min().unwrap().clone();
-        assert!(left(root.path(), &state).is_empty());
+        let left = || inspect::read(root.path()).unwrap().overwritten;
+        let there = inspect::read(root.path()).unwrap().workers[0].records.keys().min().unwrap().clone();
+        assert!(left().is_empty());
         note(root.path(), &[&there]).unwrap();
         note(root.path(), &["gone"]).unwrap();
-        assert_eq!(left(root.path(), &state), [there]);
+        assert_eq!(left(), [there]);
         clear(root.path()).unwrap();
         clear(root.path()).unwrap();
-        assert!(left(root.path(), &state).is_empty());
+        assert!(left().is_empty());
     }
 }

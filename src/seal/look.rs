@@ -40,6 +40,8 @@ pub(super) struct Looked {
     pub(super) bytes: u64,
     /// Hides the secrets that were looked for, however they are spelled.
     pub(super) veil: Veil,
+    /// Whether a database is missing. What it lists then looks like nobody's, and nothing may be erased.
+    pub(super) is_incomplete: bool,
     /// The snapshotters that the root was used with, that of most of the records first.
     pub(super) snapshotters: Vec<String>,
     /// What a person should know all the same.
@@ -114,6 +116,7 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
         bytes: rest.bytes,
         unchanged,
         veil: veil(&job.secrets),
+        is_incomplete: !state.missing().is_empty(),
         snapshotters: snapshotters(&state),
         notes,
     })

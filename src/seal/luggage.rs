@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::doomed;
 use super::erase::{Located, Root};
 use super::finding::{Cure, Finding};
 use crate::inspect::bolt::Database;
@@ -31,11 +30,11 @@ pub(super) fn luggage(
 ) -> Result<Vec<Finding>, Unreadable> {
     let mut findings = Vec::new();
     findings.extend(history(path, root, state)?);
-    findings.extend(doomed::left(path, state).into_iter().map(|id| Finding {
+    findings.extend(state.overwritten.iter().map(|id| Finding {
         kind: FindingKind::Leftover,
         place: format!("record {id}"),
         what: "its files were overwritten, and BuildKit did not come to forget it".to_owned(),
-        cure: Cure::Forget(id, None),
+        cure: Cure::Forget(id.clone(), None),
     }));
     for worker in &state.workers {
         findings.extend(records(root, worker, with_cache_mounts)?);

@@ -7,6 +7,7 @@
 //! value of a secret is never shown.
 
 mod cure;
+mod data;
 mod doomed;
 mod erase;
 mod finding;
@@ -62,7 +63,7 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
         looked => looked?,
     };
     let (mut before, mut after) = (None, looked);
-    if job.fix {
+    if job.fix && !after.is_incomplete {
         let findings = after.findings.clone();
         clock.time("clean", cure::apply(findings, &job, &after.snapshotters, &after.veil, &cancel)).await?;
         let scope = Scope::Changed(std::mem::take(&mut after.unchanged));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, ErrorKind, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use rustix::fs::{FileType, OFlags, fstat, readlinkat};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
+use super::data::Data;
 use super::needles::{Found, Needles, Shapes};
 use crate::beneath;
 use crate::buildkit::interrupted;
@@ -253,60 +254,6 @@ impl Tree<'_> {
             }
         }
         Ok(bytes)
-    }
-}
-
-/// The data of a file without its holes; one zero stands for each hole, so that nothing joins what is apart.
-struct Data<'f> {
-    file: &'f File,
-    /// Where the present run of data ends.
-    end: u64,
-    at: u64,
-    length: u64,
-}
-
-impl Data<'_> {
-    fn of(file: &File) -> io::Result<Data<'_>> {
-        Ok(Data { file, end: 0, at: 0, length: file.metadata()?.len() })
-    }
-}
-
-impl Read for Data<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        use rustix::fs::{SeekFrom, seek};
-        if buffer.is_empty() || (self.at >= self.end && self.at >= self.length) {
-            // A file that grows is read to where it ended when it was opened.
-            return Ok(0);
-        }
-        if self.at >= self.end {
-            let start = match seek(self.file, SeekFrom::Data(self.at)) {
-                Err(Errno::NXIO) => self.length,
-                // A file system without holes.
-                Err(Errno::INVAL) => self.at,
-                start => start?,
-            };
-            let is_hole = start > self.at;
-            self.at = start;
-            if start < self.length {
-                self.end = match seek(self.file, SeekFrom::Hole(start)) {
-                    Err(Errno::INVAL) => self.length,
-                    end => end?,
-                };
-            }
-            (&*self.file).seek(self::SeekFrom::Start(start))?;
-            if is_hole {
-                buffer[0] = 0;
-                return Ok(1);
-            }
-        }
-        let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buffer.len());
-        let read = (&*self.file).read(&mut buffer[..most])?;
-        if read == 0 {
-            // It was cut off meanwhile.
-            (self.at, self.end) = (self.length, self.length);
-        }
-        self.at += read as u64;
-        Ok(read)
     }
 }
 

@@ -39,7 +39,9 @@ pub(crate) fn on_disk(root: &Path, worker_id: &str, opened: &[RecordInUse]) -> R
     settled(|| {
         let state = inspect::read(root)?;
         let worker = state.worker_with_id(worker_id).ok_or_else(|| Unreadable::NotARoot(root.to_owned()))?;
-        Ok((judged(worker, opened), state.steady))
+        let mut found = judged(worker, opened);
+        found.problems.extend(state.losses());
+        Ok((found, state.steady))
     })
 }
 

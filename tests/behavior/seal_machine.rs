@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::seal::{found, machine, warmed};
+use crate::support::World;
 
 /// A checksum of everything below a folder: names, kinds, modes, times and content.
 fn checksum(folder: &Path) -> Vec<u8> {
@@ -69,6 +70,83 @@ fn the_machine_is_looked_at_and_never_changed() {
     assert!(!secrets.iter().any(|(place, _)| place.contains("outside")), "{secrets:?}");
     assert!(run.stdout.contains("docker logout") && run.stdout.contains("npm logout"), "{}", run.stdout);
     assert!(!world.path("sealed.json").exists());
+}
+
+/// What a missing database listed looks like nobody's. It may be put back, and then all of it is somebody's again.
+#[test]
+fn nothing_is_erased_where_a_database_is_missing() {
+    let world = warmed();
+    let system = machine(&world, &[]);
+    let databases = [
+        "cache.db",
+        "runc-overlayfs/metadata_v2.db",
+        "runc-overlayfs/containerdmeta.db",
+        "runc-overlayfs/snapshots/metadata.db",
+    ];
+    for name in databases {
+        let database = world.root().join(name);
+        let aside = world.path("aside");
+        fs::rename(&database, &aside).unwrap();
+        let before = checksum(&world.root());
+        for _ in 0..2 {
+            let run = world.seal(&system, &["--fix"]).exits(5);
+            assert!(run.stdout.contains(&format!("{name} is missing")), "{}", run.stdout);
+            assert!(before == checksum(&world.root()), "the root without {name} was changed");
+        }
+        let check = world.check(&world.root(), &[]).exits(5);
+        assert!(
+            check.stdout.contains("is missing") && check.reports("/leftovers/stray_blobs") != 9,
+            "{}",
+            check.stdout
+        );
+        fs::rename(&aside, &database).unwrap();
+    }
+    world.check(&world.root(), &[]).exits(0);
+    world.seal(&system, &["--fix"]).exits(0);
+}
+
+/// A root whose databases say nothing must not lead to files of the directory that cachewarm is called in.
+#[test]
+fn files_of_the_current_directory_are_not_the_roots() {
+    let world = World::new();
+    let system = machine(&world, &[]);
+    fs::create_dir_all(world.root().join("runc-overlayfs")).unwrap();
+    // cachewarm runs in the world's folder.
+    for file in ["blobs/sha256/abc", "ingest/abcd/data", "snapshots/snapshots/7/fs/file"] {
+        let file = world.path(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "precious").unwrap();
+    }
+    let check = world.check(&world.root(), &[]);
+    assert!(!check.stdout.contains("content store does not list"), "{}", check.stdout);
+    world.seal(&system, &["--fix"]);
+    for file in ["blobs/sha256/abc", "ingest/abcd/data", "snapshots/snapshots/7/fs/file"] {
+        assert_eq!(fs::read_to_string(world.path(file)).unwrap(), "precious");
+    }
+}
+
+/// What an interrupted `--fix` overwrote is known to everybody who is asked whether the root is warm.
+#[test]
+fn a_root_with_overwritten_records_is_not_warm() {
+    let world = warmed();
+    let records = world.check(&world.root(), &[]).exits(0).reports("/records");
+    let id = records.as_array().unwrap()[0]["id"].as_str().unwrap().to_owned();
+    fs::write(world.root().join(".cachewarm-doomed"), format!("{id}\n")).unwrap();
+    let context = world.path("sample");
+    crate::support::git::sample(&context);
+    for run in [
+        world.check(&world.root(), &[]),
+        world.check(&world.root(), &["--deep"]),
+        world.smoke(&world.root(), &context, &[]),
+        world.warm().run(),
+    ] {
+        assert!(run.stdout.contains("seal was interrupted") && run.stdout.contains(&id), "{}", run.stdout);
+        run.exits(5);
+    }
+    // What nobody can read may be such a note.
+    fs::remove_file(world.root().join(".cachewarm-doomed")).unwrap();
+    fs::create_dir(world.root().join(".cachewarm-doomed")).unwrap();
+    world.check(&world.root(), &[]).blames(&[".cachewarm-doomed"]);
 }
 
 /// The same without the system call that most of it is done with (Linux before 5.6, a seccomp filter).
