@@ -80,7 +80,8 @@ pub(crate) enum Command {
 /// Flags of every command.
 #[derive(Debug, Default, Args)]
 pub(crate) struct GlobalArgs {
-    /// Settings file [default: ./cachewarm.toml if it is there].
+    /// Settings file [default: ./cachewarm.toml if it is there and only you can write it; it then names no program, builder,
+    /// secret or file to write].
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<String>,
     /// Say more about what is done; twice or three times for more still. CACHEWARM_LOG takes a filter instead.

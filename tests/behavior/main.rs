@@ -37,5 +37,8 @@ mod seal;
 mod errors;
 mod secrets;
 
+// What a checkout cannot make us do.
+mod trust;
+
 // The shape of the source.
 mod layers;
