@@ -225,7 +225,8 @@ pub(crate) struct BuildArgs {
     /// Stage whose steps always run. Repeatable.
     #[arg(long, value_name = "STAGE")]
     pub(crate) no_cache_filter: Vec<String>,
-    /// Entitlement the build needs: network.host, security.insecure or device. Repeatable.
+    /// Entitlement the build needs: network.host, security.insecure or device; and what a bake file may use outside of
+    /// its project: ssh, fs.read=PATH or fs=PATH. Repeatable.
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow: Vec<String>,
     /// Builds as `docker buildx bake --print` wrote them; of the flags above only --no-cache and --allow go with it.

@@ -106,3 +106,55 @@ fn a_settings_file_that_is_named_may_say_everything_and_is_named_in_the_progress
     let run = world.smoke_with(&world.path("absent"), &["--config", "./cachewarm.toml"]).fails();
     assert!(run.stderr.contains("settings are read from ./cachewarm.toml"), "{}", run.stderr);
 }
+
+/// A bake file with one target of these fields, in the directory that cachewarm runs in.
+fn bake(world: &World, fields: &str) {
+    fs::create_dir_all(world.path("project")).unwrap();
+    fs::write(world.path("project/Dockerfile"), "FROM scratch\nLABEL a=b\n").unwrap();
+    let json = format!(r#"{{"target": {{"default": {{"context": "project", {fields}}}}}}}"#);
+    fs::write(world.path("bake.json"), json).unwrap();
+}
+
+#[test]
+fn a_bake_file_gets_nothing_of_the_host_without_leave_in_the_words_of_buildx() {
+    let world = World::new();
+    let outside = world.folder().with_file_name(format!("{}-outside", std::process::id()));
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(outside.join("token"), "sesame").unwrap();
+    symlink(outside.join("token"), world.path("link")).unwrap();
+    let (directory, token) = (outside.display(), outside.join("token"));
+    let token = token.display();
+    let read = format!("--allow=fs.read={token}");
+    let cases = [
+        (r#""entitlements": ["security.insecure"]"#.to_owned(), "--allow=security.insecure".to_owned()),
+        (r#""network": "host""#.to_owned(), "--allow=network.host".to_owned()),
+        (r#""ssh": [{"id": "default"}]"#.to_owned(), "--allow=ssh".to_owned()),
+        (format!(r#""secret": [{{"id": "t", "src": "{token}"}}]"#), read.clone()),
+        // A name inside of the project that leads out of it.
+        (r#""secret": [{"id": "t", "src": "link"}]"#.to_owned(), read),
+        (format!(r#""contexts": {{"more": "{directory}"}}"#), format!("--allow=fs.read={directory}")),
+        (
+            format!(r#""contexts": {{"more": "project/../../{}-outside"}}"#, std::process::id()),
+            format!("--allow=fs.read={directory}"),
+        ),
+    ];
+    for (fields, leave) in &cases {
+        bake(&world, fields);
+        let call = || world.warm().from([]).source(["--bake", "bake.json"]).builder("unix:///nowhere.sock");
+        let run = call().run().exits(2);
+        assert!(run.stderr.contains(&format!("pass {leave} to grant it")), "no `{leave}` in:\n{}", run.stderr);
+        // With leave it goes on to the builder, which is not there.
+        call().with([leave]).run().blames(&["/nowhere.sock"]);
+    }
+    fs::remove_dir_all(&outside).unwrap();
+}
+
+#[test]
+fn a_bake_file_of_a_repository_gets_no_file_of_the_host() {
+    let world = World::new();
+    fs::write(world.path("token"), "sesame").unwrap();
+    bake(&world, r#""secret": [{"id": "t", "src": "token"}]"#);
+    let run = world.warm().from([]).with(["--bake", "bake.json"]).run().exits(2);
+    let leave = format!("--allow=fs.read={}", world.path("token").canonicalize().unwrap().display());
+    assert!(run.stderr.contains(&leave), "no `{leave}` in:\n{}", run.stderr);
+}
