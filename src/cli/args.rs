@@ -80,7 +80,8 @@ pub(crate) enum Command {
 /// Flags of every command.
 #[derive(Debug, Default, Args)]
 pub(crate) struct GlobalArgs {
-    /// Settings file [default: ./cachewarm.toml if it is there].
+    /// Settings file [default: ./cachewarm.toml if it is there and only you can write it; it then names no program, builder,
+    /// secret or file to write].
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<String>,
     /// Say more about what is done; twice or three times for more still. CACHEWARM_LOG takes a filter instead.
@@ -224,7 +225,8 @@ pub(crate) struct BuildArgs {
     /// Stage whose steps always run. Repeatable.
     #[arg(long, value_name = "STAGE")]
     pub(crate) no_cache_filter: Vec<String>,
-    /// Entitlement the build needs: network.host, security.insecure or device. Repeatable.
+    /// Entitlement the build needs: network.host, security.insecure or device; and what a bake file may use outside of
+    /// its project: ssh, fs.read=PATH or fs=PATH. Repeatable.
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow: Vec<String>,
     /// Builds as `docker buildx bake --print` wrote them; of the flags above only --no-cache and --allow go with it.

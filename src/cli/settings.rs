@@ -8,6 +8,7 @@ mod file;
 mod seal;
 mod smoke;
 mod sources;
+mod trust;
 mod values;
 
 use std::collections::BTreeMap;
@@ -197,6 +198,8 @@ pub(crate) struct BuildSettings {
 /// What people and machines see.
 #[derive(Debug)]
 pub(crate) struct Output {
+    /// The settings file that was read.
+    pub(crate) settings_file: Option<PathBuf>,
     pub(crate) progress: Mode,
     pub(crate) reports: Vec<ReportTo>,
     /// How often `-v` was given.
@@ -282,6 +285,7 @@ fn output_from(
 ) -> anyhow::Result<Output> {
     let reports = from.many("report", typed.report, Separator::Comma)?;
     Ok(Output {
+        settings_file: from.file.as_ref().map(|file| file.path().to_owned()),
         progress: progress_from(from, typed.progress, global.quiet.clone())?,
         reports: reports.map(|given| reports_from(&given)).transpose()?.unwrap_or_default(),
         verbosity: verbosity_from(from, global.verbose)?,

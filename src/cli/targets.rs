@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::allow;
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
 use crate::failure::{Explain, Failure, Kind};
 use crate::plan::Build;
@@ -76,10 +77,13 @@ pub(super) fn targets_from(
         Some(file) => targets_of_bake(file, build, environment)?,
         None => (targets_of_flags(build, source, context, environment)?, Vec::new()),
     };
-    override_everywhere(&mut targets, build)?;
     for target in &mut targets {
         root_in_the_current_directory(target)?;
     }
+    if build.bake.is_some() {
+        allow::ensure(&targets, source, build.allow.as_ref().map_or(&[][..], |given| &given.value))?;
+    }
+    override_everywhere(&mut targets, build)?;
     Ok((targets, warnings))
 }
 
@@ -185,7 +189,8 @@ pub(super) fn donors(given: &Option<Given<Vec<String>>>) -> anyhow::Result<Vec<D
 /// What the command line may say about builds whatever they were read from.
 fn override_everywhere(targets: &mut [Target], build: &BuildSettings) -> anyhow::Result<()> {
     let donors = donors(&build.cache_from)?;
-    let entitlements = build.allow.iter().flat_map(|given| &given.value);
+    let allowed = build.allow.iter().flat_map(|given| &given.value);
+    let entitlements = allowed.filter(|allowed| allow::is_entitlement(allowed));
     for target in targets {
         if !donors.is_empty() {
             target.donors.clone_from(&donors);
@@ -337,7 +342,7 @@ mod tests {
         let build = BuildSettings {
             bake: given(file.display().to_string()),
             cache_from: given(vec!["r.example/new".to_owned()]),
-            allow: given(vec!["network.host".to_owned()]),
+            allow: given(vec!["network.host".to_owned(), "fs.read=*".to_owned()]),
             no_cache: true,
             ..BuildSettings::default()
         };

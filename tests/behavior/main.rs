@@ -38,5 +38,8 @@ mod seal_machine;
 mod errors;
 mod secrets;
 
+// What a checkout cannot make us do.
+mod trust;
+
 // The shape of the source.
 mod layers;

@@ -100,9 +100,12 @@ fn a_secret_among_the_build_arguments_is_not_told_while_it_is_built_nor_afterwar
 #[test]
 fn a_secret_in_an_address_is_not_repeated() {
     let world = World::new();
-    let url = "http://user:sesame-0123456789@127.0.0.1:1/team/project.git";
-    let run = world.warm().source(["--repo", url, "--rev", "main"]).run().exits(3);
-    assert_eq!(tells(&(run.stdout + &run.stderr)), None);
+    let urls =
+        ["http://user:sesame-0123456789@127.0.0.1:1/team/project.git", "x:sesame-0123456789@127.0.0.1/team/project"];
+    for url in urls {
+        let run = world.warm().source(["--repo", url, "--rev", "main"]).run().exits(3);
+        assert_eq!(tells(&(run.stdout + &run.stderr)), None);
+    }
 }
 
 #[test]

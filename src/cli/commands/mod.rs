@@ -52,7 +52,12 @@ fn reported<R: Reported, F: Future<Output = anyhow::Result<R>>>(
     pipeline: impl FnOnce(CancellationToken, Events) -> F,
 ) -> anyhow::Result<u8> {
     output::clear_the_way(&shown.reports)?;
-    let report = running::run(screen, shown.progress, pipeline)?;
+    let report = running::run(screen, shown.progress, |cancel, events| {
+        if let Some(file) = &shown.settings_file {
+            events.note(format!("settings are read from {}", file.display()));
+        }
+        pipeline(cancel, events)
+    })?;
     output::reports(&report, &shown.reports)?;
     Ok(output::verdict(screen, &report, &shown.reports))
 }

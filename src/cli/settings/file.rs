@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::sources::{Given, Origin};
+use super::trust;
 use crate::failure::{Explain, Failure, Kind};
 
 /// Settings whose entries are `K=V`, which the file may hold as a table.
@@ -32,6 +33,25 @@ impl SettingsFile {
             "name another with --config",
         )?;
         SettingsFile::parse(path, &text, names)
+    }
+
+    /// Reads the file of the current directory that nobody named, if there is one; see [`trust`].
+    ///
+    /// # Errors
+    /// A usage error as for [`SettingsFile::load`], when the file is not the caller's own, and when it holds what only
+    /// the caller may say.
+    pub(crate) fn of_the_directory(path: &Path, names: &[String]) -> anyhow::Result<Option<SettingsFile>> {
+        let Some(text) = trust::read(path)? else { return Ok(None) };
+        let file = SettingsFile::parse(path, &text, names)?;
+        for (key, value) in &file.entries {
+            trust::allows(key, &values(key, value).unwrap_or_default(), path)?;
+        }
+        Ok(Some(file))
+    }
+
+    /// Its path, as it was named.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Reads a file's text.
@@ -77,14 +97,7 @@ impl SettingsFile {
     /// A usage error when the file holds anything else there.
     pub(crate) fn many(&self, key: &'static str) -> anyhow::Result<Option<Given<Vec<String>>>> {
         let Some(value) = self.entries.get(key) else { return Ok(None) };
-        let values: Option<Vec<String>> = match value {
-            Value::Array(values) => values.iter().map(text).collect(),
-            Value::Table(table) if TABLES.contains(&key) => {
-                table.iter().map(|(name, value)| text(value).map(|value| format!("{name}={value}"))).collect()
-            }
-            value => text(value).map(|value| vec![value]),
-        };
-        match values {
+        match values(key, value) {
             Some(values) => Ok(Some(self.given(key, values))),
             None => Err(self.given(key, ()).refused("it is not a list of texts", "write [\"first\", \"second\"]")),
         }
@@ -92,6 +105,17 @@ impl SettingsFile {
 
     fn given<T>(&self, key: &'static str, value: T) -> Given<T> {
         Given { value, origin: Origin::Entry { key, file: self.path.clone() } }
+    }
+}
+
+/// The entries of a repeatable setting; none when the value has another shape, which whoever asks for it refuses.
+fn values(key: &str, value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Array(values) => values.iter().map(text).collect(),
+        Value::Table(table) if TABLES.contains(&key) => {
+            table.iter().map(|(name, value)| text(value).map(|value| format!("{name}={value}"))).collect()
+        }
+        value => text(value).map(|value| vec![value]),
     }
 }
 

@@ -132,11 +132,11 @@ impl<'a> Sources<'a> {
     ) -> anyhow::Result<Sources<'a>> {
         let typed = typed.map(|value| Given { value, origin: Origin::Flag("config") });
         let named = typed.map_or_else(|| environment.setting("config"), |given| Ok(Some(given)))?;
-        let path = match named {
-            Some(given) => Some(PathBuf::from(given.value)),
-            None => Some(PathBuf::from(SETTINGS_FILE)).filter(|file| Path::new(file).exists()),
+        let names = args::setting_names();
+        let file = match named {
+            Some(given) => Some(SettingsFile::load(Path::new(&given.value), &names)?),
+            None => SettingsFile::of_the_directory(Path::new(SETTINGS_FILE), &names)?,
         };
-        let file = path.map(|path| SettingsFile::load(&path, &args::setting_names())).transpose()?;
         Ok(Sources { command, environment, file })
     }
 

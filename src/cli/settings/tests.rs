@@ -78,7 +78,8 @@ fn meaning(command: &str, typed: &[String], variables: &[(&str, &str)]) -> anyho
         Command::Seal(typed) => format!("{:?}", SealSettings::resolve(cli.global, *typed, &environment)?),
         _ => panic!("{command} has no settings"),
     };
-    let places = regex::Regex::new(r#"origin: (Entry \{[^}]*\}|\w+\([^)]*\))"#).expect("it is a pattern");
+    let places = regex::Regex::new(r#"origin: (Entry \{[^}]*\}|\w+\([^)]*\))|settings_file: (None|Some\([^)]*\))"#)
+        .expect("it is a pattern");
     Ok(places.replace_all(&settings, "origin").into_owned())
 }
 

@@ -48,7 +48,7 @@ impl Address {
     pub(super) fn shown(&self) -> &str {
         match self.remote.contains("://") {
             true => self.remote.split(['?', '#']).next().unwrap_or(&self.remote),
-            false => &self.remote,
+            false => without_password(&self.remote),
         }
     }
 
@@ -100,7 +100,7 @@ impl Address {
     pub(super) fn redacted(&self, message: &str) -> String {
         let web = self.origin().is_some_and(|origin| origin.starts_with("http"));
         let secrets = [self.password.as_ref(), self.user.as_ref().filter(|_| web && self.password.is_none())];
-        let mut message = message.to_owned();
+        let mut message = message.replace(&self.remote, self.shown());
         for secret in secrets.into_iter().flatten().filter(|secret| !secret.is_empty()) {
             message = message.replace(secret.reveal(), "****");
         }
@@ -149,6 +149,15 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// An address without a scheme, without `USER:PASSWORD@` before its path: people write it when they forget `https://`.
+fn without_password(address: &str) -> &str {
+    let end = address.find('/').unwrap_or(address.len());
+    match address[..end].rsplit_once('@') {
+        Some((login, _)) if login.contains(':') => &address[login.len() + 1..],
+        _ => address,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +186,16 @@ mod tests {
         assert_eq!(kind("http://h/a"), (false, false));
         assert_eq!((kind("git@h:a"), kind("ssh://h/a")), ((false, true), (false, true)));
         assert_eq!((kind("../a"), kind("file:///a"), kind("./a:b")), ((true, false), (true, false), (true, false)));
+    }
+
+    #[test]
+    fn a_password_in_an_scp_like_address_is_not_shown() {
+        let address = Address::new("x:sesame@host/a/b");
+        assert_eq!(address.shown(), "host/a/b");
+        assert_eq!(address.redacted("no route to x:sesame@host/a/b"), "no route to host/a/b");
+        for plain in ["git@host:a/b@c", "host:a/b@c", "/srv/a:b@c", "./a@b"] {
+            assert_eq!(Address::new(plain).shown(), plain);
+        }
     }
 
     #[test]

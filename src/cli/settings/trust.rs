@@ -1,0 +1,181 @@
+//! The trust in a `cachewarm.toml` that nobody named: whoever wrote the checkout may have written the file.
+//!
+//! **Invariant:** such a file is read only when the caller alone can write it, and it never names a program, a file to
+//! write, a host file outside of its directory, a builder or an identity. A file that `--config` or `CACHEWARM_CONFIG`
+//! names is the caller's own word and may hold every key.
+
+use std::fs::{File, Permissions};
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Component, Path};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::failure::{Explain, Failure, Kind};
+
+/// Bytes of the largest settings file that is read without being named.
+const LIMIT: u64 = 1 << 20;
+/// The permission bits that let somebody else than the owner write.
+const WRITE_BY_OTHERS: u32 = 0o022;
+
+/// What a settings file may say under a key when nobody named the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// Anything.
+    Any,
+    /// Paths that stay in the directory of the file.
+    Inside,
+    /// `K=V` only: `K` alone reads a variable of the caller's environment.
+    WithValue,
+    /// Formats only: `FORMAT=FILE` writes a file.
+    WithoutFile,
+    /// Nothing.
+    Nothing,
+}
+
+/// Every key of a settings file, and what a checkout may say there. A key that is missing here is refused.
+#[rustfmt::skip]
+pub(super) const KEYS: [(&str, Leave); 52] = [
+    // How much is shown, and how sure the caller wants to be.
+    ("verbose", Leave::Any), ("quiet", Leave::Any), ("progress", Leave::Any), ("stall-timeout", Leave::Any),
+    ("min-hit-rate", Leave::Any), ("on-miss", Leave::Any), ("prove", Leave::Any), ("require", Leave::Any),
+    ("deep", Leave::Any), ("report", Leave::WithoutFile),
+    // What is built. `network = "host"` still needs `--allow network.host`.
+    ("rev", Leave::Any), ("submodules", Leave::Any), ("target", Leave::Any), ("platform", Leave::Any),
+    ("add-host", Leave::Any), ("network", Leave::Any), ("shm-size", Leave::Any), ("ulimit", Leave::Any),
+    ("no-cache", Leave::Any), ("no-cache-filter", Leave::Any), ("bake-target", Leave::Any),
+    ("build-arg", Leave::WithValue), ("label", Leave::WithValue),
+    ("context", Leave::Inside), ("file", Leave::Inside), ("bake", Leave::Inside),
+    // Where its cache comes from, as a bake file may say it, too.
+    ("cache-from", Leave::Any), ("donor-optional", Leave::Any),
+    // Directories, secrets, agents and entitlements of the host.
+    ("build-context", Leave::Nothing), ("secret", Leave::Nothing), ("ssh", Leave::Nothing), ("allow", Leave::Nothing),
+    // A server that gets the caller's token, and the identity that is shown to servers.
+    ("repo", Leave::Nothing), ("aws-profile", Leave::Nothing), ("aws-region", Leave::Nothing),
+    // Programs, images and daemons, and the builder that gets contexts and logins.
+    ("builder", Leave::Nothing), ("buildkit-image", Leave::Nothing), ("builder-restart", Leave::Nothing),
+    ("keep-builder", Leave::Nothing), ("buildkitd-config", Leave::Nothing), ("tlscacert", Leave::Nothing),
+    ("tlscert", Leave::Nothing), ("tlskey", Leave::Nothing), ("tlsservername", Leave::Nothing),
+    ("insecure-tcp", Leave::Nothing),
+    // What is written, erased or passed over on this machine.
+    ("root", Leave::Nothing), ("manifest", Leave::Nothing), ("marker", Leave::Nothing), ("system", Leave::Nothing),
+    ("ignore", Leave::Nothing), ("fix", Leave::Nothing), ("cache-mounts", Leave::Nothing),
+];
+
+/// Reads the settings file of the current directory; none when there is no such file.
+///
+/// # Errors
+/// A usage error when somebody else than the caller may have written it.
+pub(super) fn read(name: &Path) -> anyhow::Result<Option<String>> {
+    let what = format!("could not trust the settings file ./{}", name.display());
+    let hint = format!(
+        "name it with `--config ./{0}` to take it as it is, or let it and its directory belong to the caller alone \
+         (chown, chmod go-w)",
+        name.display()
+    );
+    read_own(name).explain(Kind::Usage, what, hint)
+}
+
+fn read_own(name: &Path) -> anyhow::Result<Option<String>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let directory = rustix::fs::openat(CWD, ".", flags | OFlags::DIRECTORY, Mode::empty());
+    let directory = File::from(directory.context("could not open its directory")?);
+    let file = match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP) => bail!("it is a symbolic link"),
+        Err(error) => return Err(error).context("could not open it"),
+    };
+    ensure!(file.metadata()?.is_file(), "it is not a regular file");
+    belongs_to_the_caller(&file, "it")?;
+    belongs_to_the_caller(&directory, "its directory")?;
+    let mut text = String::new();
+    file.take(LIMIT + 1).read_to_string(&mut text).context("could not read it")?;
+    ensure!(text.len() as u64 <= LIMIT, "it is larger than {LIMIT} bytes");
+    Ok(Some(text))
+}
+
+/// The sticky bit of a directory does not help: in such a directory everybody can make the file.
+fn belongs_to_the_caller(file: &File, what: &str) -> anyhow::Result<()> {
+    let (metadata, caller) = (file.metadata()?, rustix::process::geteuid().as_raw());
+    let owner = metadata.uid();
+    ensure!(owner == caller, "{what} belongs to the user {owner}, and the caller is the user {caller}");
+    let mode = Permissions::mode(&metadata.permissions()) & 0o7777;
+    ensure!(mode & WRITE_BY_OTHERS == 0, "{what} belongs to the user {owner}, and others can write it (mode {mode:o})");
+    Ok(())
+}
+
+/// Checks what a file that nobody named says under a key.
+///
+/// # Errors
+/// A usage error that names the key and the file.
+pub(super) fn allows(key: &str, values: &[String], file: &Path) -> anyhow::Result<()> {
+    let leave = KEYS.iter().find(|(name, _)| *name == key).map_or(Leave::Nothing, |(_, leave)| *leave);
+    let refused = |value: &&String| match leave {
+        Leave::Any => false,
+        Leave::Inside => !stays_inside(value),
+        Leave::WithValue => !value.contains('='),
+        Leave::WithoutFile => value.contains('='),
+        Leave::Nothing => true,
+    };
+    let problem = match (leave, values.iter().find(refused)) {
+        (Leave::Nothing, _) => "a checkout may not say that".to_owned(),
+        (_, None) => return Ok(()),
+        (Leave::Inside, Some(value)) => format!("`{value}` leads out of the directory of the file"),
+        (Leave::WithValue, Some(value)) => format!("`{value}` takes its value from the caller's environment"),
+        (_, Some(value)) => format!("`{value}` writes a file"),
+    };
+    Err(Failure::new(
+        Kind::Usage,
+        format!("could not use `{key}` in ./{}: {problem}", file.display()),
+        format!(
+            "give it by --{key} or its variable, or name the file with `--config ./{}` to take all of it",
+            file.display()
+        ),
+    ))
+}
+
+/// A path that is not there yet stays inside when its words do; whoever opens it says that it is missing.
+fn stays_inside(path: &str) -> bool {
+    let path = Path::new(path);
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    plain
+        && match (path.canonicalize(), Path::new(".").canonicalize()) {
+            (Ok(path), Ok(directory)) => path.starts_with(directory),
+            (Err(error), _) => error.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args;
+
+    #[test]
+    fn every_key_of_the_file_is_allowed_or_refused_from_a_checkout() {
+        let mut known = KEYS.map(|(name, _)| name.to_owned());
+        known.sort();
+        assert_eq!(known.to_vec(), args::setting_names());
+    }
+
+    #[test]
+    fn a_checkout_names_no_program_no_file_to_write_and_no_path_outside() {
+        let says = |key: &str, value: &str| allows(key, &[value.to_owned()], Path::new("cachewarm.toml")).is_ok();
+        for (key, value) in [("report", "json"), ("build-arg", "A=B"), ("context", "src"), ("target", "test")] {
+            assert!(says(key, value), "{key} = {value}");
+        }
+        for (key, value) in [
+            ("builder", "spawn"),
+            ("report", "text=/etc/motd"),
+            ("build-arg", "AWS_SECRET_ACCESS_KEY"),
+            ("context", "src/../.."),
+            ("file", "/etc/shadow"),
+            ("not-yet-known", "x"),
+        ] {
+            assert!(!says(key, value), "{key} = {value}");
+        }
+    }
+}
