@@ -156,6 +156,7 @@ async fn open_everything(
             let held = buildkit::materialize(setting, &asked, patience, cancel, events).await?;
             opened.extend(buildkit::in_use(&builder.channel).await?);
             held.finish().await?;
+            buildkit::imported_all(setting)?;
         }
         anyhow::Ok(opened)
     };

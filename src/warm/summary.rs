@@ -124,13 +124,17 @@ fn state(solved: &Solved, graph: &Graph, operation: &Operation) -> StepState {
     }
 }
 
-/// Whether it was not asked for by itself, and is there because everything that is built on it was found.
+/// Whether a step that was not asked for by itself is there because everything that is built on it was found: BuildKit
+/// said so of each, or of what is built on that. A step that the status stream is silent about is no evidence.
 fn is_found_below(solved: &Solved, graph: &Graph, operation: &Operation) -> bool {
-    let ran = |operation: &Operation| {
-        solved.accounts.vertices.get(&operation.digest).is_some_and(|account| account.ran) || operation.always_runs
+    let found = |above: &Operation| match solved.accounts.vertices.get(&above.digest) {
+        _ if above.always_runs => false,
+        Some(account) if account.ran => false,
+        Some(account) if account.cached => true,
+        _ => is_found_below(solved, graph, above),
     };
     let mut above = graph.layered_on(&operation.digest).peekable();
-    above.peek().is_some() && !above.any(ran)
+    above.peek().is_some() && above.all(found)
 }
 
 fn reason(operation: &Operation, state: StepState, account: Option<&Account>) -> Option<report::Reason> {

@@ -91,3 +91,13 @@ fn a_forbidden_miss_is_not_warm_every_time() {
         assert!(run.reports("/steps").to_string().contains("\"miss\""), "{}", run.reports("/steps"));
     }
 }
+
+#[test]
+fn a_line_of_a_steps_log_is_told_once() {
+    let world = World::new();
+    let context = context(&world, "FROM busybox:1.35\nRUN echo once; echo twice; echo twice; echo warm >/a\n");
+    let run = world.warm().from([]).source(["--context", context.to_str().unwrap()]).run().exits(0);
+    let steps = run.reports("/steps");
+    let work = steps.as_array().unwrap().iter().find(|step| step["name"].as_str().unwrap().contains("RUN")).unwrap();
+    assert_eq!(work["reason"]["detail"], "once\ntwice\ntwice");
+}

@@ -267,6 +267,14 @@ pub(crate) fn forbidden(name: &str) -> String {
     format!("no cache has `{name}`, and --on-miss fail forbids to run it")
 }
 
+/// Checks, after a build has finished, that all its caches were imported.
+///
+/// # Errors
+/// Explained: the import that failed.
+pub(crate) fn imported_all(setting: &Setting) -> anyhow::Result<()> {
+    setting.ledger.imported_all().map_err(alarm_error)
+}
+
 fn alarm_error(alarm: Alarm) -> anyhow::Error {
     match alarm {
         Alarm::ImportFailed { donor, error } => Failure::new(
