@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::buildkit::{Account, Accounts, Graph, Operation};
+use crate::buildkit::{Account, Accounts, Graph, Operation, OperationKind};
 use crate::manifest::{Manifest, Served, Source};
 use crate::plan::Plan;
 use crate::report::{Reason, StageSummary, Step, StepState, TargetSummary, Transfer, TransferSource};
@@ -44,18 +44,45 @@ pub(crate) fn steps(
     steps
 }
 
-/// Hits among the steps that do work: whether an image or a URL had to be asked for again is not a miss.
-pub(crate) fn hit_rate(graphs: &[Graph], steps: &[Step], counts: impl Fn(&Step) -> bool) -> f64 {
+/// The steps of a build that do work, and how many of them a cache has.
+///
+/// An image or a URL is no work: whether it had to be asked for again is not a miss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hits {
+    hits: u32,
+    counted: u32,
+    has_work: bool,
+}
+
+impl Hits {
+    /// The share of hits, 0 to 1. It is 0 when the build has work and none of it counted: nobody saw a hit. A build
+    /// without any work (only `FROM`) lacks no step; its layers alone decide.
+    pub(crate) fn rate(self) -> f64 {
+        match (self.counted, self.has_work) {
+            (0, true) => 0.0,
+            (0, false) => 1.0,
+            (counted, _) => f64::from(self.hits) / f64::from(counted),
+        }
+    }
+
+    /// Whether the build has steps that do work, and none of them was a hit.
+    pub(crate) fn is_nothing_found(self) -> bool {
+        self.has_work && self.hits == 0
+    }
+}
+
+/// Counts the hits among the steps that do work. A step that always runs, or whose fate is unknown, is no hit.
+pub(crate) fn hits(graphs: &[Graph], steps: &[Step], counts: impl Fn(&Step) -> bool) -> Hits {
     let operations = graphs.iter().flat_map(Graph::operations);
     let work = operations.filter(|operation| operation.is_step() && operation.is_work());
     let work: HashSet<&str> = work.map(|operation| operation.digest.as_str()).collect();
     let counted = steps.iter().filter(|step| counts(step) && work.contains(step.digest.as_str()));
-    let (mut hits, mut all) = (0_u32, 0_u32);
+    let mut found = Hits { hits: 0, counted: 0, has_work: !work.is_empty() };
     for step in counted {
-        all += 1;
-        hits += u32::from(step.state == StepState::Hit);
+        found.counted += 1;
+        found.hits += u32::from(step.state == StepState::Hit);
     }
-    if all == 0 { 1.0 } else { f64::from(hits) / f64::from(all) }
+    found
 }
 
 /// A row per target, with one per stage in it.
@@ -166,4 +193,20 @@ fn by_source(accounts: &Accounts, donors: &[(String, Vec<String>)]) -> Vec<Trans
     }
     sources.retain(|source| source.blobs > 0);
     sources
+}
+
+/// Why a build is not warm when all of its work runs in every build: nothing of it can be kept.
+pub(crate) fn never_warm(graphs: &[Graph]) -> Option<&'static str> {
+    let mut work = graphs.iter().flat_map(Graph::operations).filter(|op| op.is_step() && op.is_work()).peekable();
+    let has_work = work.peek().is_some();
+    (has_work && work.all(|operation| operation.always_runs)).then_some(
+        "no step counts: every build runs all of them anew (--no-cache); leave that out to warm what they make",
+    )
+}
+
+/// The digests of the images that a build is made of.
+pub(crate) fn images(graphs: &[Graph]) -> HashSet<&str> {
+    let operations = graphs.iter().flat_map(Graph::operations);
+    let images = operations.filter(|operation| operation.kind == OperationKind::Image);
+    images.map(|operation| operation.digest.as_str()).collect()
 }

@@ -133,7 +133,8 @@ pub(crate) struct SmokeArgs {
     pub(crate) buildkitd_config: Option<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
-    /// Least share of steps, 0 to 1, that the root must have.
+    /// Least share of steps, 0 to 1, that the root must have. It is about steps only: a base image that the build would
+    /// fetch is never warm.
     #[arg(long, value_name = "SHARE")]
     pub(crate) min_hit_rate: Option<String>,
     /// Manifest of the warm run that made the root, which tells why a step misses; the usual one when absent, if it is
@@ -260,7 +261,8 @@ pub(crate) struct BehaviorArgs {
     /// What a step does that no cache has: run it, or fail without running any.
     #[arg(long, value_name = "WHAT", value_parser = ["run", "fail"])]
     pub(crate) on_miss: Option<String>,
-    /// Least share of steps, 0 to 1, that a cache must have.
+    /// Least share of steps, 0 to 1, that a cache must have. When absent, at least one step where --cache-from is given; 0
+    /// accepts that none is found. It is about steps only: a layer that is missing on disk is never warm.
     #[arg(long, value_name = "SHARE")]
     pub(crate) min_hit_rate: Option<String>,
     /// No progress for this long cancels and retries: 60s, 5m.

@@ -40,7 +40,6 @@ const DEFAULTS: &Defaults = &[
     ("buildkit-image", "moby/buildkit:buildx-stable-1"),
     ("builder-restart", "no"),
     ("on-miss", "run"),
-    ("min-hit-rate", "0"),
     ("stall-timeout", "60s"),
     ("manifest", "/var/lib/cachewarm/manifest.json"),
     ("progress", "auto"),
@@ -152,7 +151,7 @@ pub(crate) struct Settings {
     pub(crate) root: Option<PathBuf>,
     pub(crate) buildkitd_config: Option<PathBuf>,
     pub(crate) on_miss: OnMiss,
-    pub(crate) min_hit_rate: f64,
+    pub(crate) min_hit_rate: Option<f64>,
     pub(crate) stall_timeout: Duration,
     pub(crate) prove: Option<bool>,
     pub(crate) manifest: Option<PathBuf>,
@@ -236,7 +235,11 @@ impl Settings {
             root: from.path("root", builder.root)?,
             buildkitd_config: from.path("buildkitd-config", builder.buildkitd_config)?,
             on_miss: from.some("on-miss", behavior.on_miss)?.read("run or fail", values::on_miss)?.value,
-            min_hit_rate: from.some("min-hit-rate", behavior.min_hit_rate)?.read("0.95, say", values::share)?.value,
+            min_hit_rate: from
+                .one("min-hit-rate", behavior.min_hit_rate)?
+                .map(|given| given.read("0.95, say", values::share))
+                .transpose()?
+                .map(|given| given.value),
             stall_timeout: from
                 .some("stall-timeout", behavior.stall_timeout)?
                 .read("60s, 5m or 1h30m", values::duration)?

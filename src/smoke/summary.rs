@@ -39,10 +39,15 @@ pub(super) fn report(
     let accounts = seen.accounts();
     // What is unknown, because it is built on a miss or runs always, is no hit; what is not needed does not count.
     let is_needed = |step: &Step| step.reason.as_ref().is_none_or(|reason| reason.kind != NOT_NEEDED);
-    let hit_rate = rows::hit_rate(&seen.graphs, &steps, is_needed);
+    let hits = rows::hits(&seen.graphs, &steps, is_needed);
+    let hit_rate = hits.rate();
     let mut reasons: Vec<String> = Vec::new();
     let missed: Vec<&Step> = steps.iter().filter(|step| step.state == StepState::Miss).collect();
-    if hit_rate < job.min_hit_rate || (job.min_hit_rate >= 1.0 && !missed.is_empty()) {
+    reasons.extend(rows::never_warm(&seen.graphs).map(str::to_owned));
+    // The share is about steps: a base image that has to be fetched is needed whatever the share.
+    let images = rows::images(&seen.graphs);
+    let lacks_image = missed.iter().any(|step| images.contains(step.digest.as_str()));
+    if hit_rate < job.min_hit_rate || lacks_image || (job.min_hit_rate >= 1.0 && !missed.is_empty()) {
         let why = |step: &Step| match &step.reason {
             Some(reason) if reason.kind != rows::NOT_IN_CACHE => format!(": {}", reason.what),
             _ => String::new(),

@@ -36,8 +36,8 @@ pub(crate) struct Job {
     pub(crate) buildkitd_config: Option<PathBuf>,
     /// What to do with a step no cache has.
     pub(crate) on_miss: OnMiss,
-    /// The least share of steps (0 to 1) that must be hits.
-    pub(crate) min_hit_rate: f64,
+    /// The least share of steps (0 to 1) that must be hits; when absent, more than 0 where cache sources are given.
+    pub(crate) min_hit_rate: Option<f64>,
     /// No progress for this long cancels and retries the solve.
     pub(crate) stall_timeout: Duration,
     /// Whether BuildKit itself builds again on a shadow root; when absent, only in `spawn`.

@@ -156,6 +156,7 @@ async fn open_everything(
             let held = buildkit::materialize(setting, &asked, patience, cancel, events).await?;
             opened.extend(buildkit::in_use(&builder.channel).await?);
             held.finish().await?;
+            buildkit::imported_all(setting)?;
         }
         anyhow::Ok(opened)
     };
@@ -163,9 +164,20 @@ async fn open_everything(
         Ok(opened) => (opened, None),
         // Not an error: what was asked for is the answer to it.
         Err(error) if is_miss(&error) => (Vec::new(), Some(format!("{error:#}"))),
+        // No step may run, so one that failed was missed: its failure may be heard before the alarm of its start.
+        Err(error) if job.on_miss == OnMiss::Fail && buildkit::is_failed_step(&error) => {
+            (Vec::new(), Some(forbidden(&error, &setting.ledger.accounts(), &secrets(&graphs))))
+        }
         Err(error) => return Err(error),
     };
     Ok(Solved { graphs, requests, opened, frontends, miss, accounts: setting.ledger.accounts() })
+}
+
+/// Says which step was missed, of an error by which a step failed that must not run.
+fn forbidden(error: &anyhow::Error, accounts: &Accounts, secrets: &Veil) -> String {
+    let failed = accounts.vertices.values().find(|account| account.error.is_some() && account.is_of_build());
+    let name = failed.map_or_else(|| secrets.text(&format!("{error:#}")), |account| account.name.clone());
+    buildkit::forbidden(&name)
 }
 
 fn is_miss(error: &anyhow::Error) -> bool {

@@ -8,7 +8,7 @@ use crate::explain::Comparison;
 use crate::manifest::{Manifest, Served};
 use crate::plan::Plan;
 use crate::report::{self, Prover, Report, Step, StepState, Verdict};
-use crate::rows::{self, NOT_IN_CACHE};
+use crate::rows::{self, Hits, NOT_IN_CACHE};
 use crate::verify::Doubts;
 
 /// The kind of reason of a step that every build runs.
@@ -31,8 +31,8 @@ pub(super) fn report(
         (state, reason(operation, state, solved.accounts.vertices.get(&operation.digest)))
     };
     let steps = rows::steps(&plan.targets, &solved.graphs, judged);
-    let hit_rate = rows::hit_rate(&solved.graphs, &steps, |step| step.state != StepState::Unknown);
-    let (verdict, reasons) = verdict(job, hit_rate, solved, found, doubts.as_ref());
+    let hits = rows::hits(&solved.graphs, &steps, |_| true);
+    let (verdict, reasons) = verdict(job, plan, hits, solved, found, doubts.as_ref());
     let (layers, frontends) = match found {
         Found::OnDisk(found) => (Some(found.layers.into()), Some(found.frontends.into())),
         Found::Unread(_) => (None, None),
@@ -71,7 +71,7 @@ pub(super) fn report(
             errors: doubts.errors,
         }),
         phases: Vec::new(),
-        hit_rate,
+        hit_rate: hits.rate(),
     }
 }
 
@@ -124,13 +124,17 @@ fn state(solved: &Solved, graph: &Graph, operation: &Operation) -> StepState {
     }
 }
 
-/// Whether it was not asked for by itself, and is there because everything that is built on it was found.
+/// Whether a step that was not asked for by itself is there because everything that is built on it was found: BuildKit
+/// said so of each, or of what is built on that. A step that the status stream is silent about is no evidence.
 fn is_found_below(solved: &Solved, graph: &Graph, operation: &Operation) -> bool {
-    let ran = |operation: &Operation| {
-        solved.accounts.vertices.get(&operation.digest).is_some_and(|account| account.ran) || operation.always_runs
+    let found = |above: &Operation| match solved.accounts.vertices.get(&above.digest) {
+        _ if above.always_runs => false,
+        Some(account) if account.ran => false,
+        Some(account) if account.cached => true,
+        _ => is_found_below(solved, graph, above),
     };
     let mut above = graph.layered_on(&operation.digest).peekable();
-    above.peek().is_some() && !above.any(ran)
+    above.peek().is_some() && above.all(found)
 }
 
 fn reason(operation: &Operation, state: StepState, account: Option<&Account>) -> Option<report::Reason> {
@@ -161,7 +165,7 @@ fn notes(steps: &[Step], plan: &Plan) -> Vec<String> {
     let ran = count(StepState::Ran);
     let mut notes = Vec::new();
     if always > 0 {
-        notes.push(format!("{always} steps run in every build (--no-cache) and are not warmed"));
+        notes.push(format!("{always} steps run in every build (--no-cache): they are not warmed and count as no hits"));
     }
     if ran > 0 && plan.targets.iter().any(|target| !target.donors.is_empty()) {
         notes.push(format!("{ran} steps ran or were fetched although donors were given: see why below"));
@@ -172,7 +176,8 @@ fn notes(steps: &[Step], plan: &Plan) -> Vec<String> {
 /// Never warm without having looked; never warm when the disk or BuildKit itself says otherwise.
 fn verdict(
     job: &Job,
-    hit_rate: f64,
+    plan: &Plan,
+    hits: Hits,
     solved: &Solved,
     found: &Found,
     doubts: Option<&Doubts>,
@@ -193,15 +198,28 @@ fn verdict(
         }
         reasons.extend(doubts.errors.iter().map(|error| format!("{build} failed: {error}")));
     }
-    if hit_rate < job.min_hit_rate {
-        let (rate, wanted) = (hit_rate * 100.0, job.min_hit_rate * 100.0);
-        reasons.push(format!("{rate:.1} % of the steps were hits, fewer than the {wanted:.1} % asked for"));
-    }
+    reasons.extend(rows::never_warm(&solved.graphs).map(str::to_owned));
+    reasons.extend(too_few_hits(job, plan, hits));
     match found {
         _ if !reasons.is_empty() => (Verdict::NotWarm, reasons),
         Found::Unread(why) => (Verdict::NotVerified, vec![why.clone()]),
         Found::OnDisk(_) => (Verdict::Warm, reasons),
     }
+}
+
+/// Why the hits are too few: for the share that was asked for, or, where none was, for the cache sources that were given.
+fn too_few_hits(job: &Job, plan: &Plan, hits: Hits) -> Option<String> {
+    if let Some(least) = job.min_hit_rate {
+        let (rate, wanted) = (hits.rate() * 100.0, least * 100.0);
+        return (hits.rate() < least)
+            .then(|| format!("{rate:.1} % of the steps were hits, fewer than the {wanted:.1} % asked for"));
+    }
+    let has_sources = plan.targets.iter().any(|target| !target.donors.is_empty());
+    (has_sources && hits.is_nothing_found()).then(|| {
+        "cache sources were given (--cache-from) and no step was found in them: compare the build with the one that made \
+         the cache (`cachewarm explain`), its commit, build arguments, target and platform; --min-hit-rate 0 accepts it"
+            .to_owned()
+    })
 }
 
 fn prover(found: &Found) -> Prover {

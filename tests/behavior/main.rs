@@ -8,6 +8,9 @@ mod support;
 // The main job, and BuildKit's own word for it.
 mod warm;
 
+// A verdict needs evidence.
+mod evidence;
+
 // What is built from, and where its cache comes from.
 mod donors;
 mod ecr;

@@ -28,6 +28,8 @@ pub(crate) struct Account {
     pub(super) running: Option<Instant>,
     pub(super) announced: bool,
     pub(super) told: bool,
+    /// When each piece of its log was written, and to which of its streams.
+    pub(super) logged: HashSet<(i64, i32, i64)>,
     pub(super) starts: HashSet<(i64, i32)>,
 }
 

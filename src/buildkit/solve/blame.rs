@@ -28,10 +28,18 @@ const SURROUNDINGS: [&str; 20] = [
     "failed to resolve source metadata",
 ];
 
+/// How BuildKit says that a step's process failed (`solver/llbsolver/ops/exec.go`).
+const FAILED_STEP: &str = "did not complete successfully";
+
+/// Whether an error says that a step's process failed.
+pub(crate) fn is_failed_step(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains(FAILED_STEP)
+}
+
 /// Whether a text blames a registry, the network or the disk.
 pub(crate) fn blames_surroundings(text: &str) -> bool {
     // A failed command is quoted whole, and may say anything.
-    !text.contains("did not complete successfully") && SURROUNDINGS.iter().any(|words| text.contains(words))
+    !text.contains(FAILED_STEP) && SURROUNDINGS.iter().any(|words| text.contains(words))
 }
 
 /// Whether an error's text, or the code BuildKit gave, blames a registry, the network or the disk.

@@ -138,12 +138,22 @@ pub(crate) async fn find(
 /// One attempt: the tips first, because BuildKit takes long to find what lies in the middle of a chain that is not there.
 async fn open_in_order(setting: &Setting, request: &Request, events: &Events) -> anyhow::Result<Build> {
     let build = Build::start(setting, &request.session).await?;
-    find_all(&build, request.first.as_slice(), &request.imports).await?;
-    for orders in [&request.tips, &request.images, &request.middles] {
-        find_all(&build, orders, &request.imports).await?;
-        open_all(setting, &request.session, orders, events).await?;
+    let opening = async {
+        find_all(&build, request.first.as_slice(), &request.imports).await?;
+        for orders in [&request.tips, &request.images, &request.middles] {
+            find_all(&build, orders, &request.imports).await?;
+            open_all(setting, &request.session, orders, events).await?;
+        }
+        anyhow::Ok(())
+    };
+    match opening.await {
+        Ok(()) => Ok(build),
+        Err(error) => {
+            // The status stream tells which step it was, and may be behind the answer.
+            let _ = tokio::time::timeout(LAST_WORDS, build.finish()).await;
+            Err(error)
+        }
     }
-    Ok(build)
 }
 
 /// Makes as many attempts as patience allows, as long as an error is `worth` another. One that stalls always is.
@@ -252,6 +262,19 @@ fn still_error(seconds: f64) -> anyhow::Error {
     )
 }
 
+/// Says that a step was missed that must not run.
+pub(crate) fn forbidden(name: &str) -> String {
+    format!("no cache has `{name}`, and --on-miss fail forbids to run it")
+}
+
+/// Checks, after a build has finished, that all its caches were imported.
+///
+/// # Errors
+/// Explained: the import that failed.
+pub(crate) fn imported_all(setting: &Setting) -> anyhow::Result<()> {
+    setting.ledger.imported_all().map_err(alarm_error)
+}
+
 fn alarm_error(alarm: Alarm) -> anyhow::Error {
     match alarm {
         Alarm::ImportFailed { donor, error } => Failure::new(
@@ -261,7 +284,7 @@ fn alarm_error(alarm: Alarm) -> anyhow::Error {
         ),
         Alarm::StepStarted { name } => Failure::new(
             Kind::NotWarm,
-            format!("no cache has `{name}`, and --on-miss fail forbids to run it"),
+            forbidden(&name),
             "compare the build arguments and the commit with those of the build that made the cache",
         ),
     }

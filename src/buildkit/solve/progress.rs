@@ -16,6 +16,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     StatusRequest, StatusResponse, Vertex, VertexStatus, control_client::ControlClient,
 };
 use tokio::sync::watch;
+use tonic::Status;
 use tonic::transport::Channel;
 
 use super::accounts::{Accounts, IMPORTING};
@@ -111,6 +112,7 @@ impl Ledger {
         let mut inner = self.lock();
         inner.moved = Instant::now();
         inner.accounts.failed_attempts += 1;
+        inner.accounts.failed_imports.clear();
         // What an abandoned build had under way does not run any more.
         for account in inner.accounts.vertices.values_mut() {
             account.running = None;
@@ -149,13 +151,25 @@ impl Ledger {
     }
 
     /// Reads one build's status stream to its end.
-    pub(crate) async fn follow(self, mut control: ControlClient<Channel>, reference: String) {
-        let Ok(response) = control.status(StatusRequest { r#ref: reference }).await else { return };
-        let mut stream = response.into_inner();
-        // A stream that breaks off says no more; the build's own call tells what happened.
-        while let Ok(Some(message)) = stream.message().await {
+    ///
+    /// # Errors
+    /// When the stream breaks off: what the build did after that is unknown, so nobody may call it found.
+    pub(crate) async fn follow(self, mut control: ControlClient<Channel>, reference: String) -> Result<(), Status> {
+        let mut stream = control.status(StatusRequest { r#ref: reference }).await?.into_inner();
+        while let Some(message) = stream.message().await? {
             self.hear(message);
         }
+        Ok(())
+    }
+
+    /// Checks, after the status streams ended, that no cache import failed.
+    ///
+    /// # Errors
+    /// The alarm of the import. The alarm itself may come after the build's answer.
+    pub(crate) fn imported_all(&self) -> Result<(), Alarm> {
+        let inner = self.lock();
+        let failed = inner.accounts.failed_imports.first().cloned();
+        failed.map_or(Ok(()), |(donor, error)| Err(Alarm::ImportFailed { donor, error }))
     }
 
     fn hear(&self, message: StatusResponse) {
@@ -175,6 +189,11 @@ impl Ledger {
             inner.moved = Instant::now();
             let text = inner.secrets.text(&String::from_utf8_lossy(&log.msg));
             let account = inner.accounts.vertices.entry(log.vertex.clone()).or_default();
+            // Every build that has the vertex tells its log; the time is that of the writing.
+            let written = log.timestamp.map(|time| (time.seconds, time.nanos));
+            if written.is_some_and(|(seconds, nanos)| !account.logged.insert((seconds, nanos, log.stream))) {
+                continue;
+            }
             for line in text.lines() {
                 let line: String = line.chars().take(LOG_LINE_BYTES).collect();
                 if account.log.len() == LOG_TAIL_LINES {

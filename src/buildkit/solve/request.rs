@@ -45,7 +45,7 @@ pub(crate) struct Build {
     bridge: LlbBridgeClient<Channel>,
     id: AsciiMetadataValue,
     outer: watch::Receiver<Option<Result<(), Status>>>,
-    status: JoinHandle<()>,
+    status: JoinHandle<Result<(), Status>>,
     abort: [AbortHandle; 2],
 }
 
@@ -173,7 +173,8 @@ impl Build {
         self.bridge.r#return(request).await.context("ending a build")?;
         let ended = self.outer.wait_for(Option::is_some).await.context("waiting for a build to end")?.clone();
         ended.transpose().context("ending a build")?;
-        (&mut self.status).await.context("reading the last of a build's status")
+        let heard = (&mut self.status).await.context("reading the last of a build's status")?;
+        heard.context("reading the last of a build's status")
     }
 
     async fn solve(&self, request: frontend::SolveRequest) -> anyhow::Result<frontend::Result> {
