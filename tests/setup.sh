@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
 packages=(docker.io podman runc docker-registry apache2-utils busybox-static git openssl curl zstd
   ca-certificates iproute2 e2fsprogs util-linux gcc libc6-dev make perl pkg-config python3-venv
-  packer openssh-server openssh-client sudo awscli isal shellcheck strace systemd procps)
+  packer openssh-server openssh-client sudo awscli cmark-gfm isal shellcheck strace systemd procps)
 moto_version=5.2.5
 
 # fail WHAT COMMAND: what is missing, and the command that would have installed it.

@@ -1,6 +1,6 @@
 //! Runs a pipeline: the runtime, the listener, and what signals do to it.
 //!
-//! The first SIGINT or SIGTERM cancels the pipeline's token, and the pipeline stops what it started; a second one
+//! The first SIGINT, SIGTERM or SIGHUP cancels the pipeline's token, and the pipeline stops what it started; a second one
 //! does not wait for that.
 
 use std::time::Duration;
@@ -62,7 +62,7 @@ where
 
 fn signals() -> anyhow::Result<mpsc::UnboundedReceiver<()>> {
     let (sender, receiver) = mpsc::unbounded_channel();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         let mut signal = signal(kind).explain(
             Kind::Environment,
             "could not listen for signals",
