@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::ensure;
 
 use super::{Manifest, SCHEMA};
-use crate::document;
 use crate::failure::{Explain, Kind};
+use crate::{beneath, document};
 
 impl Manifest {
     /// Reads one.
@@ -56,6 +56,22 @@ impl Manifest {
             format!("could not write the manifest {}", path.display()),
             "name a file you may write with --manifest, or write none with --manifest none",
         )
+    }
+}
+
+/// Takes away the seal that lies beside a manifest, or beside the usual one: it is about the root as it was before.
+///
+/// # Errors
+/// Explained: when it is there and cannot be removed.
+pub(crate) fn unseal(manifest: Option<&Path>) -> anyhow::Result<()> {
+    let marker = document::folder(manifest.unwrap_or(Path::new(super::USUAL))).join("sealed.json");
+    match std::fs::remove_file(&marker) {
+        Err(error) if !beneath::is_absent(&error) => Err(error).explain(
+            Kind::Environment,
+            format!("could not remove {}, the seal of the root as it was before", marker.display()),
+            "run as root, or remove it",
+        ),
+        _ => Ok(()),
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::buildkit::OperationKind;
 
 pub(crate) use describe::Served;
+pub(crate) use file::unseal;
 pub(crate) use fingerprints::{Files, Source};
 pub(crate) use label::Label;
 

@@ -1,5 +1,6 @@
 //! The marker of a machine that was sealed: a small file that whoever makes the image reads, and that is part of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,6 +9,8 @@ use serde::Serialize;
 
 use super::job::Job;
 use crate::failure::{Explain, Kind};
+use crate::inspect::bolt::Database;
+use crate::inspect::{self, Unreadable};
 use crate::manifest::Manifest;
 use crate::report::Layers;
 use crate::{digest, document};
@@ -25,6 +28,9 @@ pub(super) struct Marker {
     buildkit_version: Option<String>,
     /// The state root.
     root: String,
+    /// The newest transaction of each database of the root, by its path below the root: another number shows that the root
+    /// has changed since.
+    transactions: BTreeMap<String, u64>,
     /// What was built, when it is known.
     commit: Option<String>,
     /// The digest of the manifest's file.
@@ -38,10 +44,10 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// Of now.
+    /// Describes the root and the machine as they are now.
     ///
     /// # Errors
-    /// Explained: when the manifest cannot be read.
+    /// Explained: when the manifest or a database cannot be read.
     pub(super) fn new(job: &Job, promise: Option<&Manifest>, layers: &Layers) -> anyhow::Result<Marker> {
         let manifest = job.manifest.as_deref().map(fs::read).transpose();
         let manifest = manifest.explain(
@@ -49,12 +55,19 @@ impl Marker {
             "could not read the manifest",
             "seal again when nobody writes to it",
         )?;
+        let mut transactions = BTreeMap::new();
+        for path in inspect::databases(&job.root).map_err(|error| error.of_root(&job.root))? {
+            let newest = Database::newest_transaction(&path)
+                .map_err(|error| Unreadable::Database(path.clone(), error).of_root(&job.root))?;
+            transactions.insert(path.strip_prefix(&job.root).unwrap_or(&path).display().to_string(), newest);
+        }
         Ok(Marker {
             schema: 1,
             sealed_at: jiff::Timestamp::now().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             buildkit_version: promise.map(|it| it.buildkit_version.clone()),
             root: job.root.display().to_string(),
+            transactions,
             commit: promise.and_then(|it| it.commit.clone()),
             manifest_digest: manifest.map(digest::sha256),
             hit_rate: promise.map(|it| it.hit_rate),

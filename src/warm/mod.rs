@@ -14,6 +14,7 @@ use crate::auth::Keychain;
 use crate::buildkit::{Accounts, Address, Builder, Create, Spawn, Wanted, unless_cancelled};
 use crate::event::Events;
 use crate::explain;
+use crate::manifest;
 use crate::plan::Plan;
 use crate::report::{Clock, Report, Verdict};
 use crate::rows::{self, NOT_IN_CACHE};
@@ -40,6 +41,8 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     if job.prove == Some(true) && job.builder != Address::Docker {
         Spawn::on(PathBuf::new(), spawned_program(&job.builder), None).can_start().await?;
     }
+    // From here on the root may change.
+    manifest::unseal(job.manifest.as_deref())?;
     let wanted = wanted(&job, &plan, &keychain);
     let mut thorough = false;
     let mut earlier = Accounts::default();

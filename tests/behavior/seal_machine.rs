@@ -125,6 +125,25 @@ fn files_of_the_current_directory_are_not_the_roots() {
     }
 }
 
+/// A seal is about the root as it was: the next warm run takes it away, and another build shows in its numbers.
+#[test]
+fn a_seal_does_not_outlive_the_state_that_it_names() {
+    let world = warmed();
+    let system = machine(&world, &[]);
+    let marker = world.path("sealed.json");
+    let sealed = || {
+        world.seal(&system, &["--fix"]).exits(0);
+        let marker: serde_json::Value = serde_json::from_slice(&fs::read(&marker).unwrap()).unwrap();
+        marker["transactions"].clone()
+    };
+    let first = sealed();
+    assert!(first["cache.db"].is_u64() && first.as_object().unwrap().len() >= 4, "{first}");
+    assert_eq!(sealed(), first, "sealing again changes nothing");
+    world.warm().run().ends_warm();
+    assert!(!marker.exists(), "the seal of the root before the warm run is still there");
+    assert_ne!(sealed(), first);
+}
+
 /// What an interrupted `--fix` overwrote is known to everybody who is asked whether the root is warm.
 #[test]
 fn a_root_with_overwritten_records_is_not_warm() {
