@@ -125,6 +125,20 @@ fn files_of_the_current_directory_are_not_the_roots() {
     }
 }
 
+#[test]
+fn a_shadow_that_a_killed_run_left_is_named_and_left_to_its_owner() {
+    let world = warmed();
+    let system = machine(&world, &[]);
+    let left = world.path(".cachewarm-shadow-abc123");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("cache.db"), "a copy").unwrap();
+    let run = world.seal(&system, &["--fix"]).exits(5);
+    assert!(found(&run, "leftover").contains(&(left.display().to_string(), false)), "{}", run.stdout);
+    assert!(left.join("cache.db").exists() && run.stdout.contains("rm -r --one-file-system"), "{}", run.stdout);
+    fs::remove_dir_all(&left).unwrap();
+    world.seal(&system, &["--fix"]).exits(0);
+}
+
 /// A seal is about the root as it was: the next warm run takes it away, and another build shows in its numbers.
 #[test]
 fn a_seal_does_not_outlive_the_state_that_it_names() {
