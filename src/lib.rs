@@ -5,7 +5,8 @@
 //! of its own group; `tests/behavior/layers.rs` holds that.
 
 // What an error owes its reader, when to try again, what a step tells its listeners, how sizes, digests and our own
-// documents are written, what is compressed, how files are reached below a directory, and where something is mounted.
+// documents are written, what is compressed, how files are reached below a directory, where
+// something is mounted, and which names, values and parts of files are secrets.
 mod beneath;
 mod compression;
 mod digest;
@@ -14,6 +15,7 @@ mod event;
 mod failure;
 mod mounts;
 mod retry;
+mod sensitive;
 mod units;
 
 // What is not to be written down.

@@ -1,12 +1,12 @@
 //! What the run will ask of the builder, decided before it is asked: resolved targets, and a session for each.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::auth::{Keychain, Secret};
+use crate::auth::Keychain;
 use crate::buildkit::{
-    Agents, Answer, Graph, Import, Local, PermissionRule, Question, Secrets, Services, SessionId, SessionPlan,
+    Agents, Answer, Graph, Import, Local, PermissionRule, Question, SecretValues, Secrets, Services, SessionId,
+    SessionPlan,
 };
 use crate::event::Events;
 use crate::source::{self, Checkout, SourceSpec};
@@ -20,7 +20,7 @@ pub(crate) struct Build {
     /// The builds, in the order they were asked for; a target comes after the targets it takes contexts from.
     pub(crate) targets: Vec<Target>,
     /// The values of the variables that `--secret id=…,env=VARIABLE` names; one that is not set is absent.
-    pub(crate) secret_environment: BTreeMap<String, Secret>,
+    pub(crate) secrets: SecretValues,
     /// `SSH_AUTH_SOCK`: the agent behind `--ssh` without a socket of its own, and behind git over ssh.
     pub(crate) ssh_auth_sock: Option<PathBuf>,
 }
@@ -125,7 +125,7 @@ fn session(
     let services = Services {
         logins: Arc::new(keychain.clone()),
         locals: locals.collect(),
-        secrets: Secrets::new(&target.secrets, build.secret_environment.clone()),
+        secrets: Secrets::new(&target.secrets, &build.secrets),
         agents: Agents::new(&target.ssh, build.ssh_auth_sock.clone()),
         events: events.clone(),
     };

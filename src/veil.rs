@@ -11,32 +11,12 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 use crate::digest;
+use crate::sensitive::{SHAPES, is_common, is_secret};
 
-/// What is in names whose values are secrets.
-const SECRET_PARTS: [&str; 6] = ["token", "secret", "passw", "passphrase", "credential", "apikey"];
-/// Words of such names, between underscores and the like.
-const SECRET_WORDS: [&str; 8] = ["pass", "pwd", "key", "pat", "auth", "sig", "signature", "login"];
 /// Digits of a hash that are kept: enough to tell two values apart.
 const HASH_DIGITS: usize = 16;
 /// A shorter value stands in too many other words.
 const SHORTEST_VALUE: usize = 4;
-
-/// The name of the shape of private keys.
-pub(crate) const PRIVATE_KEY: &str = "private key";
-/// What has the shape of a secret: what it is, and the shape.
-pub(crate) const SHAPES: [(&str, &str); 10] = [
-    ("GitHub token", r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}"),
-    ("GitLab token", r"glpat-[A-Za-z0-9_-]{16,}"),
-    ("AWS access key", r"(?:AKIA|ASIA)[A-Z0-9]{16}"),
-    // `AWS:` and a password, as docker has it; and the password, which is JSON that begins with a payload.
-    ("ECR token", r"QVdTO[A-Za-z0-9+/]{16,}={0,2}|eyJwYXlsb2FkIjoi[A-Za-z0-9+/]{32,}={0,2}"),
-    ("Slack token", r"xox[a-z]-[A-Za-z0-9-]{10,}"),
-    ("npm token", r"npm_[A-Za-z0-9]{16,}"),
-    ("PyPI token", r"pypi-[A-Za-z0-9_-]{16,}"),
-    ("API key", r"\bsk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}"),
-    ("JSON Web Token", r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),
-    (PRIVATE_KEY, r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
-];
 
 /// Those shapes, and whatever follows `Bearer`.
 static TOKEN: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -63,7 +43,7 @@ pub(crate) struct Veil {
 impl Veil {
     /// Of variables: those whose names say that their values are secrets.
     pub(crate) fn of<'v>(variables: impl IntoIterator<Item = (&'v str, &'v str)>) -> Veil {
-        let secret = variables.into_iter().filter(|(name, value)| is_secret(name) && value.len() >= SHORTEST_VALUE);
+        let secret = variables.into_iter().filter(|(name, value)| is_secret(name) && is_worth_hiding(value));
         let values: BTreeSet<&str> = secret.map(|(_, value)| value).collect();
         let mut values: Vec<String> = values.into_iter().map(str::to_owned).collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
@@ -72,7 +52,7 @@ impl Veil {
 
     /// Of values that are secrets, whatever they are called.
     pub(crate) fn hiding<'v>(values: impl IntoIterator<Item = &'v str>) -> Veil {
-        Veil::of(values.into_iter().map(|value| (SECRET_PARTS[0], value)))
+        Veil::of(values.into_iter().map(|value| ("secret", value)))
     }
 
     /// Hides all that any of these hides.
@@ -106,11 +86,8 @@ fn replace(text: &mut Cow<'_, str>, pattern: &Option<Regex>, with: impl Fn(&Capt
     *text = Cow::Owned(pattern.replace_all(text, with).into_owned());
 }
 
-/// Whether the value of a variable of this name is likely a secret.
-pub(crate) fn is_secret(name: &str) -> bool {
-    let name = name.to_lowercase();
-    let mut words = name.split(|character: char| !character.is_ascii_alphanumeric());
-    SECRET_PARTS.iter().any(|part| name.contains(part)) || words.any(|word| SECRET_WORDS.contains(&word))
+fn is_worth_hiding(value: &str) -> bool {
+    value.len() >= SHORTEST_VALUE && !is_common(value)
 }
 
 fn hash(value: &str) -> String {

@@ -14,8 +14,8 @@ pub(crate) use connect::{Builder, Create, DockerHost, Restart, Spawn, StateRoot,
 pub(crate) use forget::{collect_garbage, forget_history, prune};
 pub(crate) use records::{RecordInUse, all, described, held, in_use};
 pub(crate) use session::{
-    Agents, EntryKind, Fingerprint, Local, PermissionRule, Secrets, Selection, Services, Session, SessionEnded,
-    SessionId, SessionPlan,
+    Agents, EntryKind, Fingerprint, Local, PermissionRule, SECRET_LIMIT, SecretValues, Secrets, Selection, Services,
+    Session, SessionEnded, SessionId, SessionPlan,
 };
 pub(crate) use solve::{
     Account, Accounts, Answer, Graph, Import, Ledger, Node, Operation, OperationKind, Order, Patience, Question,

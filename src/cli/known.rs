@@ -1,19 +1,25 @@
 //! The secrets of a build, as far as they are known here: from its flags or its bake file, and from the environment.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
+use anyhow::Context as _;
+
+use super::secrets;
 use super::settings::{Environment, Given, SealSettings};
 use super::targets::baked;
 use crate::auth::Secret;
 use crate::seal::Known;
-use crate::targets::{SecretOrigin, SecretSource, flags};
-use crate::veil;
+use crate::sensitive;
+use crate::targets::{SecretSource, flags};
 
 /// Variables that are secrets whatever is built.
 const SECRETS: [&str; 3] = ["CACHEWARM_GIT_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// Variables that hold addresses, with passwords at times.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+
+/// How a secret of a bake file can be had.
+const TO_HAVE_IT: &str =
+    "set its variable, or put its file where the bake file says: a relative path leads from where the bake file lies";
 
 /// All of them, and what a person should know about what is not looked for.
 ///
@@ -25,25 +31,25 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
     let (mut arguments, mut notes) = (Vec::new(), Vec::new());
     if let Some(given) = &settings.build_arg {
         let argument = |text: &str| match flags::build_arg(text, value_of) {
-            Ok(None) if veil::is_secret(text) => Err(anyhow::anyhow!("{text} is not set, so nobody can look for it")),
+            Ok(None) if sensitive::is_secret(text) => {
+                Err(anyhow::anyhow!("{text} is not set, so nobody can look for it"))
+            }
             read => read,
         };
         arguments.extend(given.read_each("K=V, or K to take it from the environment", argument)?.into_iter().flatten());
     }
     if let Some(given) = &settings.secret {
-        let is_variable = |name: &str| value_of(name).is_some();
+        let is_variable = |name: &str| environment.bytes(name).is_some();
         let secret = |text: &str| read(&flags::secret(text, is_variable)?, environment);
         known.extend(given.read_each("id=ID,src=FILE or id=ID,env=VARIABLE, of a secret that is there", secret)?);
     }
     if let Some(file) = &settings.bake {
         let (of_targets, sources) = of_bake(file, settings, environment)?;
         arguments.extend(of_targets);
-        // Not every build that is baked has to be given every secret.
         for source in sources {
-            match read(&source, environment) {
-                Ok(secret) => known.push(secret),
-                Err(error) => notes.push(format!("secret {} is not looked for: {error:#}", source.id)),
-            }
+            let secret = read(&source, environment);
+            let secret = secret.map_err(|error| file.refused(format!("{error:#}"), TO_HAVE_IT))?;
+            known.push(secret);
         }
     }
     let mut plain = BTreeSet::new();
@@ -58,7 +64,7 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
         notes.push(format!("not taken for secrets, by their names: build arguments {names}"));
     }
     for name in SECRETS {
-        known.extend(value_of(name).map(|value| Known { name: name.to_owned(), value: Secret::new(value) }));
+        known.extend(value_of(name).map(|value| Known { name: name.to_owned(), value: Secret::from_bytes(value) }));
     }
     for name in PROXIES {
         known.extend(value_of(name).into_iter().flat_map(|value| of_variable(name, name, &value)));
@@ -84,11 +90,11 @@ fn of_bake(file: &Given<String>, settings: &SealSettings, environment: &Environm
 
 /// The value of a variable if its name says that it is a secret, else the password of the address that it is, if it is one.
 fn of_variable(shown: &str, name: &str, value: &str) -> Option<Known> {
-    let secret = match veil::is_secret(name) {
+    let secret = match sensitive::is_secret(name) {
         true => value,
         false => password(value)?,
     };
-    Some(Known { name: shown.to_owned(), value: Secret::new(secret) })
+    Some(Known { name: shown.to_owned(), value: Secret::from_bytes(secret) })
 }
 
 fn password(address: &str) -> Option<&str> {
@@ -98,19 +104,13 @@ fn password(address: &str) -> Option<&str> {
     Some(login.split_once(':').map_or(login, |(_, password)| password))
 }
 
-/// The bytes of a secret; those of a file without the line break that editors end it with.
+/// Reads a secret. One that is not there cannot be looked for.
 fn read(source: &SecretSource, environment: &Environment) -> anyhow::Result<Known> {
-    let value = match &source.from {
-        SecretOrigin::Env(name) => environment.text(name)?.ok_or_else(|| anyhow::anyhow!("{name} is not set"))?,
-        SecretOrigin::File(path) => of_file(path)?,
-    };
-    let value = Secret::new(value.trim_end_matches(['\r', '\n']));
+    let what = || format!("secret `{}` cannot be looked for", source.id);
+    let value = secrets::read(&source.from, environment).with_context(what)?;
+    let unset = || anyhow::anyhow!("{} is not set", source.from);
+    let value = value.ok_or_else(unset).with_context(what)?;
     Ok(Known { name: format!("secret {}", source.id), value })
-}
-
-fn of_file(path: &Path) -> anyhow::Result<String> {
-    use anyhow::Context;
-    std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))
 }
 
 #[cfg(test)]
@@ -119,7 +119,11 @@ mod tests {
 
     #[test]
     fn a_variable_is_a_secret_by_its_name_or_by_its_password() {
-        let of = |name: &str, value: &str| of_variable(name, name, value).map(|known| known.value.reveal().to_owned());
+        let of = |name: &str, value: &str| {
+            of_variable(name, name, value)
+                .map(|known| known.value)
+                .map(|value| String::from_utf8(value.reveal_bytes().to_vec()).expect("it is text"))
+        };
         assert_eq!(of("NPM_TOKEN", "x1").as_deref(), Some("x1"));
         assert_eq!(of("MODE", "fast"), None);
         assert_eq!(of("HTTP_PROXY", "http://user:p@ss@proxy:3128/").as_deref(), Some("p@ss"));

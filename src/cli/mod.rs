@@ -12,6 +12,7 @@ mod logging;
 mod output;
 mod progress;
 mod running;
+mod secrets;
 mod settings;
 mod targets;
 

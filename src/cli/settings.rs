@@ -11,8 +11,8 @@ mod sources;
 mod trust;
 mod values;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ impl Environment {
     /// One that holds these variables and no others.
     #[cfg(test)]
     pub(crate) fn holding(variables: &[(&str, &str)]) -> Environment {
-        let variables: BTreeMap<String, OsString> =
+        let variables: std::collections::BTreeMap<String, OsString> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         Environment(Box::new(move |name| variables.get(name).cloned()))
     }
@@ -101,6 +101,13 @@ impl Environment {
         })
     }
 
+    /// A variable's bytes, for what need not be text.
+    pub(crate) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let is_possible = !name.is_empty() && !name.contains(['=', '\0']);
+        // Asking the system for one that cannot be set is a panic waiting to happen.
+        if is_possible { (self.0)(name).map(OsString::into_vec) } else { None }
+    }
+
     fn filled(&self, name: &str) -> anyhow::Result<Option<String>> {
         Ok(self.text(name)?.filter(|value| !value.is_empty()))
     }
@@ -118,18 +125,6 @@ impl Environment {
         let variable = variable_of(name);
         let value = self.filled(&variable)?;
         Ok(value.map(|value| Given { value, origin: Origin::Variable(variable) }))
-    }
-
-    /// The values of these variables, for build secrets; one that is not set is absent.
-    ///
-    /// # Errors
-    /// A usage error when one is not UTF-8.
-    pub(crate) fn secrets(&self, names: impl IntoIterator<Item = String>) -> anyhow::Result<BTreeMap<String, Secret>> {
-        let found = names.into_iter().filter_map(|name| match self.text(&name) {
-            Ok(value) => value.map(|value| Ok((name, Secret::new(value)))),
-            Err(error) => Some(Err(error)),
-        });
-        found.collect()
     }
 }
 

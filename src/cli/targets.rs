@@ -2,16 +2,17 @@
 //!
 //! Relative paths mean what they would in a shell that stands where the build is started: in the checkout with
 //! `--repo`, else in the current directory. Only what never lies in a checkout (secrets, agents' sockets, the bake
-//! file) is always relative to the current directory.
+//! file) is always relative to the current directory, or, of secrets that a bake file names, to where that file lies.
 
 use std::path::{Path, PathBuf};
 
 use super::allow;
+use super::secrets;
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
 use crate::failure::{Explain, Failure, Kind};
 use crate::plan::Build;
 use crate::source::SourceSpec;
-use crate::targets::{Context, Dockerfile, Donor, NamedContext, SecretOrigin, Target, bake_targets, flags};
+use crate::targets::{Context, Dockerfile, Donor, NamedContext, Target, bake_targets, flags};
 use crate::units;
 
 /// What is built, and what a person should know about it.
@@ -26,12 +27,8 @@ pub(crate) fn build_from(
     let ssh_auth_sock = source.ssh_auth_sock.clone();
     let (source, context) = source_from(source, build)?;
     let (targets, warnings) = targets_from(build, &source, context, environment)?;
-    let variables = targets.iter().flat_map(|target| &target.secrets).filter_map(|secret| match &secret.from {
-        SecretOrigin::Env(name) => Some(name.clone()),
-        SecretOrigin::File(_) => None,
-    });
-    let secret_environment = environment.secrets(variables)?;
-    Ok((Build { source, targets, secret_environment, ssh_auth_sock }, warnings))
+    let secrets = secrets::of_targets(&targets, environment);
+    Ok((Build { source, targets, secrets, ssh_auth_sock }, warnings))
 }
 
 /// Where the source comes from, and the context of builds that are given by flags.
@@ -77,8 +74,8 @@ pub(super) fn targets_from(
         Some(file) => targets_of_bake(file, build, environment)?,
         None => (targets_of_flags(build, source, context, environment)?, Vec::new()),
     };
-    for target in &mut targets {
-        root_in_the_current_directory(target)?;
+    if build.bake.is_none() {
+        targets.iter_mut().try_for_each(|target| root_in(&[Path::new(".")], target))?;
     }
     if build.bake.is_some() {
         allow::ensure(&targets, source, build.allow.as_ref().map_or(&[][..], |given| &given.value))?;
@@ -162,16 +159,22 @@ pub(super) fn baked(
         "write it with `docker buildx bake --print > FILE.json`",
     )?;
     let names = names.map_or(&[][..], |names| &names.value);
-    bake_targets(&json, names, &|name| environment.text(name).ok().flatten().is_some())
+    let is_variable = |name: &str| environment.bytes(name).is_some();
+    let (mut targets, warnings) = bake_targets(&json, names, &is_variable)?;
+    // The file may have been printed to another folder than the one that buildx ran in.
+    let folder = Path::new(&file.value).parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folders: Vec<&Path> = folder.into_iter().chain([Path::new(".")]).collect();
+    targets.iter_mut().try_for_each(|target| root_in(&folders, target))?;
+    Ok((targets, warnings))
 }
 
-/// Makes the paths absolute that never lie in a checkout.
-fn root_in_the_current_directory(target: &mut Target) -> anyhow::Result<()> {
-    for secret in &mut target.secrets {
-        if let SecretOrigin::File(path) = &mut secret.from {
-            *path = absolute(path)?;
-        }
-    }
+/// Makes the paths absolute that never lie in a checkout. Those of secrets lead from the first of `folders` that has the
+/// file; those of sockets from the current directory.
+fn root_in(folders: &[&Path], target: &mut Target) -> anyhow::Result<()> {
+    let folders = folders.iter().map(|folder| absolute(folder)).collect::<anyhow::Result<Vec<_>>>()?;
+    let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
+    let hint = "write its path from the root on, such as /etc/token";
+    secrets::locate(target, &folders).explain(Kind::Usage, "could not tell which file is a secret", hint)?;
     for socket in target.ssh.iter_mut().filter_map(|agent| agent.socket.as_mut()) {
         *socket = absolute(socket)?;
     }
@@ -256,6 +259,7 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 mod tests {
     use super::*;
     use crate::cli::settings::Origin;
+    use crate::targets::SecretOrigin;
 
     fn given<T>(value: T) -> Option<Given<T>> {
         Some(Given { value, origin: Origin::Flag("sample") })

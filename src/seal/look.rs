@@ -12,10 +12,11 @@ use super::hits::{self, Parts};
 use super::job::Job;
 use super::luggage;
 use super::machine::Machine;
-use super::needles::{Known, Needles, is_searchable, spelled};
+use super::needles::{Known, Needles, all_spelled, is_searchable};
 use super::search::{Place, Searched, Watch, search};
 use crate::event::Events;
 use crate::inspect::{self, StateRoot, Unreadable};
+use crate::sensitive;
 use crate::veil::Veil;
 
 /// How much is looked at.
@@ -108,8 +109,11 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
         job.secrets
             .iter()
             .filter(|secret| !is_searchable(secret))
-            .map(|secret| format!("{} is too short to be looked for", secret.name)),
+            .map(|secret| format!("{} is too short or too common a word to be looked for", secret.name)),
     );
+    let is_cut = |secret: &&Known| sensitive::parts(secret.value.reveal_bytes()).is_cut;
+    let cut = job.secrets.iter().filter(is_cut);
+    notes.extend(cut.map(|secret| format!("{} is looked for as a whole, and not by all of its values", secret.name)));
     Ok(Looked {
         findings,
         files: rest.files,
@@ -123,8 +127,8 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
 }
 
 fn veil(secrets: &[Known]) -> Veil {
-    let spelled = secrets.iter().flat_map(|secret| spelled(secret.value.reveal()));
-    let spelled: Vec<String> = spelled.filter_map(|(_, bytes)| String::from_utf8(bytes).ok()).collect();
+    let spelled: Vec<String> =
+        secrets.iter().flat_map(all_spelled).filter_map(|(_, bytes)| String::from_utf8(bytes).ok()).collect();
     Veil::hiding(spelled.iter().map(String::as_str))
 }
 

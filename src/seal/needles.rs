@@ -10,13 +10,11 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use regex::bytes::Regex;
 
 use crate::auth::Secret;
-use crate::veil;
+use crate::sensitive::{self, SHORTEST};
 
 /// What Go leaves as it is in the password of a URL (`net/url`, `encodeUserPassword`).
 const GO_USERINFO: &str = "$&+,;=";
 
-/// A shorter secret stands in too many other words to be looked for.
-const SHORTEST: usize = 6;
 /// Characters of base64 that are the same whatever stands around the secret; fewer are in too much that is no secret.
 const SHORTEST_ENCODED: usize = 8;
 /// How far the pieces reach into each other in which a file is looked through for shapes. A private key's first line and
@@ -43,7 +41,7 @@ pub(crate) struct Known {
     /// `secret npm`, `build argument NPM_TOKEN`.
     pub(crate) name: String,
     /// What it is.
-    pub(crate) value: Secret,
+    pub(crate) value: Secret<Vec<u8>>,
 }
 
 /// Something that was found: what it is, never what it reads.
@@ -67,7 +65,7 @@ pub(super) struct Needles {
 
 /// Every shape, made ready once.
 static READY: LazyLock<Result<Vec<(&str, Regex)>, regex::Error>> = LazyLock::new(|| {
-    let shapes = veil::SHAPES.iter().chain(&ADDRESSES).chain([&DOCKER]);
+    let shapes = sensitive::SHAPES.iter().chain(&ADDRESSES).chain([&DOCKER]);
     shapes.map(|(name, shape)| Ok((*name, Regex::new(shape)?))).collect()
 });
 
@@ -80,7 +78,7 @@ impl Needles {
         let mut patterns: Vec<Vec<u8>> = Vec::new();
         let mut spellings = Vec::new();
         for secret in secrets.iter().filter(|secret| is_searchable(secret)) {
-            for (how, bytes) in spelled(secret.value.reveal()) {
+            for (how, bytes) in all_spelled(secret) {
                 spellings.push(Found::Known(secret.name.clone(), how));
                 patterns.push(bytes);
             }
@@ -113,7 +111,7 @@ impl Needles {
         }
         for (name, shape) in self.shapes {
             let counts = match *name {
-                veil::PRIVATE_KEY => shapes == Shapes::All,
+                sensitive::PRIVATE_KEY => shapes == Shapes::All,
                 LOGIN | SIGNATURE => shapes == Shapes::Addresses,
                 DOCKER_LOGIN => shapes != Shapes::Addresses,
                 _ => true,
@@ -142,14 +140,19 @@ pub(super) enum Shapes {
     All,
 }
 
-/// Whether a secret is long enough to be looked for.
+/// Whether there is anything of a secret that can be looked for: it is neither too short nor a common word.
 pub(super) fn is_searchable(secret: &Known) -> bool {
-    secret.value.reveal().len() >= SHORTEST
+    !sensitive::parts(secret.value.reveal_bytes()).parts.is_empty()
 }
 
-/// Every spelling of a secret, no two the same.
-pub(super) fn spelled(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
-    let mut all = vec![("as it is", secret.as_bytes().to_vec())];
+/// Every spelling of every part of a secret.
+pub(super) fn all_spelled(secret: &Known) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    sensitive::parts(secret.value.reveal_bytes()).parts.into_iter().flat_map(|part| spelled(&part))
+}
+
+/// Every spelling of a value, no two the same.
+fn spelled(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut all = vec![("as it is", secret.to_vec())];
     for before in 0..3 {
         all.push(("in base64", encoded(&STANDARD_NO_PAD, secret, before)));
         all.push(("in base64", encoded(&URL_SAFE_NO_PAD, secret, before)));
@@ -158,9 +161,11 @@ pub(super) fn spelled(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
         all.push(("percent-encoded", percent_encoded(secret, plain, |byte| format!("%{byte:02X}")).into_bytes()));
         all.push(("percent-encoded", percent_encoded(secret, plain, |byte| format!("%{byte:02x}")).into_bytes()));
     }
-    let json = serde_json::Value::from(secret).to_string();
-    let json = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(&json);
-    all.extend([("in JSON", json.as_bytes().to_vec()), ("in JSON", as_go(json).into_bytes())]);
+    if let Ok(text) = std::str::from_utf8(secret) {
+        let json = serde_json::Value::from(text).to_string();
+        let json = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(&json);
+        all.extend([("in JSON", json.as_bytes().to_vec()), ("in JSON", as_go(json).into_bytes())]);
+    }
     let mut seen = BTreeSet::new();
     all.retain(|(how, bytes)| {
         let is_enough = if *how == "in base64" { SHORTEST_ENCODED } else { SHORTEST };
@@ -175,8 +180,8 @@ fn as_go(json: &str) -> String {
 }
 
 /// The characters of base64 that say nothing of what stands before and behind the secret, when `before` bytes (modulo 3) do.
-fn encoded(engine: &impl Engine, secret: &str, before: usize) -> Vec<u8> {
-    let padded = [vec![0; before], secret.as_bytes().to_vec()].concat();
+fn encoded(engine: &impl Engine, secret: &[u8], before: usize) -> Vec<u8> {
+    let padded = [vec![0; before], secret.to_vec()].concat();
     let text = engine.encode(&padded).into_bytes();
     // Each character is six bits; those that are partly of another byte go.
     let first = (before * 8).div_ceil(6);
@@ -184,13 +189,13 @@ fn encoded(engine: &impl Engine, secret: &str, before: usize) -> Vec<u8> {
     text.get(first..behind.min(text.len())).unwrap_or_default().to_vec()
 }
 
-fn percent_encoded(text: &str, plain: &str, hexadecimal: fn(u8) -> String) -> String {
+fn percent_encoded(bytes: &[u8], plain: &str, hexadecimal: fn(u8) -> String) -> String {
     let encode = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         _ if plain.as_bytes().contains(&byte) => char::from(byte).to_string(),
         _ => hexadecimal(byte),
     };
-    text.bytes().map(encode).collect()
+    bytes.iter().map(|byte| encode(*byte)).collect()
 }
 
 #[cfg(test)]
@@ -200,7 +205,7 @@ mod tests {
     use super::*;
 
     fn found(secret: &str, text: &[u8], shapes: Shapes) -> Vec<Found> {
-        let needles = Needles::of(&[Known { name: "it".into(), value: Secret::new(secret) }]).unwrap();
+        let needles = Needles::of(&[Known { name: "it".into(), value: Secret::from_bytes(secret) }]).unwrap();
         let mut found = BTreeSet::new();
         needles.look(text, shapes, &mut found);
         found.into_iter().collect()
@@ -234,13 +239,14 @@ mod tests {
             secret in "[ -~]{9,40}", before in proptest::collection::vec(any::<u8>(), 0..20),
             after in proptest::collection::vec(any::<u8>(), 0..20),
         ) {
+            prop_assume!(!sensitive::parts(secret.as_bytes()).parts.is_empty());
             let plain = [before.as_slice(), secret.as_bytes(), &after].concat();
             for text in [
                 plain.clone(),
                 STANDARD_NO_PAD.encode(&plain).into_bytes(),
                 URL_SAFE_NO_PAD.encode(&plain).into_bytes(),
-                percent_encoded(&secret, "", |byte| format!("%{byte:02x}")).into_bytes(),
-                percent_encoded(&secret, GO_USERINFO, |byte| format!("%{byte:02X}")).into_bytes(),
+                percent_encoded(secret.as_bytes(), "", |byte| format!("%{byte:02x}")).into_bytes(),
+                percent_encoded(secret.as_bytes(), GO_USERINFO, |byte| format!("%{byte:02X}")).into_bytes(),
                 as_go(&serde_json::Value::from(secret.as_str()).to_string()).into_bytes(),
                 serde_json::Value::from(secret.as_str()).to_string().into_bytes(),
             ] {

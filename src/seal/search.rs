@@ -309,7 +309,7 @@ mod tests {
     const SECRET: &str = "correct horse battery staple";
 
     fn searched(folder: &Path, left_out: &[PathBuf]) -> Searched {
-        let needles = Needles::of(&[Known { name: "it".into(), value: Secret::new(SECRET) }]).unwrap();
+        let needles = Needles::of(&[Known { name: "it".into(), value: Secret::from_bytes(SECRET) }]).unwrap();
         let place = Place { path: folder, start: PathBuf::new(), shapes: &|_| Shapes::Tokens };
         let watch = Watch { cancel: &CancellationToken::new(), events: &Events::nobody() };
         search(&needles, &[place], &left_out.iter().cloned().collect(), watch).unwrap()

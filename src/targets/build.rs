@@ -1,6 +1,7 @@
 //! One build as CI would ask for it, whatever it was read from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// What one `docker buildx build` would be given. Everything that can change a cache key is here.
@@ -120,7 +121,7 @@ impl Donor {
     }
 }
 
-/// One `--secret`: what the id stands for. Read only when a step asks for it.
+/// One `--secret`: what the id stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SecretSource {
     /// The id steps ask for.
@@ -130,12 +131,21 @@ pub(crate) struct SecretSource {
 }
 
 /// Where a build secret's bytes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SecretOrigin {
     /// A file.
     File(PathBuf),
     /// A variable of our environment.
     Env(String),
+}
+
+impl fmt::Display for SecretOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretOrigin::File(path) => path.display().fmt(f),
+            SecretOrigin::Env(name) => f.write_str(name),
+        }
+    }
 }
 
 /// One `--ssh ID[=SOCKET]`.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::seal::{found, machine};
 use crate::support::ecr::PASSWORD;
 use crate::support::{Ecr, Fault, World, ground, wait_until};
 
@@ -113,4 +114,140 @@ fn the_search_finds_what_it_looks_for() {
     let world = World::new();
     fs::write(world.path("left"), format!("\0\0{PASSWORD}\0")).unwrap();
     assert_eq!(telling(world.folder()), [world.path("left").to_str().unwrap()]);
+}
+
+/// A private key's line, the bytes of a keystore, and files as programs read them. What steps leak of them is below.
+const KEY: &str = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA0Z3VS5JJcds3xfnygWyF8PbnGy0AHB7MbzYLdZ7ZvVy7F7V\nAw==\n-----END RSA PRIVATE KEY-----\n";
+const FILES: [(&str, &str, &str); 9] = [
+    // The id, the content, and the command that leaks one value of it.
+    (
+        "npmrc",
+        "registry=https://npm.team.example/\n//npm.team.example/:_authToken=npm_sesame0123456789\nalways-auth=true\n",
+        "sed -n 's/.*_authToken=//p' $S >/leak-npmrc",
+    ),
+    (
+        "netrc",
+        "machine git.example\n login robot-user\n password sesame-of-netrc\n",
+        "awk '/password/ {print $2}' $S >/leak-netrc",
+    ),
+    (
+        "pip",
+        "[global]\nindex-url = https://robot:sesame%40of%2Fpip@pypi.team.example/simple\n",
+        "sed -n 's/.*robot:\\(.*\\)@pypi.*/\\1/p' $S | sed 's/%40/@/; s,%2F,/,' >/leak-pip",
+    ),
+    (
+        "kube",
+        "apiVersion: v1\nusers:\n- name: ci-user\n  user:\n    token: sesame-of-kube\n",
+        "sed -n 's/ *token: //p' $S >/leak-kube",
+    ),
+    (
+        "docker",
+        r#"{"auths": {"r.team.example": {"auth": "cm9ib3Q6c2VzYW1lLW9mLWRvY2tlcg=="}}}"#,
+        "sed 's/.*auth\": \"//; s/\".*//' $S | base64 -d | cut -d: -f2 >/leak-docker",
+    ),
+    (
+        "json",
+        r#"{"type": "service_account", "project_id": "team-project", "client_secret": "sesame-of-json"}"#,
+        "sed 's/.*client_secret\": \"//; s/\".*//' $S | gzip >/leak-json.gz",
+    ),
+    (
+        "maven",
+        "<servers>\n<username>deployer</username>\n<password>sesame-of-maven</password>\n</servers>\n",
+        "sed -n 's/<.*>\\(.*\\)<.*password>/\\1/p' $S >/leak-maven",
+    ),
+    (
+        "env",
+        "NODE_ENV=production\nDB_USER=postgres\nDB_PASSWORD='sesame of env'\n",
+        "sh -c '. '$S'; echo $DB_PASSWORD' | base64 >/leak-env",
+    ),
+    ("pem", KEY, "sed -n 2p $S >/leak-pem"),
+];
+/// What stands in those files and in many a layer, and is no secret.
+const PUBLIC: [&str; 20] = [
+    "registry=https://npm.team.example/",
+    "always-auth=true",
+    "machine git.example",
+    " login robot-user",
+    "[global]",
+    "https://pypi.team.example/simple",
+    "apiVersion: v1",
+    "- name: ci-user",
+    "users:",
+    "r.team.example",
+    "service_account",
+    "team-project",
+    "<servers>",
+    "<username>deployer</username>",
+    "NODE_ENV=production",
+    "DB_USER=postgres",
+    "DB_PASSWORD=",
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "Aw==",
+    "_authToken=",
+];
+
+/// Writes the secrets, and a Dockerfile of which each step leaks one. Gives `--secret` for each.
+fn leaking(world: &World) -> [String; FILES.len() + 1] {
+    let context = world.path("context");
+    fs::create_dir_all(&context).unwrap();
+    let mut dockerfile = "FROM busybox:1.35\nCOPY public /public\n".to_owned();
+    let mut flags = Vec::new();
+    let keystore: Vec<u8> = (0..64u8).map(|number| number.wrapping_mul(167).wrapping_add(0x80)).collect();
+    fs::write(world.path("keystore"), keystore).unwrap();
+    let files = FILES.iter().map(|(id, content, leak)| (*id, Some(*content), *leak));
+    for (id, content, leak) in files.chain([("keystore", None, "cp $S /leak-keystore")]) {
+        if let Some(content) = content {
+            fs::write(world.path(id), content).unwrap();
+        }
+        let leak = leak.replace("$S", &format!("/run/secrets/{id}"));
+        dockerfile += &format!("RUN --mount=type=secret,id={id} {leak}\n");
+        flags.push(format!("--secret=id={id},src={}", world.path(id).display()));
+    }
+    fs::write(context.join("public"), PUBLIC.join("\n")).unwrap();
+    fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    flags.try_into().unwrap()
+}
+
+#[test]
+fn a_secret_is_found_by_each_value_of_its_file_and_what_is_public_is_not() {
+    let world = World::new();
+    let flags = leaking(&world);
+    let flags = flags.each_ref().map(String::as_str);
+    let context = world.path("context");
+    let source = ["--context", context.to_str().unwrap()];
+    world.warm().source(source).from([]).with(flags).run().exits(0);
+
+    let system = machine(&world, &[]);
+    let run = world.seal(&system, &[&["--fix"], &flags[..]].concat()).exits(5);
+    let left: Vec<String> = found(&run, "secret").into_iter().map(|(place, _)| place).collect();
+    for id in FILES.iter().map(|(id, ..)| *id).chain(["keystore"]) {
+        assert!(left.iter().any(|place| place.contains(&format!("/leak-{id}"))), "{id} is not in {left:?}");
+    }
+    assert!(!left.iter().any(|place| place.ends_with("/public")), "{left:?}");
+}
+
+#[test]
+fn a_named_secret_that_cannot_be_had_is_an_error_wherever_it_is_named() {
+    let world = World::new();
+    world.warm().run().ends_warm();
+    let system = machine(&world, &[("opt/leak", "sesame-0123456789")]);
+    let bake = world.path("project/bake.json");
+    fs::create_dir_all(world.path("project")).unwrap();
+    let text = |secret: &str| format!(r#"{{"target": {{"default": {{"context": ".", "secret": [{secret}]}}}}}}"#);
+    let bake_with = |secret: &str| {
+        fs::write(&bake, text(secret)).unwrap();
+        world.seal(&system, &["--bake", bake.to_str().unwrap()])
+    };
+    for secret in [r#"{"id": "t", "src": "./gone"}"#, r#"{"id": "t", "env": "UNSET"}"#] {
+        let run = bake_with(secret).exits(2);
+        assert!(run.stderr.contains("secret `t` cannot be looked for"), "{}", run.stderr);
+    }
+    world.seal(&system, &["--secret=id=t,src=./gone"]).exits(2);
+    assert!(!world.path("sealed.json").exists());
+
+    // A relative path leads from where the bake file lies.
+    fs::write(world.path("project/t"), "sesame-0123456789\n").unwrap();
+    let run = bake_with(r#"{"id": "t", "src": "./t"}"#).exits(5);
+    let left = found(&run, "secret");
+    assert!(left.iter().any(|(place, _)| place.ends_with("opt/leak")), "{left:?}");
 }

@@ -25,7 +25,7 @@ pub(crate) use connection::{Session, SessionEnded, SessionId};
 pub(crate) use credentials::Logins;
 pub(crate) use files::{EntryKind, Fingerprint, Local, Locals, PermissionRule, Selection};
 pub(crate) use plan::SessionPlan;
-pub(crate) use secrets::Secrets;
+pub(crate) use secrets::{SECRET_LIMIT, SecretValues, Secrets};
 pub(crate) use ssh::Agents;
 
 /// Bytes of the largest gRPC message, as BuildKit has it in both directions.

@@ -1,13 +1,9 @@
-//! Gives steps the secrets they mount. A secret is read when a step asks for it, and a cached step never asks.
-//!
-//! It reads files, never the environment: the values of variables are given to it.
+//! Gives steps the secrets they mount. It reads nothing itself: what a step gets is what was read before anything was built,
+//! so that whoever hides secrets knows all of them.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server;
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use tonic::{Request, Response, Status};
@@ -19,7 +15,10 @@ use crate::targets::{SecretOrigin, SecretSource};
 pub(super) const GET_SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
 
 /// Bytes of the largest secret (BuildKit's `secretsprovider.MaxSecretSize`).
-const SECRET_LIMIT: u64 = 500 * 1024;
+pub(crate) const SECRET_LIMIT: u64 = 500 * 1024;
+
+/// What was read of secrets: the value, nothing where a variable is not set, or why it could not be read.
+pub(crate) type SecretValues = BTreeMap<SecretOrigin, Result<Option<Secret<Vec<u8>>>, String>>;
 
 /// The secrets of a session. Cloning it is cheap.
 #[derive(Clone, Default)]
@@ -28,51 +27,34 @@ pub(crate) struct Secrets(Arc<Known>);
 #[derive(Default)]
 struct Known {
     sources: BTreeMap<String, SecretOrigin>,
-    environment: BTreeMap<String, Secret>,
+    values: SecretValues,
 }
 
 impl Secrets {
-    /// The secrets of a target, with the values of the variables they name. A variable without a value is no secret.
-    pub(crate) fn new(sources: &[SecretSource], environment: BTreeMap<String, Secret>) -> Secrets {
+    /// The secrets of a target, whose values are among `values`.
+    pub(crate) fn new(sources: &[SecretSource], values: &SecretValues) -> Secrets {
         let sources = sources.iter().map(|source| (source.id.clone(), source.from.clone())).collect();
-        Secrets(Arc::new(Known { sources, environment }))
+        Secrets(Arc::new(Known { sources, values: values.clone() }))
     }
 
     /// The bytes of a secret; none if there is no such secret.
-    fn read(&self, id: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        let bytes = match self.0.sources.get(id) {
-            None => return Ok(None),
-            Some(SecretOrigin::Env(name)) => match self.0.environment.get(name) {
-                None => return Ok(None),
-                Some(value) => value.reveal().as_bytes().to_vec(),
-            },
-            Some(SecretOrigin::File(path)) => {
-                read_file(path).with_context(|| format!("could not read secret `{id}` from {}", path.display()))?
-            }
-        };
-        anyhow::ensure!(bytes.len() as u64 <= SECRET_LIMIT, "secret `{id}` is larger than {SECRET_LIMIT} bytes");
-        Ok(Some(bytes))
+    fn get(&self, id: &str) -> Result<Option<Vec<u8>>, String> {
+        match self.0.sources.get(id).and_then(|from| self.0.values.get(from)) {
+            None | Some(Ok(None)) => Ok(None),
+            Some(Ok(Some(value))) => Ok(Some(value.reveal_bytes().to_vec())),
+            Some(Err(error)) => Err(error.clone()),
+        }
     }
-}
-
-/// Reads a file, one byte beyond the limit at most.
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(SECRET_LIMIT + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[tonic::async_trait]
 impl secrets_server::Secrets for Secrets {
     async fn get_secret(&self, request: Request<GetSecretRequest>) -> Result<Response<GetSecretResponse>, Status> {
         let id = request.into_inner().id;
-        let secrets = self.clone();
-        let asked = id.clone();
-        let read = tokio::task::spawn_blocking(move || secrets.read(&asked)).await;
-        match read.map_err(anyhow::Error::from).flatten() {
+        match self.get(&id) {
             Ok(Some(data)) => Ok(Response::new(GetSecretResponse { data })),
             Ok(None) => Err(Status::not_found(format!("there is no secret `{id}`"))),
-            Err(error) => Err(Status::unknown(format!("{error:#}"))),
+            Err(error) => Err(Status::unknown(format!("could not read secret `{id}`: {error}"))),
         }
     }
 }
@@ -88,30 +70,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_is_what_its_file_or_variable_holds_and_any_other_is_not_found() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (file, large) = (folder.path().join("file"), folder.path().join("large"));
-        std::fs::write(&file, b"\x00binary\n").expect("written");
-        std::fs::write(&large, vec![b'x'; 500 * 1024 + 1]).expect("written");
+    async fn a_step_gets_what_was_read_and_any_other_secret_is_not_found() {
+        let env = |name: &str| SecretOrigin::Env(name.to_owned());
+        let values = SecretValues::from([
+            (SecretOrigin::File("/file".into()), Ok(Some(Secret::from_bytes(b"\x00binary\n")))),
+            (SecretOrigin::File("/gone".into()), Err("could not read /gone".to_owned())),
+            (env("SET"), Ok(Some(Secret::from_bytes("value")))),
+            (env("UNSET"), Ok(None)),
+        ]);
         let source = |id: &str, from| SecretSource { id: id.to_owned(), from };
         let sources = [
-            source("file", SecretOrigin::File(file)),
-            source("large", SecretOrigin::File(large)),
-            source("gone", SecretOrigin::File(folder.path().join("gone"))),
-            source("set", SecretOrigin::Env("SET".to_owned())),
-            source("unset", SecretOrigin::Env("UNSET".to_owned())),
+            source("file", SecretOrigin::File("/file".into())),
+            source("gone", SecretOrigin::File("/gone".into())),
+            source("set", env("SET")),
+            source("unset", env("UNSET")),
         ];
-        let secrets = Secrets::new(&sources, BTreeMap::from([("SET".to_owned(), Secret::new("value"))]));
+        let secrets = Secrets::new(&sources, &values);
 
         assert_eq!(ask(&secrets, "file").await.expect("it is there"), b"\x00binary\n");
         assert_eq!(ask(&secrets, "set").await.expect("it is there"), b"value");
         for missing in ["unset", "never named"] {
             assert_eq!(ask(&secrets, missing).await.expect_err("none").code(), tonic::Code::NotFound, "{missing}");
         }
-        for (broken, said) in [("large", "larger than 512000 bytes"), ("gone", "could not read secret `gone` from")] {
-            let status = ask(&secrets, broken).await.expect_err("broken");
-            assert_eq!(status.code(), tonic::Code::Unknown);
-            assert!(status.message().contains(said), "{status}");
-        }
+        let status = ask(&secrets, "gone").await.expect_err("broken");
+        assert_eq!(status.code(), tonic::Code::Unknown);
+        assert!(status.message().contains("could not read secret `gone`: could not read /gone"), "{status}");
     }
 }

@@ -52,7 +52,9 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
+    use crate::auth::Secret;
     use crate::cli::args::{self, Command};
+    use crate::targets::SecretOrigin;
 
     #[test]
     fn a_job_carries_the_values_of_build_secrets_that_come_from_variables() {
@@ -62,7 +64,7 @@ mod tests {
         let environment = Environment::holding(&[("NPM_TOKEN", "hush"), ("SSH_AUTH_SOCK", "/run/agent")]);
         let settings = Settings::resolve(cli.global, *typed, &environment).expect("the settings are sound");
         let (job, warnings, _) = job_from(settings, &environment).expect("the job is sound");
-        assert_eq!(job.build.secret_environment.get("NPM_TOKEN").map(|secret| secret.reveal()), Some("hush"));
+        assert_eq!(job.build.secrets[&SecretOrigin::Env("NPM_TOKEN".to_owned())], Ok(Some(Secret::from_bytes("hush"))));
         assert_eq!(job.build.ssh_auth_sock, Some("/run/agent".into()));
         assert!(!format!("{job:?}").contains("hush") && warnings.is_empty());
     }
