@@ -1,9 +1,10 @@
 //! What the run will ask of the builder, decided before it is asked: resolved targets, and a session for each.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::auth::Keychain;
+use crate::auth::{Keychain, Secret};
 use crate::buildkit::{
     Agents, Answer, Graph, Import, Local, PermissionRule, Question, SecretValues, Secrets, Services, SessionId,
     SessionPlan,
@@ -11,6 +12,7 @@ use crate::buildkit::{
 use crate::event::Events;
 use crate::source::{self, Checkout, SourceSpec};
 use crate::targets::{self, NamedContext, Target};
+use crate::veil::Veil;
 
 /// What is built; nothing in it was read from the environment below `cli`.
 #[derive(Debug, Clone)]
@@ -19,8 +21,10 @@ pub(crate) struct Build {
     pub(crate) source: SourceSpec,
     /// The builds, in the order they were asked for; a target comes after the targets it takes contexts from.
     pub(crate) targets: Vec<Target>,
-    /// The values of the variables that `--secret id=…,env=VARIABLE` names; one that is not set is absent.
+    /// What was read of the secrets that the targets name.
     pub(crate) secrets: SecretValues,
+    /// `--public`: the build arguments that are no secrets.
+    pub(crate) public: BTreeSet<String>,
     /// `SSH_AUTH_SOCK`: the agent behind `--ssh` without a socket of its own, and behind git over ssh.
     pub(crate) ssh_auth_sock: Option<PathBuf>,
 }
@@ -33,6 +37,18 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     /// What serves each of them.
     pub(crate) sessions: Vec<SessionPlan>,
+    /// Hides the secrets of the build.
+    pub(crate) secrets: Veil,
+}
+
+impl Build {
+    /// Hides its secrets, and those of its build arguments that are secrets by their names.
+    pub(crate) fn veil(&self) -> Veil {
+        let values = self.secrets.values().filter_map(|read| read.as_ref().ok()?.as_ref());
+        let arguments = self.targets.iter().flat_map(|target| &target.build_args);
+        let arguments = arguments.map(|(name, value)| (name.as_str(), value.as_str()));
+        Veil::of_secrets(values.map(Secret::reveal_bytes)).but_not(self.public.clone()).and(arguments)
+    }
 }
 
 impl Plan {
@@ -54,7 +70,7 @@ impl Plan {
         let permissions: PermissionRule = Arc::new(move |path, on_disk| modes.permissions(path, on_disk));
         let session = |target: &Target| session(build, keychain, events, &permissions, target);
         let sessions = targets.iter().map(session).collect();
-        Ok(Plan { checkout, targets, sessions })
+        Ok(Plan { checkout, targets, sessions, secrets: build.veil() })
     }
 
     /// What to ask the frontend about each target.
@@ -83,15 +99,15 @@ impl Plan {
     /// # Errors
     /// When a definition is no graph.
     pub(crate) fn graphs(&self, answers: &[Answer]) -> anyhow::Result<Vec<Graph>> {
-        let graph = |(target, answer): (&Target, &Answer)| {
+        let graph = |answer: &Answer| {
             let mut graph = Graph::default();
             for definition in &answer.definitions {
                 graph.add(definition)?;
             }
-            graph.veil(&target.build_args);
+            graph.veil(&self.secrets);
             Ok(graph)
         };
-        self.targets.iter().zip(answers).map(graph).collect()
+        answers.iter().map(graph).collect()
     }
 
     /// Everything the targets need to be granted.

@@ -192,6 +192,10 @@ pub(crate) struct BuildArgs {
     /// Build argument; K alone takes its value from the environment. Repeatable.
     #[arg(long, value_name = "K[=V]")]
     pub(crate) build_arg: Vec<String>,
+    /// Build argument whose value is no secret, though its name looks like one: it is shown, and not searched for.
+    /// Repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) public: Vec<String>,
     /// Platform, such as linux/arm64; the builder's own when absent. Repeatable.
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Vec<String>,

@@ -31,7 +31,7 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
     let (mut arguments, mut notes) = (Vec::new(), Vec::new());
     if let Some(given) = &settings.build_arg {
         let argument = |text: &str| match flags::build_arg(text, value_of) {
-            Ok(None) if sensitive::is_secret(text) => {
+            Ok(None) if sensitive::is_secret(text) && !settings.public.contains(text) => {
                 Err(anyhow::anyhow!("{text} is not set, so nobody can look for it"))
             }
             read => read,
@@ -55,13 +55,13 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
     let mut plain = BTreeSet::new();
     for (name, value) in arguments {
         match of_variable(&format!("build argument {name}"), &name, &value) {
-            Some(secret) => known.push(secret),
-            None => drop(plain.insert(name)),
+            Some(secret) if !settings.public.contains(&name) => known.push(secret),
+            _ => drop(plain.insert(name)),
         }
     }
     if !plain.is_empty() {
         let names = plain.into_iter().collect::<Vec<_>>().join(", ");
-        notes.push(format!("not taken for secrets, by their names: build arguments {names}"));
+        notes.push(format!("not taken for secrets, by their names or --public: build arguments {names}"));
     }
     for name in SECRETS {
         known.extend(value_of(name).map(|value| Known { name: name.to_owned(), value: Secret::from_bytes(value) }));

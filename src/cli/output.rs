@@ -14,6 +14,7 @@ use crate::document::folder;
 use crate::failure::{Explain, Failure, Kind};
 use crate::report::words::clean;
 use crate::report::{self, Reported};
+use crate::veil::Veil;
 
 /// Writes data to standard output.
 ///
@@ -53,19 +54,17 @@ pub(super) fn clear_the_way(reports: &[ReportTo]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the reports.
+/// Writes the reports, without the secrets of the build.
 ///
 /// # Errors
 /// The first that cannot be written; the others are written all the same.
-pub(super) fn reports(report: &impl Reported, to: &[ReportTo]) -> anyhow::Result<()> {
+pub(super) fn reports(report: &impl Reported, to: &[ReportTo], secrets: &Veil) -> anyhow::Result<()> {
     let each: Vec<anyhow::Result<()>> = to
         .iter()
         .map(|to| {
             let text = match to.format {
-                Format::Text => report.text(),
-                Format::Json => report::json(report)?,
-                Format::Markdown => report::markdown(&report.facts()),
-                Format::Prometheus => report::prometheus(&report.facts()),
+                Format::Json => secrets.json(&report::json(report)?),
+                format => secrets.known_text(&words(report, format)).into_owned(),
             };
             match &to.file {
                 None => data(&text),
@@ -78,6 +77,14 @@ pub(super) fn reports(report: &impl Reported, to: &[ReportTo]) -> anyhow::Result
         })
         .collect();
     each.into_iter().collect()
+}
+
+fn words(report: &impl Reported, format: Format) -> String {
+    match format {
+        Format::Markdown => report::markdown(&report.facts()),
+        Format::Prometheus => report::prometheus(&report.facts()),
+        Format::Text | Format::Json => report.text(),
+    }
 }
 
 fn write(file: &Path, text: &str) -> io::Result<()> {

@@ -11,6 +11,7 @@ mod sources;
 mod trust;
 mod values;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
@@ -172,6 +173,7 @@ pub(crate) struct BuildSettings {
     pub(crate) file: Option<Given<String>>,
     pub(crate) target: Option<Given<Vec<String>>>,
     pub(crate) build_arg: Option<Given<Vec<String>>>,
+    pub(crate) public: BTreeSet<String>,
     pub(crate) platform: Option<Given<Vec<String>>>,
     pub(crate) build_context: Option<Given<Vec<String>>>,
     pub(crate) secret: Option<Given<Vec<String>>>,
@@ -322,6 +324,7 @@ fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyh
         file: from.one("file", typed.file)?,
         target: from.many("target", typed.target, Comma)?,
         build_arg: from.many("build-arg", typed.build_arg, Line)?,
+        public: public_from(from, typed.public)?,
         platform: from.many("platform", typed.platform, Comma)?,
         build_context: from.many("build-context", typed.build_context, Line)?,
         secret: from.many("secret", typed.secret, Line)?,
@@ -338,6 +341,12 @@ fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyh
         bake_target: from.many("bake-target", typed.bake_target, Comma)?,
         cache_from: from.many("cache-from", donors, CommaUnlessAttributes)?,
     })
+}
+
+/// The build arguments that are no secrets.
+fn public_from(from: &Sources<'_>, typed: Vec<String>) -> anyhow::Result<BTreeSet<String>> {
+    let given = from.many("public", typed, Separator::Comma)?;
+    Ok(given.into_iter().flat_map(|given| given.value).collect())
 }
 
 /// The manifest's file; that a person wants none is something else than that nobody said.

@@ -28,7 +28,7 @@ pub(crate) fn build_from(
     let (source, context) = source_from(source, build)?;
     let (targets, warnings) = targets_from(build, &source, context, environment)?;
     let secrets = secrets::of_targets(&targets, environment);
-    Ok((Build { source, targets, secrets, ssh_auth_sock }, warnings))
+    Ok((Build { source, targets, secrets, public: build.public.clone(), ssh_auth_sock }, warnings))
 }
 
 /// Where the source comes from, and the context of builds that are given by flags.

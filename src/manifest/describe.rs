@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{Context, Input, Manifest, Step};
 use crate::buildkit::{Graph, Operation, Selection};
+use crate::veil;
 
 /// A directory of ours that a build uses: by whose session it is served, under which name, and what of it is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +64,11 @@ fn step(graph: &Graph, operation: &Operation, known: &HashMap<&str, usize>) -> S
     let places = graph.made_from(operation).filter_map(|input| known.get(input.digest.as_str()).copied());
     let secrets = graph.secrets();
     let value = |name: &str, value: &str| match name.strip_prefix("env ") {
-        Some(variable) => secrets.variable(variable, value),
-        None => secrets.text(value),
+        Some(variable) => secrets.variable(variable, value, veil::hash),
+        None => secrets.text_with(value, veil::hash),
     };
-    let paths = |paths: Vec<String>| paths.iter().map(|path| secrets.text(path)).collect();
+    let text = |text: &String| secrets.text_with(text, veil::hash);
+    let paths = |paths: Vec<String>| paths.iter().map(text).collect();
     Step {
         digest: operation.digest.clone(),
         name: operation.name.clone(),
@@ -74,7 +76,7 @@ fn step(graph: &Graph, operation: &Operation, known: &HashMap<&str, usize>) -> S
         always_runs: operation.always_runs,
         targets: Vec::new(),
         inputs: places.zip(key.reads).map(|(step, read)| Input { step, paths: paths(read) }).collect(),
-        key: key.fields.into_iter().map(|(name, text)| (secrets.text(&name), value(&name, &text))).collect(),
+        key: key.fields.into_iter().map(|(name, told)| (text(&name), value(&name, &told))).collect(),
         context: None,
     }
 }

@@ -12,7 +12,7 @@ use super::hits::{self, Parts};
 use super::job::Job;
 use super::luggage;
 use super::machine::Machine;
-use super::needles::{Known, Needles, all_spelled, is_searchable};
+use super::needles::{Known, Needles, is_searchable};
 use super::search::{Place, Searched, Watch, search};
 use crate::event::Events;
 use crate::inspect::{self, StateRoot, Unreadable};
@@ -119,17 +119,11 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
         files: rest.files,
         bytes: rest.bytes,
         unchanged,
-        veil: veil(&job.secrets),
+        veil: Veil::of_secrets(job.secrets.iter().map(|secret| secret.value.reveal_bytes())),
         is_incomplete: !state.missing().is_empty(),
         snapshotters: snapshotters(&state),
         notes,
     })
-}
-
-fn veil(secrets: &[Known]) -> Veil {
-    let spelled: Vec<String> =
-        secrets.iter().flat_map(all_spelled).filter_map(|(_, bytes)| String::from_utf8(bytes).ok()).collect();
-    Veil::hiding(spelled.iter().map(String::as_str))
 }
 
 fn snapshotters(state: &StateRoot) -> Vec<String> {

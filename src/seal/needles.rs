@@ -5,18 +5,11 @@ use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 use anyhow::Context;
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use regex::bytes::Regex;
 
 use crate::auth::Secret;
-use crate::sensitive::{self, SHORTEST};
+use crate::sensitive;
 
-/// What Go leaves as it is in the password of a URL (`net/url`, `encodeUserPassword`).
-const GO_USERINFO: &str = "$&+,;=";
-
-/// Characters of base64 that are the same whatever stands around the secret; fewer are in too much that is no secret.
-const SHORTEST_ENCODED: usize = 8;
 /// How far the pieces reach into each other in which a file is looked through for shapes. A private key's first line and
 /// every token are shorter.
 const LONGEST_SHAPE: usize = 4096;
@@ -78,7 +71,7 @@ impl Needles {
         let mut patterns: Vec<Vec<u8>> = Vec::new();
         let mut spellings = Vec::new();
         for secret in secrets.iter().filter(|secret| is_searchable(secret)) {
-            for (how, bytes) in all_spelled(secret) {
+            for (how, bytes) in sensitive::spelled(secret.value.reveal_bytes()) {
                 spellings.push(Found::Known(secret.name.clone(), how));
                 patterns.push(bytes);
             }
@@ -145,63 +138,8 @@ pub(super) fn is_searchable(secret: &Known) -> bool {
     !sensitive::parts(secret.value.reveal_bytes()).parts.is_empty()
 }
 
-/// Every spelling of every part of a secret.
-pub(super) fn all_spelled(secret: &Known) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
-    sensitive::parts(secret.value.reveal_bytes()).parts.into_iter().flat_map(|part| spelled(&part))
-}
-
-/// Every spelling of a value, no two the same.
-fn spelled(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let mut all = vec![("as it is", secret.to_vec())];
-    for before in 0..3 {
-        all.push(("in base64", encoded(&STANDARD_NO_PAD, secret, before)));
-        all.push(("in base64", encoded(&URL_SAFE_NO_PAD, secret, before)));
-    }
-    for plain in ["", GO_USERINFO] {
-        all.push(("percent-encoded", percent_encoded(secret, plain, |byte| format!("%{byte:02X}")).into_bytes()));
-        all.push(("percent-encoded", percent_encoded(secret, plain, |byte| format!("%{byte:02x}")).into_bytes()));
-    }
-    if let Ok(text) = std::str::from_utf8(secret) {
-        let json = serde_json::Value::from(text).to_string();
-        let json = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(&json);
-        all.extend([("in JSON", json.as_bytes().to_vec()), ("in JSON", as_go(json).into_bytes())]);
-    }
-    let mut seen = BTreeSet::new();
-    all.retain(|(how, bytes)| {
-        let is_enough = if *how == "in base64" { SHORTEST_ENCODED } else { SHORTEST };
-        bytes.len() >= is_enough && seen.insert(bytes.clone())
-    });
-    all
-}
-
-/// JSON as Go's encoder writes it, for HTML's sake.
-fn as_go(json: &str) -> String {
-    json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
-}
-
-/// The characters of base64 that say nothing of what stands before and behind the secret, when `before` bytes (modulo 3) do.
-fn encoded(engine: &impl Engine, secret: &[u8], before: usize) -> Vec<u8> {
-    let padded = [vec![0; before], secret.to_vec()].concat();
-    let text = engine.encode(&padded).into_bytes();
-    // Each character is six bits; those that are partly of another byte go.
-    let first = (before * 8).div_ceil(6);
-    let behind = padded.len() * 8 / 6;
-    text.get(first..behind.min(text.len())).unwrap_or_default().to_vec()
-}
-
-fn percent_encoded(bytes: &[u8], plain: &str, hexadecimal: fn(u8) -> String) -> String {
-    let encode = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ if plain.as_bytes().contains(&byte) => char::from(byte).to_string(),
-        _ => hexadecimal(byte),
-    };
-    bytes.iter().map(|byte| encode(*byte)).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn found(secret: &str, text: &[u8], shapes: Shapes) -> Vec<Found> {
@@ -231,28 +169,5 @@ mod tests {
     #[test]
     fn what_is_too_short_is_in_everything() {
         assert_eq!(found("abc", b"abc", Shapes::All), []);
-    }
-
-    proptest! {
-        #[test]
-        fn a_secret_is_found_in_every_spelling_wherever_it_stands(
-            secret in "[ -~]{9,40}", before in proptest::collection::vec(any::<u8>(), 0..20),
-            after in proptest::collection::vec(any::<u8>(), 0..20),
-        ) {
-            prop_assume!(!sensitive::parts(secret.as_bytes()).parts.is_empty());
-            let plain = [before.as_slice(), secret.as_bytes(), &after].concat();
-            for text in [
-                plain.clone(),
-                STANDARD_NO_PAD.encode(&plain).into_bytes(),
-                URL_SAFE_NO_PAD.encode(&plain).into_bytes(),
-                percent_encoded(secret.as_bytes(), "", |byte| format!("%{byte:02x}")).into_bytes(),
-                percent_encoded(secret.as_bytes(), GO_USERINFO, |byte| format!("%{byte:02X}")).into_bytes(),
-                as_go(&serde_json::Value::from(secret.as_str()).to_string()).into_bytes(),
-                serde_json::Value::from(secret.as_str()).to_string().into_bytes(),
-            ] {
-                prop_assert!(!found(&secret, &text, Shapes::No).is_empty());
-            }
-            prop_assert!(found(&secret, &before, Shapes::No).is_empty() || before.len() >= SHORTEST_ENCODED);
-        }
     }
 }

@@ -6,12 +6,14 @@ mod content;
 mod decode;
 mod names;
 mod shapes;
+mod spellings;
 mod values;
 
 pub(crate) use content::parts;
 pub(crate) use names::is_secret;
 pub(crate) use shapes::{PRIVATE_KEY, SHAPES};
+pub(crate) use spellings::spelled;
 pub(crate) use values::is_common;
 
 /// Bytes of the shortest value that is hidden or searched for. A shorter one stands in too many other words.
-pub(crate) const SHORTEST: usize = 6;
+const SHORTEST: usize = 6;

@@ -144,7 +144,7 @@ async fn ask_targets(
     events: &Events,
 ) -> anyhow::Result<Seen> {
     let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout };
-    let ledger = Ledger::new(events.clone(), true);
+    let ledger = Ledger::new(events.clone(), true, plan.secrets.clone());
     let setting = Setting { channel: answerer.builder.channel.clone(), entitlements: plan.entitlements(), ledger };
     let answers = buildkit::ask(&setting, &plan.questions(), patience, cancel, events).await?;
     let mut seen = Seen {

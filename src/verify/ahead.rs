@@ -185,7 +185,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
 
     async fn ask_once(&mut self, node: &Node) -> anyhow::Result<Answered> {
         let Asking { channel, entitlements, patience, cancel } = self.asking;
-        let ledger = Ledger::new(Events::nobody(), true);
+        let ledger = Ledger::new(Events::nobody(), true, self.graph.secrets().clone());
         ledger.expect(self.work.clone(), self.graph.secrets().clone());
         let setting =
             Setting { channel: (*channel).clone(), entitlements: entitlements.clone(), ledger: ledger.clone() };

@@ -103,7 +103,7 @@ pub(crate) async fn ask_again(
     }
     let events = Events::nobody();
     // The first step that starts ends it: it may take an hour, and one is enough.
-    let ledger = Ledger::new(events.clone(), true);
+    let ledger = Ledger::new(events.clone(), true, claim.secrets.clone());
     ledger.expect(claim.work, claim.secrets);
     let setting = Setting { channel: channel.clone(), entitlements: claim.entitlements, ledger: ledger.clone() };
     let once = Patience { attempts: 1, ..patience };

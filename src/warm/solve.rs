@@ -85,7 +85,7 @@ pub(super) async fn solve(
     cancel: &CancellationToken,
     events: &Events,
 ) -> anyhow::Result<Solved> {
-    let ledger = Ledger::new(events.clone(), job.on_miss == OnMiss::Fail);
+    let ledger = Ledger::new(events.clone(), job.on_miss == OnMiss::Fail, plan.secrets.clone());
     let setting =
         Setting { channel: builder.channel.clone(), entitlements: plan.entitlements(), ledger: ledger.clone() };
     let mut sessions = Vec::new();

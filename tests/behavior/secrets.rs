@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::seal::{found, machine};
 use crate::support::ecr::PASSWORD;
-use crate::support::{Ecr, Fault, World, ground, wait_until};
+use crate::support::{Ecr, Fault, Run, World, ground, wait_until};
 
 /// Each secret of the run, and the form it travels in.
 const SECRETS: [&str; 5] = [
@@ -77,14 +77,14 @@ fn a_secret_among_the_build_arguments_is_not_told_while_it_is_built_nor_afterwar
         "FROM busybox:1.35\nARG NPM_TOKEN\nCOPY file /home/$NPM_TOKEN/file\nRUN set -x; echo $NPM_TOKEN >/said\n";
     fs::write(context.join("Dockerfile"), lines).unwrap();
     let source = ["--context", context.to_str().unwrap(), "--build-arg", "NPM_TOKEN=sesame-0123456789"];
-    let copied = "COPY file /home/(sha256:";
+    let copied = "COPY file /home/(secret)";
 
     let run = world.warm().source(source).from([]).with(["-vvv"]).run().exits(0);
     let report = run.reports("").to_string();
     for text in [&run.stdout, &run.stderr, &report] {
         assert_eq!(tells(text), None, "{text}");
     }
-    assert!(run.stderr.contains(copied) && run.stderr.contains("echo (sha256:"), "{}", run.stderr);
+    assert!(run.stderr.contains(copied) && run.stderr.contains("echo (secret)"), "{}", run.stderr);
     assert!(report.contains(copied), "{report}");
     // The argument is on that command line, and nowhere in what is left beside BuildKit's state.
     let left: Vec<_> = telling(world.folder())
@@ -96,6 +96,23 @@ fn a_secret_among_the_build_arguments_is_not_told_while_it_is_built_nor_afterwar
     fs::write(context.join("Dockerfile"), lines.to_owned() + "RUN echo $NPM_TOKEN; false\n").unwrap();
     let run = world.warm().source(source).from([]).run().exits(4);
     assert_eq!(tells(&(run.stdout + &run.stderr)), None);
+}
+
+#[test]
+fn a_build_argument_that_is_said_to_be_public_is_shown_and_not_searched_for() {
+    let mut world = World::new();
+    let context = world.path("context");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("Dockerfile"), "FROM busybox:1.35\nARG DEMO_TOKEN\nRUN echo $DEMO_TOKEN | tee /said\n")
+        .unwrap();
+    let given = ["--context", context.to_str().unwrap(), "--build-arg", "DEMO_TOKEN=sesame-0123456789"];
+    let run = world.warm().source(given).from([]).with(["--public", "DEMO_TOKEN"]).run().exits(0);
+    assert!(run.stderr.contains("| sesame-0123456789"), "{}", run.stderr);
+    let system = machine(&world, &[]);
+    world.seal(&system, &["--fix", "--build-arg=DEMO_TOKEN=sesame-0123456789"]).exits(5);
+    world.seal(&system, &["--fix", "--build-arg=DEMO_TOKEN=sesame-0123456789", "--public=DEMO_TOKEN"]).exits(0);
+    world.set("CACHEWARM_PUBLIC", "OTHER,DEMO_TOKEN");
+    world.seal(&system, &["--build-arg=DEMO_TOKEN=sesame-0123456789"]).exits(0);
 }
 
 #[test]
@@ -250,4 +267,62 @@ fn a_named_secret_that_cannot_be_had_is_an_error_wherever_it_is_named() {
     let run = bake_with(r#"{"id": "t", "src": "./t"}"#).exits(5);
     let left = found(&run, "secret");
     assert!(left.iter().any(|(place, _)| place.ends_with("opt/leak")), "{left:?}");
+}
+
+#[test]
+fn the_values_of_secrets_are_shown_nowhere_not_even_in_pieces() {
+    let mut world = World::new();
+    world.set("SESAME", "sesame-0123456789");
+    let flags = leaking(&world);
+    let flags = flags.each_ref().map(String::as_str);
+    let context = world.path("context");
+    let shown = FILES.map(|(id, _, leak)| {
+        format!(
+            "RUN --mount=type=secret,id={id} {}; for it in /leak-{id}*; do gzip -dc $it 2>/dev/null || cat $it; done",
+            leak.replace("$S", &format!("/run/secrets/{id}"))
+        )
+    });
+    let pieces = "RUN --mount=type=secret,id=sesame,env=SESAME --mount=type=secret,id=npmrc printf %s \"${SESAME%?????????}\"; sleep 0.3; printf %s \"${SESAME#????????}\"; \
+        sleep 0.3; printf '%s' \"$SESAME\" >&2; echo done; base64 /run/secrets/npmrc";
+    let every = [&["FROM busybox:1.35".to_owned()], &shown[..], &[pieces.to_owned()]].concat().join("\n");
+    let secret = |text: &str| {
+        let canaries = [
+            "sesame-",
+            "sesame@",
+            "sesame/of",
+            "sesame of",
+            "npm_sesame",
+            "MIIEpAIBAAKCAQEA0Z3VS5JJ",
+            "c2VzYW1l",
+            "Nlc2FtZ",
+            "zZXNhbW",
+        ];
+        canaries.into_iter().find(|secret| text.contains(secret))
+    };
+    let told = |run: &Run| {
+        let report = run.reports("").to_string();
+        for text in [&run.stdout, &run.stderr, &report] {
+            assert_eq!(secret(text), None, "{text}");
+        }
+    };
+    for (ending, exit, progress) in [("", 0, "plain"), ("; false", 4, "json"), ("; false", 4, "plain")] {
+        fs::write(context.join("Dockerfile"), every.clone() + ending + "\n").unwrap();
+        let warm = world.warm().source(["--context", context.to_str().unwrap()]).from([]).with(flags);
+        let markdown = format!("--report=markdown={}", world.path("report.md").display());
+        let warm = warm.with(["--secret=id=sesame,env=SESAME", "-vvv", "--progress", progress, &markdown]);
+        let run = warm.run().exits(exit);
+        let hidden = run.stderr.matches("(secret)").count();
+        assert!(
+            run.stderr.contains("done") && hidden > if exit == 0 { FILES.len() } else { 2 },
+            "{hidden} in {}",
+            run.stderr
+        );
+        if exit == 0 {
+            told(&run);
+            assert_eq!(secret(&fs::read_to_string(world.path("report.md")).unwrap()), None);
+            assert_eq!(secret(&fs::read_to_string(world.path("manifest.json")).unwrap()), None);
+        } else {
+            assert_eq!(secret(&(run.stdout + &run.stderr)), None);
+        }
+    }
 }

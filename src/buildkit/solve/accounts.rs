@@ -5,6 +5,11 @@ use std::time::Instant;
 
 use super::graph::is_internal;
 
+/// Lines of a step's log that are kept for the report.
+const LOG_TAIL_LINES: usize = 20;
+/// Characters of a line of it; longer lines are cut.
+const LOG_LINE_CHARACTERS: usize = 2_000;
+
 /// How the vertex of a cache import is called, before the donor.
 pub(super) const IMPORTING: &str = "importing cache manifest from ";
 
@@ -37,6 +42,18 @@ impl Account {
     /// Whether it is of the build itself, rather than of the frontend or a donor.
     pub(crate) fn is_of_build(&self) -> bool {
         !is_internal(&self.name) && !self.name.starts_with(IMPORTING)
+    }
+
+    /// Keeps lines of its log, and gives them.
+    pub(super) fn keep(&mut self, text: &str) -> Vec<String> {
+        let lines: Vec<String> = text.lines().map(|line| line.chars().take(LOG_LINE_CHARACTERS).collect()).collect();
+        for line in &lines {
+            if self.log.len() == LOG_TAIL_LINES {
+                self.log.pop_front();
+            }
+            self.log.push_back(line.clone());
+        }
+        lines
     }
 
     /// Whether it was being executed when it was last heard of.

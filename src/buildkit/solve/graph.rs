@@ -3,7 +3,7 @@
 //! Operations keep the very bytes BuildKit sent: a node's identity is their SHA-256, so they are never
 //! encoded again. Format: `solver/pb/ops.proto` of BuildKit.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, bail};
 use bollard_buildkit_proto::pb;
@@ -158,14 +158,12 @@ impl Graph {
         Ok(())
     }
 
-    /// Has the names of operations say nothing of secrets that are in variables: those of the operations, and `more`. The
-    /// Dockerfile frontend writes their values into names.
-    pub(crate) fn veil(&mut self, more: &BTreeMap<String, String>) {
+    /// Has the names of operations say nothing that `secrets` hides, nor of secrets that are in variables of the operations.
+    /// The Dockerfile frontend writes their values into names.
+    pub(crate) fn veil(&mut self, secrets: &Veil) {
         let keys: Vec<Key> = self.operations.iter().map(Operation::key).collect();
         let fields = keys.iter().flat_map(|key| &key.fields);
-        let variables = fields.filter_map(|(name, value)| Some((name.strip_prefix("env ")?, value.as_str())));
-        let more = more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        self.veil = Veil::of(variables.chain(more));
+        self.veil = secrets.and(fields.filter_map(|(name, value)| Some((name.strip_prefix("env ")?, value.as_str()))));
         for operation in &mut self.operations {
             operation.name = self.veil.text(&operation.name);
         }

@@ -7,7 +7,7 @@
 //! and did not fail at once; it is a hit when it did not run and was ever told cached.
 //! Source: `solver/jobs.go`, `util/progress/controller`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,12 +24,8 @@ use super::graph::is_internal;
 use crate::event::{Event, Events};
 use crate::veil::Veil;
 
-/// Lines of a step's log that are kept for the report.
-const LOG_TAIL_LINES: usize = 20;
 /// A step that was only looked for is over in less.
 const LOOK_SECONDS: f64 = 0.002;
-/// Longer lines are cut.
-const LOG_LINE_BYTES: usize = 2_000;
 
 /// What cannot wait until a build ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,17 +60,21 @@ struct Inner {
     work: HashSet<String>,
     forbid_work: bool,
     secrets: Veil,
+    /// The ends of logs that may be the beginnings of secrets, or of lines, by vertex and stream.
+    held: HashMap<(String, i64), Vec<u8>>,
 }
 
 impl Ledger {
-    /// A ledger that nothing was told yet. With `forbid_work`, a step that starts raises [`Alarm::StepStarted`].
-    pub(crate) fn new(events: Events, forbid_work: bool) -> Ledger {
+    /// A ledger that nothing was told yet. With `forbid_work`, a step that starts raises [`Alarm::StepStarted`]. What is heard
+    /// says nothing of `secrets`.
+    pub(crate) fn new(events: Events, forbid_work: bool, secrets: Veil) -> Ledger {
         let inner = Inner {
             accounts: Accounts::default(),
             moved: Instant::now(),
             work: HashSet::new(),
             forbid_work,
-            secrets: Veil::default(),
+            secrets,
+            held: HashMap::new(),
         };
         Ledger { inner: Arc::new(Mutex::new(inner)), events, alarm: watch::Sender::new(None) }
     }
@@ -89,7 +89,12 @@ impl Ledger {
 
     /// What was heard so far.
     pub(crate) fn accounts(&self) -> Accounts {
-        self.lock().accounts.clone()
+        let inner = self.lock();
+        let mut accounts = inner.accounts.clone();
+        for ((vertex, _), held) in &inner.held {
+            accounts.vertices.entry(vertex.clone()).or_default().keep(&inner.secrets.bytes(held));
+        }
+        accounts
     }
 
     /// Resolves when an alarm was raised; stays raised until [`Ledger::calm`].
@@ -174,7 +179,11 @@ impl Ledger {
 
     fn hear(&self, message: StatusResponse) {
         let mut inner = self.lock();
+        let mut ended = Vec::new();
         for mut vertex in message.vertexes {
+            if vertex.completed.is_some() {
+                ended.push(vertex.digest.clone());
+            }
             // A donor is known by its name.
             if !vertex.name.starts_with(IMPORTING) {
                 vertex.name = inner.secrets.text(&vertex.name);
@@ -187,20 +196,22 @@ impl Ledger {
         }
         for log in message.logs {
             inner.moved = Instant::now();
-            let text = inner.secrets.text(&String::from_utf8_lossy(&log.msg));
             let account = inner.accounts.vertices.entry(log.vertex.clone()).or_default();
             // Every build that has the vertex tells its log; the time is that of the writing.
             let written = log.timestamp.map(|time| (time.seconds, time.nanos));
             if written.is_some_and(|(seconds, nanos)| !account.logged.insert((seconds, nanos, log.stream))) {
                 continue;
             }
-            for line in text.lines() {
-                let line: String = line.chars().take(LOG_LINE_BYTES).collect();
-                if account.log.len() == LOG_TAIL_LINES {
-                    account.log.pop_front();
-                }
-                account.log.push_back(line.clone());
-                self.events.emit(Event::StepLog { digest: log.vertex.clone(), line });
+            let Inner { held, secrets, .. } = &mut *inner;
+            let held = held.entry((log.vertex.clone(), log.stream)).or_default();
+            let text = secrets.log(held, &log.msg);
+            self.hear_lines(&mut inner, &log.vertex, &text);
+        }
+        for vertex in ended {
+            let held: Vec<_> = inner.held.extract_if(|(of, _), _| *of == vertex).map(|(_, held)| held).collect();
+            for rest in held {
+                let text = inner.secrets.bytes(&rest);
+                self.hear_lines(&mut inner, &vertex, &text);
             }
         }
         for warning in message.warnings {
@@ -209,6 +220,13 @@ impl Ledger {
                 inner.accounts.warnings.push(text.clone());
                 self.events.warn(text);
             }
+        }
+    }
+
+    fn hear_lines(&self, inner: &mut Inner, vertex: &str, text: &str) {
+        let account = inner.accounts.vertices.entry(vertex.to_owned()).or_default();
+        for line in account.keep(text) {
+            self.events.emit(Event::StepLog { digest: vertex.to_owned(), line });
         }
     }
 

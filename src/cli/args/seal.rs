@@ -38,6 +38,10 @@ pub(crate) struct SealArgs {
     /// Build argument as the build was given it: its value must be nowhere if its name is that of a secret. Repeatable.
     #[arg(long, value_name = "K[=V]")]
     pub(crate) build_arg: Vec<String>,
+    /// Build argument whose value is no secret, though its name looks like one: it is shown, and not searched for.
+    /// Repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) public: Vec<String>,
     /// Builds that were warmed, as `docker buildx bake --print` wrote them: their build arguments and secrets count as if
     /// they were given.
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]

@@ -58,6 +58,6 @@ fn reported<R: Reported, F: Future<Output = anyhow::Result<R>>>(
         }
         pipeline(cancel, events)
     })?;
-    output::reports(&report, &shown.reports)?;
+    output::reports(&report, &shown.reports, &screen.secrets())?;
     Ok(output::verdict(screen, &report, &shown.reports))
 }

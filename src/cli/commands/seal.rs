@@ -6,6 +6,7 @@ use crate::cli::known;
 use crate::cli::progress::Screen;
 use crate::cli::settings::{Environment, SealSettings};
 use crate::seal::{self, Job};
+use crate::veil::Veil;
 
 /// Runs it and writes the reports. Gives the exit code.
 pub(crate) fn seal(global: GlobalArgs, typed: SealArgs) -> u8 {
@@ -16,6 +17,7 @@ pub(crate) fn seal(global: GlobalArgs, typed: SealArgs) -> u8 {
 
 fn run(settings: SealSettings, environment: &Environment, screen: &Screen) -> anyhow::Result<u8> {
     let (secrets, notes) = known::secrets(&settings, environment)?;
+    screen.hide(Veil::of_secrets(secrets.iter().map(|secret| secret.value.reveal_bytes())));
     let job = Job {
         root: settings.root,
         manifest: settings.manifest,

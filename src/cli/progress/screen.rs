@@ -5,13 +5,22 @@
 
 use std::io::{IsTerminal, Write};
 #[cfg(test)]
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::{Arc, OnceLock};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
+use crate::veil::Veil;
+
 /// Where talk goes. Clones are the same screen.
 #[derive(Clone)]
-pub(crate) enum Screen {
+pub(crate) struct Screen {
+    lines: Lines,
+    secrets: Arc<OnceLock<Veil>>,
+}
+
+#[derive(Clone)]
+enum Lines {
     /// Lines on standard error, around the bars of a live display if there are any.
     Stderr { bars: MultiProgress, json: bool },
     /// Lines kept for a test to read.
@@ -23,41 +32,57 @@ impl Screen {
     /// Standard error. `json`: every line that is not progress is wrapped in a JSON object as well.
     pub(crate) fn stderr(json: bool) -> Screen {
         // Hidden by indicatif itself where standard error is no terminal.
-        Screen::Stderr { bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)), json }
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        Screen { lines: Lines::Stderr { bars, json }, secrets: Arc::default() }
+    }
+
+    /// Shows nothing of these secrets from now on. The first call counts.
+    pub(crate) fn hide(&self, secrets: Veil) {
+        let _ = self.secrets.set(secrets);
+    }
+
+    /// What is hidden.
+    pub(crate) fn secrets(&self) -> Veil {
+        self.secrets.get().cloned().unwrap_or_default()
     }
 
     /// Whether a person may be looking at a live display.
     pub(crate) fn is_terminal(&self) -> bool {
-        matches!(self, Screen::Stderr { bars, .. } if std::io::stderr().is_terminal() && !bars.is_hidden())
+        matches!(&self.lines, Lines::Stderr { bars, .. } if std::io::stderr().is_terminal() && !bars.is_hidden())
     }
 
     /// The bars of a live display.
     pub(crate) fn bars(&self) -> MultiProgress {
-        match self {
-            Screen::Stderr { bars, .. } => bars.clone(),
+        match &self.lines {
+            Lines::Stderr { bars, .. } => bars.clone(),
             #[cfg(test)]
-            Screen::Recording(_) => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+            Lines::Recording(_) => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
         }
     }
 
     /// Whether lines are JSON objects.
     pub(crate) fn is_json(&self) -> bool {
-        match self {
-            Screen::Stderr { json, .. } => *json,
+        match &self.lines {
+            Lines::Stderr { json, .. } => *json,
             #[cfg(test)]
-            Screen::Recording(_) => false,
+            Lines::Recording(_) => false,
         }
     }
 
-    /// Writes a line.
+    /// Writes a line, without the secrets of the build.
     pub(crate) fn line(&self, line: &str) {
-        match self {
-            Screen::Stderr { bars, .. } => bars.suspend(|| {
+        let line = match self.secrets.get() {
+            Some(secrets) if self.is_json() => secrets.json(line).into(),
+            Some(secrets) => secrets.known_text(line),
+            None => line.into(),
+        };
+        match &self.lines {
+            Lines::Stderr { bars, .. } => bars.suspend(|| {
                 // One write for the whole line, so that lines of other processes do not end up inside it.
                 let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
             }),
             #[cfg(test)]
-            Screen::Recording(written) => written.push(line),
+            Lines::Recording(written) => written.push(&line),
         }
     }
 
@@ -74,7 +99,7 @@ impl Screen {
     #[cfg(test)]
     pub(crate) fn recording() -> (Screen, Written) {
         let written = Written::default();
-        (Screen::Recording(written.clone()), written)
+        (Screen { lines: Lines::Recording(written.clone()), secrets: Arc::default() }, written)
     }
 }
 

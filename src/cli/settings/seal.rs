@@ -1,9 +1,10 @@
 //! What `seal` was told.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::sources::{Given, Origin, Separator, Sources};
-use super::{Defaults, Environment, Output, manifest_from, output_from, thresholds_from, values};
+use super::{Defaults, Environment, Output, manifest_from, output_from, public_from, thresholds_from, values};
 use crate::buildkit::{ADDRESS_FORMS, Address};
 use crate::check::Threshold;
 use crate::cli::args::{GlobalArgs, SealArgs};
@@ -29,9 +30,10 @@ pub(crate) struct SealSettings {
     pub(crate) buildkitd_config: Option<PathBuf>,
     pub(crate) system: Option<PathBuf>,
     pub(crate) ignored: Vec<PathBuf>,
-    /// Still in docker's spelling, as are the next three.
+    /// Still in docker's spelling, as are the build arguments and the bake file's names.
     pub(crate) secret: Option<Given<Vec<String>>>,
     pub(crate) build_arg: Option<Given<Vec<String>>>,
+    pub(crate) public: BTreeSet<String>,
     pub(crate) bake: Option<Given<String>>,
     pub(crate) bake_target: Option<Given<Vec<String>>>,
     pub(crate) drop_cache_mounts: bool,
@@ -74,6 +76,7 @@ impl SealSettings {
             ignored: ignore.map(|given| given.read_each("a path", values::path)).transpose()?.unwrap_or_default(),
             secret: from.many("secret", typed.secret, Separator::Line)?,
             build_arg: from.many("build-arg", typed.build_arg, Separator::Line)?,
+            public: public_from(&from, typed.public)?,
             bake: from.one("bake", typed.bake)?,
             bake_target: from.many("bake-target", typed.bake_target, Separator::Comma)?,
             drop_cache_mounts: from.some("cache-mounts", typed.cache_mounts)?.read("keep or drop", cache_mounts)?.value,

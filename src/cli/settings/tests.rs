@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::args::{self, Command};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 52] = [
+const SAMPLES: [(&str, &str); 53] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -14,6 +14,7 @@ const SAMPLES: [(&str, &str); 52] = [
     ("file", "other.Dockerfile"),
     ("target", "build"),
     ("build-arg", "K=V"),
+    ("public", "DEMO_TOKEN"),
     ("platform", "linux/arm64"),
     ("build-context", "base=docker-image://alpine"),
     ("secret", "id=token,env=TOKEN"),

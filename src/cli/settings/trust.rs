@@ -37,7 +37,7 @@ pub(super) enum Leave {
 
 /// Every key of a settings file, and what a checkout may say there. A key that is missing here is refused.
 #[rustfmt::skip]
-pub(super) const KEYS: [(&str, Leave); 52] = [
+pub(super) const KEYS: [(&str, Leave); 53] = [
     // How much is shown, and how sure the caller wants to be.
     ("verbose", Leave::Any), ("quiet", Leave::Any), ("progress", Leave::Any), ("stall-timeout", Leave::Any),
     ("min-hit-rate", Leave::Any), ("on-miss", Leave::Any), ("prove", Leave::Any), ("require", Leave::Any),
@@ -52,6 +52,8 @@ pub(super) const KEYS: [(&str, Leave); 52] = [
     ("cache-from", Leave::Any), ("donor-optional", Leave::Any),
     // Directories, secrets, agents and entitlements of the host.
     ("build-context", Leave::Nothing), ("secret", Leave::Nothing), ("ssh", Leave::Nothing), ("allow", Leave::Nothing),
+    // Secrets that are shown.
+    ("public", Leave::Nothing),
     // A server that gets the caller's token, and the identity that is shown to servers.
     ("repo", Leave::Nothing), ("aws-profile", Leave::Nothing), ("aws-region", Leave::Nothing),
     // Programs, images and daemons, and the builder that gets contexts and logins.
