@@ -13,11 +13,8 @@ use std::sync::{Arc, LazyLock};
 use aho_corasick::AhoCorasick;
 use regex::Regex;
 
-use crate::digest;
 use crate::sensitive::{self, SHAPES, is_common, is_secret};
 
-/// Digits of a hash that are kept: enough to tell two values apart.
-const HASH_DIGITS: usize = 16;
 /// A shorter value stands in too many other words.
 const SHORTEST_VALUE: usize = 4;
 
@@ -250,13 +247,6 @@ fn end_of_text(json: &str) -> Option<usize> {
 
 fn is_worth_hiding(value: &str) -> bool {
     value.len() >= SHORTEST_VALUE && !is_common(value)
-}
-
-/// A hash of a value, by which two values can be told apart.
-pub(crate) fn hash(value: &str) -> String {
-    let digest = digest::sha256(value);
-    let digits = digest.find(':').map_or(0, |colon| colon + 1) + HASH_DIGITS;
-    format!("({})", &digest[..digits])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::*;
 use crate::auth::KeychainOptions;
 use crate::failure::{Failure, Kind};
 use crate::inspect::fixture;
+use crate::manifest::Marks;
 use crate::report::Verdict;
 
 fn job_of(root: &Path) -> Job {
@@ -138,7 +139,7 @@ async fn a_manifest_is_held_against_the_root() {
     let root = fixture::root();
     let file = root.path().join("manifest.json");
     let records = ["woi3vungegqzghnh3krji8igd", "i5qak5gmociczek4402o6zadq", "gone"].map(str::to_owned).to_vec();
-    Manifest { records, ..Manifest::new() }.write(&file).unwrap();
+    Manifest { records, ..Manifest::new() }.write(&file, &Marks::Masked).unwrap();
     let state = inspect::read(root.path()).unwrap();
     let looked = Looked {
         leftovers: inspect::leftovers(root.path(), &state),

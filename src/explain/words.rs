@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use similar::{ChangeTag, TextDiff};
 
 use super::difference::Difference;
+use crate::manifest::{Likeness, compare, masked};
 
 /// Lines of a command's diff that are shown, at most.
 const DIFF_LINES: usize = 20;
@@ -30,6 +31,7 @@ pub(super) enum Remedy {
     Evicted,
     Buildkit,
     SameInputs,
+    Key,
 }
 
 impl Remedy {
@@ -55,6 +57,9 @@ impl Remedy {
                 "give BuildKit's garbage collection more room (`cachewarm check` forecasts it), and warm again"
             }
             Remedy::Buildkit => "use the BuildKit that warmed the cache, or warm with this one",
+            Remedy::Key => {
+                "keep the file manifest.key beside the manifest, readable for who asks, and compare manifests of one key"
+            }
             Remedy::SameInputs => {
                 "see that this is the root that was warmed (`cachewarm check --manifest`), then warm it again"
             }
@@ -65,14 +70,29 @@ impl Remedy {
 /// The differences of two keys, most important first.
 pub(super) fn of_keys(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<Difference> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let changed = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
-    let mut differences: Vec<(u8, Difference)> = changed
-        .filter(|name| !name.starts_with("image"))
-        .map(|name| of_field(name, old.get(name).map(String::as_str), new.get(name).map(String::as_str)))
+    let fields = names.into_iter().filter(|name| !name.starts_with("image"));
+    let mut differences: Vec<(u8, Difference)> = fields
+        .filter_map(|name| {
+            let (before, now) = (old.get(name).map(String::as_str), new.get(name).map(String::as_str));
+            match before.zip(now).map_or(Likeness::Changed, |(before, now)| compare(before, now)) {
+                Likeness::Same => None,
+                Likeness::Changed => Some(of_field(name, before, now)),
+                Likeness::Unknown => Some((u8::MAX, unknown(name))),
+            }
+        })
         .collect();
     differences.sort_by_key(|(rank, _)| *rank);
     let images = of_images(old, new).into_iter();
     images.chain(differences.into_iter().map(|(_, difference)| difference)).collect()
+}
+
+/// A field with a secret in it of which nobody can say whether it changed.
+fn unknown(name: &str) -> Difference {
+    let what = name
+        .strip_prefix("env ")
+        .map_or_else(|| name.to_owned(), |name| format!("the build argument or variable {name}"));
+    let what = format!("{what} has a secret that cannot be compared: the key of the manifest's hashes is not here");
+    Difference::new("secret-unknown", what, Remedy::Key)
 }
 
 /// What differs between two images.
@@ -144,15 +164,18 @@ fn changed(what: &str, old: Option<&str>, new: Option<&str>) -> String {
         (None, Some(new)) => format!("{what} was added: {}", shortened(new)),
         (Some(old), None) => format!("{what} was dropped; it was {}", shortened(old)),
         (old, new) => {
-            let [old, new] = [old, new].map(|value| shortened(value.unwrap_or_default()));
-            format!("{what} changed: {old} → {new}")
+            let [old, new] = [old, new].map(|value| masked(value.unwrap_or_default()));
+            match old == new {
+                true => format!("{what} changed in a secret: {}", shortened(&new)),
+                false => format!("{what} changed: {} → {}", shortened(&old), shortened(&new)),
+            }
         }
     }
 }
 
 /// A value on one line, not too long.
 fn shortened(value: &str) -> String {
-    let line = value.split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
+    let line = masked(value).split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
     if line.is_empty() {
         return "\"\"".to_owned();
     }
@@ -168,7 +191,7 @@ fn diff(old: &str, new: &str) -> Vec<String> {
         return Vec::new();
     }
     // A long line is one shell command after the other.
-    let lines = |text: &str| text.replace(" && ", "\n&& ").replace("; ", ";\n");
+    let lines = |text: &str| masked(text).replace(" && ", "\n&& ").replace("; ", ";\n");
     let (old, new) = (lines(old), lines(new));
     let diff = TextDiff::from_lines(&old, &new);
     let changed = diff.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Context, Input, Manifest, Step};
+use super::{Context, Input, Manifest, Marks, Step};
 use crate::buildkit::{Graph, Operation, Selection};
-use crate::veil;
 
 /// A directory of ours that a build uses: by whose session it is served, under which name, and what of it is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +17,9 @@ pub(crate) struct Served {
 }
 
 impl Manifest {
-    /// Takes in what the targets are made of; `targets` are their names. The contexts are named, and empty as yet; tells
+    /// Takes in what the targets are made of; `targets` are their names, and `marks` stand for secrets. The contexts are named, and empty as yet; tells
     /// where the files of each are.
-    pub(crate) fn describe(&mut self, targets: &[String], graphs: &[Graph]) -> Vec<Served> {
+    pub(crate) fn describe(&mut self, targets: &[String], graphs: &[Graph], marks: &Marks) -> Vec<Served> {
         let mut served: Vec<Served> = Vec::new();
         let mut known: HashMap<&str, usize> = HashMap::new();
         for (number, (target, graph)) in targets.iter().zip(graphs).enumerate() {
@@ -28,7 +27,7 @@ impl Manifest {
                 let place = match known.get(operation.digest.as_str()) {
                     Some(place) => *place,
                     None => {
-                        let mut step = step(graph, operation, &known);
+                        let mut step = step(graph, operation, &known, marks);
                         step.context = operation.directory().map(|(name, selection)| {
                             self.place_of(Served { target: number, name, selection }, &mut served)
                         });
@@ -58,16 +57,16 @@ impl Manifest {
     }
 }
 
-fn step(graph: &Graph, operation: &Operation, known: &HashMap<&str, usize>) -> Step {
+fn step(graph: &Graph, operation: &Operation, known: &HashMap<&str, usize>, marks: &Marks) -> Step {
     let key = operation.key();
     // Inputs come before what is made from them, so all of them are known.
     let places = graph.made_from(operation).filter_map(|input| known.get(input.digest.as_str()).copied());
     let secrets = graph.secrets();
     let value = |name: &str, value: &str| match name.strip_prefix("env ") {
-        Some(variable) => secrets.variable(variable, value, veil::hash),
-        None => secrets.text_with(value, veil::hash),
+        Some(variable) => secrets.variable(variable, value, |secret| marks.of(secret)),
+        None => secrets.text_with(value, |secret| marks.of(secret)),
     };
-    let text = |text: &String| secrets.text_with(text, veil::hash);
+    let text = |text: &String| secrets.text_with(text, |secret| marks.of(secret));
     let paths = |paths: Vec<String>| paths.iter().map(text).collect();
     Step {
         digest: operation.digest.clone(),

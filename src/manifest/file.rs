@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::ensure;
 
-use super::{Manifest, SCHEMA};
+use super::marks::is_keyed;
+use super::{Manifest, Marks, SCHEMA};
 use crate::failure::{Explain, Kind};
 use crate::{beneath, document};
 
@@ -46,12 +47,20 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Writes it in one piece or not at all.
+    /// Writes it in one piece or not at all. Where it has keyed hashes, it and their key are for its owner alone: whoever has
+    /// both can try values.
     ///
     /// # Errors
-    /// Explained: when the file cannot be written.
-    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        document::write(path, self).explain(
+    /// Explained: when a file cannot be written.
+    pub(crate) fn write(&self, path: &Path, marks: &Marks) -> anyhow::Result<()> {
+        let write = || match marks {
+            Marks::Keyed(key) if self.texts().any(is_keyed) => {
+                document::write(path, self, 0o600)?;
+                key.keep_beside(path)
+            }
+            _ => document::write(path, self, 0o644),
+        };
+        write().explain(
             Kind::Environment,
             format!("could not write the manifest {}", path.display()),
             "name a file you may write with --manifest, or write none with --manifest none",
@@ -86,7 +95,7 @@ mod tests {
         let path = folder.path().join("made/manifest.json");
         let step = r#"{"digest": "sha256:1", "name": "[a 1/1] RUN x", "targets": ["t"]}"#;
         let step: Step = serde_json::from_str(step).unwrap();
-        Manifest { steps: vec![step], ..Manifest::new() }.write(&path).unwrap();
+        Manifest { steps: vec![step], ..Manifest::new() }.write(&path, &Marks::Masked).unwrap();
         let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!((read["schema"].as_u64(), read["steps"][0]["name"].as_str()), (Some(1), Some("[a 1/1] RUN x")));
         assert_eq!(Manifest::read(&path).unwrap().steps[0].targets, ["t"]);
@@ -118,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_manifest_that_cannot_be_written_says_how_to_do_without() {
-        let error = Manifest::new().write(Path::new("/proc/nowhere/manifest.json")).unwrap_err();
+        let error = Manifest::new().write(Path::new("/proc/nowhere/manifest.json"), &Marks::Masked).unwrap_err();
         assert!(crate::failure::Failure::of(&error).unwrap().hint.contains("--manifest none"));
     }
 }

@@ -1,14 +1,16 @@
 //! What a warm run promised: what the build is made of, which records hold it, on which builder. Written only by a run
 //! that ended warm, so that whoever reads it later can hold a state root, or another build, against it.
 //!
-//! Build arguments are in it where a step uses them; values that may be secrets are hashed ([`crate::veil`]).
+//! Build arguments are in it where a step uses them; keyed hashes stand for secrets ([`marks`]).
 
 mod describe;
 mod file;
 mod fingerprints;
 mod label;
+mod marks;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,7 @@ pub(crate) use describe::Served;
 pub(crate) use file::unseal;
 pub(crate) use fingerprints::{Files, Source};
 pub(crate) use label::Label;
+pub(crate) use marks::{Key, Likeness, Marks, compare, key_file, masked};
 
 /// The version of the format.
 pub(crate) const SCHEMA: u32 = 1;
@@ -157,6 +160,27 @@ impl Manifest {
     /// Whether it says what its steps are made of, which the first version of cachewarm did not write down.
     pub(crate) fn is_comparable(&self) -> bool {
         self.steps.is_empty() || self.steps.iter().any(|step| !step.key.is_empty())
+    }
+}
+
+impl Manifest {
+    /// The marks by which this build can be compared with another that is described now: those with the key that lies beside
+    /// the manifest in the file `path`.
+    ///
+    /// # Errors
+    /// Explained: a key that cannot be read.
+    pub(crate) fn marks(&self, path: &Path) -> anyhow::Result<Marks> {
+        if self.texts().any(marks::is_unsalted) {
+            return Ok(Marks::Unsalted);
+        }
+        Ok(Key::beside(path)?.map_or(Marks::Masked, Marks::Keyed))
+    }
+
+    /// The texts that may have marks in them.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let keys = self.steps.iter().flat_map(|step| step.key.iter().flat_map(|(name, value)| [name, value]));
+        let paths = self.steps.iter().flat_map(|step| &step.inputs).flat_map(|input| &input.paths);
+        keys.chain(paths).map(String::as_str)
     }
 }
 

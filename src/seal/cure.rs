@@ -1,4 +1,4 @@
-//! Cleans the state root, and nothing else. Content is overwritten before its name goes, whoever removes it.
+//! Cleans the state root, and nothing else but the key of the manifest's hashes. Content is overwritten before its name goes, whoever removes it.
 //!
 //! While we write to a root we hold it, so that no daemon starts. What BuildKit has to forget is forgotten by a daemon of
 //! ours, between two such times; the databases are wiped last, for every transaction leaves the one before it behind.
@@ -15,6 +15,7 @@ use super::erase::{Located, Root};
 use super::finding::{Cure, Finding};
 use super::hold::hold;
 use super::job::Job;
+use super::key;
 use super::luggage::stale;
 use crate::buildkit::{Builder, Spawn, collect_garbage, forget_history, interrupted, prune};
 use crate::failure::{Explain, Failure, Kind};
@@ -42,7 +43,7 @@ pub(super) async fn apply(
         true => Some(daemon(job, snapshotters).await?),
         false => None,
     };
-    let (root, cancelled, veil) = (job.root.clone(), cancel.clone(), veil.clone());
+    let (root, cancelled, veil, of) = (job.root.clone(), cancel.clone(), veil.clone(), job.clone());
     let cleaned = tokio::task::spawn_blocking(move || {
         let _held = hold(&root)?;
         let opened = Root::open(&root).explain(Kind::Environment, "could not open the state root", AGAIN)?;
@@ -50,9 +51,13 @@ pub(super) async fn apply(
             if cancelled.is_cancelled() {
                 return Err(interrupted());
             }
-            if let Cure::Erase(located) = &finding.cure {
-                let what = || veil.text(&format!("could not clean {}", finding.place));
-                opened.erase(located).explain(Kind::Environment, what(), AGAIN)?;
+            match &finding.cure {
+                Cure::Erase(located) => {
+                    let what = || veil.text(&format!("could not clean {}", finding.place));
+                    opened.erase(located).explain(Kind::Environment, what(), AGAIN)?;
+                }
+                Cure::EraseKey => key::erase(&of)?,
+                _ => {}
             }
         }
         anyhow::Ok(())

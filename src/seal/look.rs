@@ -10,6 +10,7 @@ use super::erase::Root;
 use super::finding::Finding;
 use super::hits::{self, Parts};
 use super::job::Job;
+use super::key;
 use super::luggage;
 use super::machine::Machine;
 use super::needles::{Known, Needles, is_searchable};
@@ -79,7 +80,9 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     }
     let machine = job.system.as_deref().map(Machine::at).transpose()?;
     let is_ignored = |finding: &Finding| job.ignored.iter().any(|path| Path::new(&finding.place).starts_with(path));
-    findings.extend(machine.iter().flat_map(Machine::logins).filter(|finding| !is_ignored(finding)));
+    findings.extend(
+        machine.iter().flat_map(Machine::logins).chain(key::finding(job)).filter(|finding| !is_ignored(finding)),
+    );
 
     let parts = Parts::of(&job.root, &root, &state, &databases);
     let parts = parts.map_err(|error| unreadable(Unreadable::io(&job.root, error)))?;

@@ -81,7 +81,7 @@ impl Marker {
     /// # Errors
     /// Explained: when the file cannot be written.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        document::write(path, self).explain(
+        document::write(path, self, 0o644).explain(
             Kind::Environment,
             format!("could not write the marker {}", path.display()),
             "name a file you may write with --marker, or write none with --marker none",

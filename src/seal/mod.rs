@@ -14,6 +14,7 @@ mod finding;
 mod hits;
 mod hold;
 mod job;
+mod key;
 mod look;
 mod luggage;
 mod machine;

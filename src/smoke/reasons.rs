@@ -8,21 +8,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
 use crate::explain::{Comparison, Traces, contexts_of, last_manifest};
-use crate::manifest::{Manifest, USUAL};
+use crate::manifest::{Manifest, Marks, USUAL};
 use crate::plan::Plan;
 use crate::report::{Step, StepState};
 use crate::rows;
 
-/// The build that the root was warmed for, if somebody wrote it down.
+/// The build that the root was warmed for, if somebody wrote it down, and the marks to compare secrets by.
 ///
 /// # Errors
 /// Explained: a manifest that was named and cannot be read.
-pub(super) fn remembered(manifest: &Remembered, events: &Events) -> anyhow::Result<Option<Manifest>> {
-    match manifest {
-        Remembered::Usual => Ok(last_manifest(Path::new(USUAL), events)),
-        Remembered::In(file) => Manifest::read(file).map(Some),
-        Remembered::Not => Ok(None),
-    }
+pub(super) fn remembered(manifest: &Remembered, events: &Events) -> anyhow::Result<Option<(Manifest, Marks)>> {
+    let (file, manifest) = match manifest {
+        Remembered::Usual => (Path::new(USUAL), last_manifest(Path::new(USUAL), events)),
+        Remembered::In(file) => (file.as_path(), Some(Manifest::read(file)?)),
+        Remembered::Not => return Ok(None),
+    };
+    let marks = |manifest: &Manifest| {
+        manifest.marks(file).unwrap_or_else(|error| {
+            events.note(format!("{error:#}; secrets cannot be compared"));
+            Marks::Masked
+        })
+    };
+    Ok(manifest.map(|manifest| (marks(&manifest), manifest)).map(|(marks, manifest)| (manifest, marks)))
 }
 
 /// Gives each step that misses its reason. Reads the files of the contexts that they are made from, and none when nothing
@@ -32,20 +39,20 @@ pub(super) fn remembered(manifest: &Remembered, events: &Events) -> anyhow::Resu
 /// When a file cannot be read.
 pub(super) async fn explain(
     steps: &mut [Step],
-    before: Option<&Manifest>,
+    before: Option<&(Manifest, Marks)>,
     plan: &Plan,
     seen: &Seen,
     cancel: &CancellationToken,
 ) -> anyhow::Result<()> {
     let missed: HashSet<String> =
         steps.iter().filter(|step| step.state == StepState::Miss).map(|step| step.digest.clone()).collect();
-    let Some(before) = before.filter(|_| !missed.is_empty()) else { return Ok(()) };
+    let Some((before, marks)) = before.filter(|_| !missed.is_empty()) else { return Ok(()) };
     let mut now = Manifest {
         buildkit_version: seen.buildkit_version.clone(),
         frontends: rows::frontends(&seen.accounts()),
         ..Manifest::new()
     };
-    let served = now.describe(&plan.names(), &seen.graphs);
+    let served = now.describe(&plan.names(), &seen.graphs, marks);
     let places = (0..).zip(&now.steps).filter(|(_, step)| missed.contains(&step.digest)).map(|(at, _)| at);
     let read = contexts_of(&now, places.collect());
     let now = now.fingerprinted(rows::sources(plan, served, |place| read.contains(&place)), cancel).await?;

@@ -14,7 +14,7 @@ use crate::auth::Keychain;
 use crate::buildkit::{Accounts, Address, Builder, Create, Spawn, Wanted, unless_cancelled};
 use crate::event::Events;
 use crate::explain;
-use crate::manifest;
+use crate::manifest::{self, Key, Marks};
 use crate::plan::Plan;
 use crate::report::{Clock, Report, Verdict};
 use crate::rows::{self, NOT_IN_CACHE};
@@ -90,14 +90,16 @@ async fn remember(
     if report.verdict != Verdict::Warm && before.is_none() {
         return Ok(());
     }
-    let (manifest, served) = summary::promise(report, plan, builder, solved, found);
+    let key = Key::beside(path)?;
+    let marks = Marks::Keyed(key.map_or_else(Key::random, Ok)?);
+    let (manifest, served) = summary::promise(report, plan, builder, solved, found, &marks);
     let sources = rows::sources(plan, served, |_| true);
     let manifest = clock.time("fingerprint", manifest.fingerprinted(sources, cancel)).await?;
     if let Some(before) = before {
         summary::explain(report, &before, &manifest);
     }
     if report.verdict == Verdict::Warm {
-        manifest.write(path)?;
+        manifest.write(path, &marks)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::donors::Donors;
 use super::solve::{Found, Solved};
 use crate::buildkit::{Account, Builder, Graph, Operation, Request};
 use crate::explain::Comparison;
-use crate::manifest::{Manifest, Served};
+use crate::manifest::{Manifest, Marks, Served};
 use crate::plan::Plan;
 use crate::report::{self, Prover, Report, Step, StepState, Verdict};
 use crate::rows::{self, Hits, NOT_IN_CACHE};
@@ -82,6 +82,7 @@ pub(super) fn promise(
     builder: &Builder,
     solved: &Solved,
     found: &Found,
+    marks: &Marks,
 ) -> (Manifest, Vec<Served>) {
     let layers = report.layers.clone().unwrap_or_default();
     let mut manifest = Manifest {
@@ -99,7 +100,7 @@ pub(super) fn promise(
         records: found.records(),
         ..Manifest::new()
     };
-    let served = manifest.describe(&plan.names(), &solved.graphs);
+    let served = manifest.describe(&plan.names(), &solved.graphs, marks);
     (manifest, served)
 }
 

@@ -39,6 +39,7 @@ mod seal_machine;
 
 // What a person is told, and what nobody is.
 mod errors;
+mod keyed;
 mod secrets;
 
 // What a checkout cannot make us do.
