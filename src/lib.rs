@@ -6,8 +6,9 @@
 
 // What an error owes its reader, when to try again, what a step tells its listeners, how sizes, digests and our own
 // documents are written, what is compressed, how files are reached below a directory, where
-// something is mounted, and which names, values and parts of files are secrets.
+// something is mounted, which programs are started, and which names, values and parts of files are secrets.
 mod beneath;
+mod child;
 mod compression;
 mod digest;
 mod document;

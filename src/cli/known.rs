@@ -8,12 +8,11 @@ use super::secrets;
 use super::settings::{Environment, Given, SealSettings};
 use super::targets::baked;
 use crate::auth::Secret;
+use crate::child;
 use crate::seal::Known;
 use crate::sensitive;
 use crate::targets::{SecretSource, flags};
 
-/// Variables that are secrets whatever is built.
-const SECRETS: [&str; 3] = ["CACHEWARM_GIT_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// Variables that hold addresses, with passwords at times.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 
@@ -27,7 +26,7 @@ const TO_HAVE_IT: &str =
 /// A usage error when a value or the bake file cannot be read, and when a secret that was named is not to be had.
 pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> anyhow::Result<(Vec<Known>, Vec<String>)> {
     let value_of = |name: &str| environment.text(name).ok().flatten();
-    let mut known = Vec::new();
+    let (mut known, mut named) = (Vec::new(), Vec::new());
     let (mut arguments, mut notes) = (Vec::new(), Vec::new());
     if let Some(given) = &settings.build_arg {
         let argument = |text: &str| match flags::build_arg(text, value_of) {
@@ -40,8 +39,15 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
     }
     if let Some(given) = &settings.secret {
         let is_variable = |name: &str| environment.bytes(name).is_some();
-        let secret = |text: &str| read(&flags::secret(text, is_variable)?, environment);
-        known.extend(given.read_each("id=ID,src=FILE or id=ID,env=VARIABLE, of a secret that is there", secret)?);
+        let secret = |text: &str| {
+            let source = flags::secret(text, is_variable)?;
+            anyhow::Ok((read(&source, environment)?, source))
+        };
+        let read = given.read_each("id=ID,src=FILE or id=ID,env=VARIABLE, of a secret that is there", secret)?;
+        for (secret, source) in read {
+            known.push(secret);
+            named.push(source);
+        }
     }
     if let Some(file) = &settings.bake {
         let (of_targets, sources) = of_bake(file, settings, environment)?;
@@ -50,8 +56,10 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
             let secret = read(&source, environment);
             let secret = secret.map_err(|error| file.refused(format!("{error:#}"), TO_HAVE_IT))?;
             known.push(secret);
+            named.push(source);
         }
     }
+    child::withhold(secrets::withheld(&named, arguments.iter().map(|(name, _)| name.as_str())));
     let mut plain = BTreeSet::new();
     for (name, value) in arguments {
         match of_variable(&format!("build argument {name}"), &name, &value) {
@@ -63,7 +71,7 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
         let names = plain.into_iter().collect::<Vec<_>>().join(", ");
         notes.push(format!("not taken for secrets, by their names or --public: build arguments {names}"));
     }
-    for name in SECRETS {
+    for name in secrets::OURS {
         known.extend(value_of(name).map(|value| Known { name: name.to_owned(), value: Secret::from_bytes(value) }));
     }
     for name in PROXIES {

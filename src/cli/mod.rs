@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use self::args::{Command, ManifestCommand};
 use self::progress::Screen;
 use crate::buildkit;
+use crate::child;
 use crate::failure::Kind;
 
 /// Runs the command line and gives the exit code of the process.
@@ -33,6 +34,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // BuildKit reads why a container did not start from here.
         return output::error(&Screen::stderr(false), &buildkit::stand_in(program, rest)).into();
     }
+    child::without_core();
     let cli = match args::parse(arguments) {
         Ok(cli) => cli,
         Err(error) => return said_by_clap(&error),

@@ -1,5 +1,6 @@
 //! Reads the secrets of a build, once and before anything is built: what hides them must know them before a step can show them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -9,12 +10,30 @@ use anyhow::{Context as _, bail, ensure};
 use super::settings::Environment;
 use crate::auth::Secret;
 use crate::buildkit::{SECRET_LIMIT, SecretValues};
-use crate::targets::{SecretOrigin, Target};
+use crate::sensitive::is_secret;
+use crate::targets::{SecretOrigin, SecretSource, Target};
+
+/// Variables that are secrets whatever is built.
+pub(super) const OURS: [&str; 3] = ["CACHEWARM_GIT_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
 /// Reads the secrets of targets. One that cannot be had is kept as the error, which a step gets that asks for it.
 pub(super) fn of_targets(targets: &[Target], environment: &Environment) -> SecretValues {
     let origins = targets.iter().flat_map(|target| &target.secrets).map(|secret| &secret.from);
     origins.map(|from| (from.clone(), read(from, environment).map_err(|error| format!("{error:#}")))).collect()
+}
+
+/// The variables with secrets in them that no program we start needs: those which secrets name, those whose names say so
+/// among build arguments, and what we use ourselves.
+pub(super) fn withheld<'a>(
+    sources: impl IntoIterator<Item = &'a SecretSource>,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> BTreeSet<String> {
+    let named = sources.into_iter().filter_map(|secret| match &secret.from {
+        SecretOrigin::Env(name) => Some(name.as_str()),
+        SecretOrigin::File(_) => None,
+    });
+    let arguments = arguments.into_iter().filter(|name| is_secret(name));
+    named.chain(arguments).chain(OURS).map(str::to_owned).collect()
 }
 
 /// Reads one secret. A variable that is not set is none.
@@ -67,7 +86,7 @@ pub(super) fn locate(target: &mut Target, folders: &[&Path]) -> anyhow::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::targets::{Context, SecretSource};
+    use crate::targets::Context;
 
     #[test]
     fn a_secret_is_read_as_bytes_or_the_reason_is_kept() {

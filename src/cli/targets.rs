@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::allow;
 use super::secrets;
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
+use crate::child;
 use crate::failure::{Explain, Failure, Kind};
 use crate::plan::Build;
 use crate::source::SourceSpec;
@@ -27,6 +28,8 @@ pub(crate) fn build_from(
     let ssh_auth_sock = source.ssh_auth_sock.clone();
     let (source, context) = source_from(source, build)?;
     let (targets, warnings) = targets_from(build, &source, context, environment)?;
+    let arguments = targets.iter().flat_map(|target| target.build_args.keys()).map(String::as_str);
+    child::withhold(secrets::withheld(targets.iter().flat_map(|target| &target.secrets), arguments));
     let secrets = secrets::of_targets(&targets, environment);
     Ok((Build { source, targets, secrets, public: build.public.clone(), ssh_auth_sock }, warnings))
 }

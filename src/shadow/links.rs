@@ -5,11 +5,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, bail};
 
 use super::LocalSources;
+use crate::child;
 use crate::inspect::{Record, RecordType, SnapshotKind, Worker, files_directory, snapshot_store};
 
 /// Directories given to one `cp`, so that its arguments stay short.
@@ -112,7 +113,7 @@ fn copy(sources: &[PathBuf], into: &Path) -> anyhow::Result<()> {
         if present.is_empty() {
             return Ok(());
         }
-        let mut command = Command::new("cp");
+        let mut command = child::command("cp");
         command.args(["-a", "--reflink=auto", "--"]).args(&present).arg(into).stdin(Stdio::null());
         let output = command.output().context("could not run cp")?;
         if output.status.success() {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::seal::{found, machine};
 use crate::support::ecr::PASSWORD;
+use crate::support::ground::tool;
 use crate::support::{Ecr, Fault, Run, World, ground, wait_until};
 
 /// Each secret of the run, and the form it travels in.
@@ -325,4 +326,33 @@ fn the_values_of_secrets_are_shown_nowhere_not_even_in_pieces() {
             assert_eq!(secret(&(run.stdout + &run.stderr)), None);
         }
     }
+}
+
+#[test]
+fn programs_that_we_start_get_no_secrets_and_leave_no_core() {
+    let mut world = World::new();
+    let secrets = ["CACHEWARM_GIT_TOKEN", "AWS_SECRET_ACCESS_KEY", "SESAME", "NPM_TOKEN"];
+    secrets.iter().for_each(|name| world.set(name, "sesame-0123456789"));
+    world.set("HARMLESS", "it is there");
+    let context = world.path("context");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("Dockerfile"), "FROM busybox:1.35\nRUN true\n").unwrap();
+    let (wrapper, told) = (world.path("buildkitd"), world.path("told"));
+    let script = format!(
+        "#!/bin/sh\n{{ env; echo \"core $(ulimit -S -c)\"; }} >>'{}'\nexec '{}' \"$@\"\n",
+        told.display(),
+        tool("BUILDKITD").display()
+    );
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let builder = format!("spawn:{}", wrapper.display());
+    let given = ["--context", context.to_str().unwrap(), "--secret=id=t,env=SESAME", "--build-arg", "NPM_TOKEN"];
+    world.warm().source(given).from([]).builder(&builder).run().exits(0);
+    let system = machine(&world, &[]);
+    let seal = ["--fix", "--secret=id=t,env=SESAME", "--build-arg=NPM_TOKEN", "--builder", &builder];
+    world.seal(&system, &seal).exits(0);
+    let told = fs::read_to_string(told).unwrap();
+    assert!(told.matches("core 0\n").count() > 1, "{told}");
+    assert!(told.contains("HARMLESS=it is there"), "{told}");
+    assert_eq!((tells(&told), told.contains("core unlimited")), (None, false), "{told}");
 }

@@ -139,7 +139,10 @@ impl World {
 
     fn sealing(&self, system: &Path, more: &[&str]) -> Vec<String> {
         let path = |name: &str, path: PathBuf| [name.to_owned(), path.display().to_string()];
-        let mut arguments = vec!["seal".to_owned(), format!("--builder=spawn:{}", tool("BUILDKITD").display())];
+        let mut arguments = vec!["seal".to_owned()];
+        if !more.contains(&"--builder") {
+            arguments.push(format!("--builder=spawn:{}", tool("BUILDKITD").display()));
+        }
         arguments.extend(path("--root", self.root()));
         arguments.extend(path("--system", system.to_owned()));
         arguments.extend(path("--marker", self.path("sealed.json")));

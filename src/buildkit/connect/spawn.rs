@@ -19,6 +19,7 @@ use tonic::transport::Channel;
 
 use super::config::{self, Private};
 use super::{log, state_root, unix};
+use crate::child;
 use crate::failure::{Explain, Failure, Kind};
 use crate::retry;
 
@@ -77,7 +78,7 @@ impl Spawn {
     /// Explained: when there is none.
     pub(crate) async fn can_start(&self) -> anyhow::Result<()> {
         let program = self.program.clone().unwrap_or_else(|| "buildkitd".into());
-        let answer = tokio::process::Command::new(&program).arg("--version").output().await;
+        let answer = tokio::process::Command::from(child::command(&program)).arg("--version").output().await;
         answer.map(drop).explain(
             Kind::Environment,
             format!("could not start {}, which the proof needs", program.display()),
@@ -140,7 +141,7 @@ impl Spawn {
         let config_path = runtime.path().join("buildkitd.toml");
         std::fs::write(&config_path, config).context("writing the configuration of buildkitd")?;
         let log = File::create(runtime.path().join("buildkitd.log")).context("making the log of buildkitd")?;
-        let mut command = Command::new("setpriv");
+        let mut command = child::command("setpriv");
         command.args(["--pdeathsig", "TERM", "--"]).arg(&program).arg("--config").arg(&config_path);
         command.arg("--root").arg(&self.root);
         // It forgets mount points when it is interrupted, and they are ours to remove.

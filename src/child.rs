@@ -1,0 +1,32 @@
+//! The programs that we start: none of them gets the secrets of our environment, and no core file has those of our memory.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The variables that no child gets. They are those of a process, not of one job.
+static WITHHELD: OnceLock<BTreeSet<String>> = OnceLock::new();
+
+/// Withholds variables from every program that is started by [`command`] from now on. The first call counts.
+pub(crate) fn withhold(names: BTreeSet<String>) {
+    let _ = WITHHELD.set(names);
+}
+
+/// A command for a program that needs no secrets of ours. Credential helpers are no such programs: they may need any variable.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for name in WITHHELD.get().into_iter().flatten() {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Lets no core file of this process be written: its memory has tokens. What cannot be limited stays as it is.
+pub(crate) fn without_core() {
+    // Children may raise their own limit again.
+    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    let _ = setrlimit(Resource::Core, limit);
+}
