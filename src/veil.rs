@@ -65,12 +65,17 @@ impl Veil {
         Veil { public: Arc::new(public), ..self }
     }
 
-    /// Hides the values of variables whose names say that they are secrets, as well.
+    /// Hides the values of variables whose names say that they are secrets, as well, and the passwords in those of others.
     pub(crate) fn and<'v>(&self, variables: impl IntoIterator<Item = (&'v str, &'v str)>) -> Veil {
-        let secret = variables.into_iter().filter(|(name, value)| self.is_secret(name) && is_worth_hiding(value));
+        let secret = |(name, value): (&str, &'v str)| match self.is_secret(name) {
+            true => Some(value),
+            false if self.public.contains(name) => None,
+            false => sensitive::login(value).and_then(|(_, password)| password),
+        };
         let spelled =
             |value: &str| sensitive::spelled(value.as_bytes()).map(|(_, spelled)| spelled).collect::<Vec<_>>();
-        let values = secret.flat_map(|(_, value)| spelled(value).into_iter().chain([value.as_bytes().to_owned()]));
+        let secrets = variables.into_iter().filter_map(secret).filter(|value| is_worth_hiding(value));
+        let values = secrets.flat_map(|value| spelled(value).into_iter().chain([value.as_bytes().to_owned()]));
         Veil { public: self.public.clone(), ..Veil::hiding(self.values().cloned().chain(values).collect()) }
     }
 
@@ -300,6 +305,16 @@ mod tests {
         }
         let kept = veil.text("git clone https://ghp_0123456789abcdef0123@github.com/a/b && make");
         assert_eq!(kept, "git clone https://(secret)@github.com/a/b && make");
+    }
+
+    #[test]
+    fn the_password_of_an_address_is_hidden_wherever_it_stands() {
+        let url = "postgres://app:pa%40ss-word@db.example/app";
+        let veil = Veil::default().and([("DATABASE_URL", url), ("SOURCE", "https://deploy@git.example/x")]);
+        assert_eq!(
+            veil.text(&format!("{url} pa@ss-word app deploy")),
+            "postgres://(secret)@db.example/app (secret) app deploy"
+        );
     }
 
     #[test]

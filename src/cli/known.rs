@@ -100,16 +100,9 @@ fn of_bake(file: &Given<String>, settings: &SealSettings, environment: &Environm
 fn of_variable(shown: &str, name: &str, value: &str) -> Option<Known> {
     let secret = match sensitive::is_secret(name) {
         true => value,
-        false => password(value)?,
+        false => sensitive::login(value).map(|(user, password)| password.unwrap_or(user))?,
     };
     Some(Known { name: shown.to_owned(), value: Secret::from_bytes(secret) })
-}
-
-fn password(address: &str) -> Option<&str> {
-    let (_, rest) = address.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let (login, _) = authority.rsplit_once('@')?;
-    Some(login.split_once(':').map_or(login, |(_, password)| password))
 }
 
 /// Reads a secret. One that is not there cannot be looked for.

@@ -215,6 +215,9 @@ impl Parts {
         if !value.contains('\n') {
             self.add_long(value.as_bytes());
         }
+        if let Some(plain) = percent_decoded(value) {
+            self.add_value(Says::Secret, &plain, depth + 1);
+        }
         if let Some(text) = base64_text(value) {
             // A login as docker, npm and HTTP write it. Its user is none of a secret.
             let secret =

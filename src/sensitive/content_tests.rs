@@ -207,6 +207,7 @@ fn variables() {
         &["correcthorse", "batterystaple"],
         &["db.example", "db.example:5432:*:app:"],
     );
+    hides("pa%40ss-word-123", &["pa%40ss-word-123", "pa@ss-word-123"], &[]);
     hides("robot:correcthorse", &["correcthorse"], &["robot:"]);
     hides(
         "stages:\n  token: |\n    correcthorse\n    battery\n",

@@ -13,7 +13,7 @@ pub(crate) use content::parts;
 pub(crate) use names::is_secret;
 pub(crate) use shapes::{PRIVATE_KEY, SHAPES};
 pub(crate) use spellings::spelled;
-pub(crate) use values::is_common;
+pub(crate) use values::{is_common, login};
 
 /// Bytes of the shortest value that is hidden or searched for. A shorter one stands in too many other words.
 const SHORTEST: usize = 6;

@@ -90,6 +90,13 @@ fn is_listed(words: &str, word: &str) -> bool {
     words.split_whitespace().any(|listed| listed == word)
 }
 
+/// The user and the password in an address, as they stand there.
+pub(crate) fn login(address: &str) -> Option<(&str, Option<&str>)> {
+    let (_, rest) = address.split_once("://")?;
+    let (login, _) = rest.split('/').next()?.rsplit_once('@')?;
+    Some(login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password))))
+}
+
 /// Whether a value is a path of which no part looks random.
 pub(super) fn is_path(value: &str) -> bool {
     let begins = ["/", "./", "../", "~/"].iter().any(|begin| value.starts_with(begin));
