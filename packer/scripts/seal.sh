@@ -10,10 +10,12 @@ upload=${UPLOAD:-/var/tmp/cachewarm}
 if [ -d /run/systemd/system ]; then
   systemctl stop buildkit.socket buildkit.service
 fi
-# Nothing of Packer's upload stays but what CI's bake printed, in memory: it names the secrets to look for.
+# Nothing of Packer's upload stays on the disk. What CI's bake printed names the secrets to look for, and their files may lie
+# beside it: seal reads them in memory.
 if [ -n "${CACHEWARM_BAKE:-}" ]; then
-  install -m 600 "$CACHEWARM_BAKE" /run/cachewarm-bake.json
-  export CACHEWARM_BAKE=/run/cachewarm-bake.json
+  install -d -m 700 /run/cachewarm-upload
+  cp -a "$upload/." /run/cachewarm-upload
+  export CACHEWARM_BAKE="${CACHEWARM_BAKE/#"$upload"/\/run\/cachewarm-upload}"
 fi
 cd /
 rm -rf "$upload"

@@ -58,7 +58,7 @@ impl Remedy {
             }
             Remedy::Buildkit => "use the BuildKit that warmed the cache, or warm with this one",
             Remedy::Key => {
-                "keep the file manifest.key beside the manifest, readable for who asks, and compare manifests of one key"
+                "keep the file manifest.json.cachewarm-key beside the manifest, readable for who asks, and compare manifests of one key"
             }
             Remedy::SameInputs => {
                 "see that this is the root that was warmed (`cachewarm check --manifest`), then warm it again"

@@ -17,8 +17,8 @@ pub(crate) struct Served {
 }
 
 impl Manifest {
-    /// Takes in what the targets are made of; `targets` are their names, and `marks` stand for secrets. The contexts are named, and empty as yet; tells
-    /// where the files of each are.
+    /// Takes in what the targets are made of; `targets` are their names, and `marks` stand for secrets. The contexts are named
+    /// and empty as yet. Returns where the files of each are.
     pub(crate) fn describe(&mut self, targets: &[String], graphs: &[Graph], marks: &Marks) -> Vec<Served> {
         let mut served: Vec<Served> = Vec::new();
         let mut known: HashMap<&str, usize> = HashMap::new();

@@ -20,6 +20,8 @@ use crate::digest;
 use crate::document::folder;
 use crate::failure::{Explain, Kind};
 
+/// What the file of a key begins with, so that no other file passes for one.
+const PREFIX: &str = "cachewarm-manifest-key-1:";
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
 /// Hexadecimal digits of a key's name.
@@ -61,9 +63,17 @@ pub(crate) enum Likeness {
     Unknown,
 }
 
-/// The file of the key with which the manifest's hashes are made: `manifest.key` beside `manifest.json`.
+/// The file of the key with which the manifest's hashes are made: `manifest.json.cachewarm-key` beside `manifest.json`. The
+/// name says whose it is: `manifest.key` may be somebody's own key.
 pub(crate) fn key_file(manifest: &Path) -> PathBuf {
-    manifest.with_extension("key")
+    let mut name = manifest.as_os_str().to_owned();
+    name.push(".cachewarm-key");
+    name.into()
+}
+
+/// Whether this is the content of a file that [`Key::keep_beside`] wrote. Nothing else is ours to remove.
+pub(crate) fn is_key(content: &[u8]) -> bool {
+    std::str::from_utf8(content).is_ok_and(|text| Key::parse(text).is_ok())
 }
 
 impl Key {
@@ -76,7 +86,7 @@ impl Key {
         Key::read(&path).explain(
             Kind::Environment,
             format!("could not use the key {} of the manifest's hashes", path.display()),
-            "run as the user who warmed, or remove the key: hashes of before then cannot be compared with new ones",
+            "run as the user who warmed, or move the file away: hashes of before then cannot be compared with new ones",
         )
     }
 
@@ -86,13 +96,17 @@ impl Key {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             file => file?.take(1024).read_to_string(&mut text)?,
         };
-        let text = text.trim_end();
-        ensure!(text.len() == 2 * KEY_BYTES && text.is_ascii(), "it is not {} hexadecimal digits", 2 * KEY_BYTES);
+        Key::parse(&text).map(Some)
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Key> {
+        let digits = text.trim_end().strip_prefix(PREFIX).context("it is no key that cachewarm made")?;
+        ensure!(digits.len() == 2 * KEY_BYTES && digits.is_ascii(), "it is not {} hexadecimal digits", 2 * KEY_BYTES);
         let mut bytes = [0; KEY_BYTES];
         for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-            *byte = u8::from_str_radix(&text[at..at + 2], 16).context("it is no hexadecimal number")?;
+            *byte = u8::from_str_radix(&digits[at..at + 2], 16).context("it is no hexadecimal number")?;
         }
-        Ok(Some(Key(bytes)))
+        Ok(Key(bytes))
     }
 
     /// Makes a key.
@@ -114,7 +128,7 @@ impl Key {
         let path = key_file(manifest);
         let owner = fs::Permissions::from_mode(0o600);
         let mut file = tempfile::Builder::new().permissions(owner).tempfile_in(folder(&path))?;
-        writeln!(file, "{}", hexadecimal(&self.0))?;
+        writeln!(file, "{PREFIX}{}", hexadecimal(&self.0))?;
         file.as_file().sync_all()?;
         match file.persist_noclobber(&path) {
             Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -231,13 +245,15 @@ mod tests {
         assert!(Key::beside(&manifest).expect("it may be absent").is_none());
         let key = Key::random().expect("random");
         key.keep_beside(&manifest).expect("written");
-        let file = folder.path().join("manifest.key");
+        let file = folder.path().join("manifest.json.cachewarm-key");
         assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
         let other = Key::random().expect("random");
         other.keep_beside(&manifest).expect("there is one");
         assert!(other != key && Key::beside(&manifest).expect("readable") == Some(key));
+        let written = fs::read(&file).expect("readable");
+        assert!(is_key(&written) && !is_key(&written[1..]) && !is_key("0".repeat(64).as_bytes()));
         for broken in ["", "xx", &"é".repeat(32), &"g".repeat(64)] {
-            fs::write(&file, broken).expect("written");
+            fs::write(&file, format!("{PREFIX}{broken}")).expect("written");
             assert!(Key::beside(&manifest).is_err(), "{broken}");
         }
     }

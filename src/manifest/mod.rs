@@ -20,7 +20,7 @@ pub(crate) use describe::Served;
 pub(crate) use file::unseal;
 pub(crate) use fingerprints::{Files, Source};
 pub(crate) use label::Label;
-pub(crate) use marks::{Key, Likeness, Marks, compare, key_file, masked};
+pub(crate) use marks::{Key, Likeness, Marks, compare, is_key, key_file, masked};
 
 /// The version of the format.
 pub(crate) const SCHEMA: u32 = 1;

@@ -1,4 +1,5 @@
-//! Cleans the state root, and nothing else but the key of the manifest's hashes. Content is overwritten before its name goes, whoever removes it.
+//! Cleans the state root, and nothing else but the key of the manifest's hashes. Content is overwritten before its name goes,
+//! whoever removes it.
 //!
 //! While we write to a root we hold it, so that no daemon starts. What BuildKit has to forget is forgotten by a daemon of
 //! ours, between two such times; the databases are wiped last, for every transaction leaves the one before it behind.
@@ -43,7 +44,7 @@ pub(super) async fn apply(
         true => Some(daemon(job, snapshotters).await?),
         false => None,
     };
-    let (root, cancelled, veil, of) = (job.root.clone(), cancel.clone(), veil.clone(), job.clone());
+    let (root, cancelled, veil) = (job.root.clone(), cancel.clone(), veil.clone());
     let cleaned = tokio::task::spawn_blocking(move || {
         let _held = hold(&root)?;
         let opened = Root::open(&root).explain(Kind::Environment, "could not open the state root", AGAIN)?;
@@ -56,7 +57,7 @@ pub(super) async fn apply(
                     let what = || veil.text(&format!("could not clean {}", finding.place));
                     opened.erase(located).explain(Kind::Environment, what(), AGAIN)?;
                 }
-                Cure::EraseKey => key::erase(&of)?,
+                Cure::EraseKey(folder, located) => key::erase(folder, located)?,
                 _ => {}
             }
         }

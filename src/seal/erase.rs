@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -72,6 +72,24 @@ impl Root {
         match (found.st_dev, found.st_ino) == (located.device, located.inode) {
             true => Ok(Some((opened, found))),
             false => Err(io::Error::other("another file has taken its place since it was looked at")),
+        }
+    }
+
+    /// Reads a small regular file that has no other name; none when nothing is there.
+    ///
+    /// # Errors
+    /// When something else is there than before, when it is a link, no regular file, larger than `most` bytes or has another
+    /// name, and when it cannot be read.
+    pub(super) fn read(&self, located: &Located, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some((file, found)) = self.opened(located, OFlags::RDONLY | OFlags::NONBLOCK)? else { return Ok(None) };
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_nlink != 1 {
+            return Err(io::Error::other("it is no regular file with one name"));
+        }
+        let mut content = Vec::new();
+        File::from(file).take(most + 1).read_to_end(&mut content)?;
+        match content.len() as u64 > most {
+            true => Err(io::Error::other(format!("it has more than {most} bytes"))),
+            false => Ok(Some(content)),
         }
     }
 
@@ -220,7 +238,6 @@ fn write_zeros(file: &File, part: Range<u64>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::Read;
     use std::os::unix::fs::symlink;
 
     use super::*;

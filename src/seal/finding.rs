@@ -30,8 +30,8 @@ pub(super) enum Cure {
     Forget(String, Option<Located>),
     /// BuildKit forgets its history, which is in this database, after these blobs were overwritten.
     ForgetHistory(PathBuf, Vec<Located>),
-    /// `--fix` overwrites and removes the key of the manifest's hashes.
-    EraseKey,
+    /// `--fix` overwrites and removes the key of the manifest's hashes, which is in this folder.
+    EraseKey(PathBuf, Located),
     /// BuildKit collects its garbage.
     Collect,
     /// The owner of the thing has to act, and this is how.
@@ -46,7 +46,7 @@ impl Finding {
             Cure::ForgetHistory(database, blobs) => database == file || blobs.iter().any(|blob| blob.path == file),
             // The second look finds what is still in the parts that the database uses.
             Cure::Zero(database, _) => database.path == file,
-            Cure::Forget(_, None) | Cure::EraseKey | Cure::Collect | Cure::Ask(_) => false,
+            Cure::Forget(_, None) | Cure::EraseKey(..) | Cure::Collect | Cure::Ask(_) => false,
         }
     }
 

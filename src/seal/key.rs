@@ -1,8 +1,12 @@
 //! The key of the manifest's hashes: whoever has both can try values for the secrets of the build, so no image has the key.
+//!
+//! It lies outside the state root. Only a regular file with one name and the content of a key that cachewarm made is removed;
+//! a link is not followed, and what cannot be looked at is a finding.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::erase::Root;
+use super::erase::{Located, Root};
 use super::finding::{Cure, Finding};
 use super::job::Job;
 use crate::document::folder;
@@ -10,34 +14,43 @@ use crate::failure::{Explain, Kind};
 use crate::manifest;
 use crate::report::seal::FindingKind;
 
-/// Where the key lies, as the kernel has its path; none where there is no manifest or no key.
-fn place(job: &Job) -> Option<PathBuf> {
-    job.manifest.as_deref().map(manifest::key_file).and_then(|key| std::fs::canonicalize(key).ok())
-}
+/// The most bytes that the file of a key has.
+const LARGEST: u64 = 1024;
 
-/// The key as a thing that no image may have.
+/// The key as a thing that no image may have; none where there is no manifest, no such file, or one that is not ours.
 pub(super) fn finding(job: &Job) -> Option<Finding> {
-    Some(Finding {
-        kind: FindingKind::Secret,
-        place: place(job)?.display().to_string(),
-        what: "the key of the manifest's hashes".to_owned(),
-        cure: Cure::EraseKey,
-    })
+    let path = manifest::key_file(job.manifest.as_deref()?);
+    let (kind, what, cure) = match look(&path).transpose()? {
+        Ok((folder, located)) => {
+            (FindingKind::Secret, "the key of the manifest's hashes".to_owned(), Cure::EraseKey(folder, located))
+        }
+        Err(error) => {
+            let remedy = "no image may have the key of the manifest's hashes: remove it, or accept it with --ignore";
+            (FindingKind::Unread, error.to_string(), Cure::Ask(remedy.to_owned()))
+        }
+    };
+    // As the kernel has it, so that --ignore can name it.
+    let place =
+        std::fs::canonicalize(folder(&path)).map_or(path.clone(), |it| it.join(path.file_name().unwrap_or_default()));
+    Some(Finding { kind, place: place.display().to_string(), what, cure })
 }
 
-/// Overwrites the key and removes it.
+fn look(path: &Path) -> io::Result<Option<(PathBuf, Located)>> {
+    let folder = std::fs::canonicalize(folder(path))?;
+    let beside = Root::open(&folder)?;
+    let Some(located) = beside.locate(&folder.join(path.file_name().unwrap_or_default()))? else { return Ok(None) };
+    let Some(content) = beside.read(&located, LARGEST)? else { return Ok(None) };
+    Ok(manifest::is_key(&content).then_some((folder, located)))
+}
+
+/// Overwrites the key and removes it, if it is still the file that was looked at.
 ///
 /// # Errors
 /// Explained: when it cannot be removed.
-pub(super) fn erase(job: &Job) -> anyhow::Result<()> {
-    let Some(key) = place(job) else { return Ok(()) };
-    let erased = |key: &Path| {
-        let beside = Root::open(folder(key))?;
-        beside.locate(key)?.map_or(Ok(()), |located| beside.erase(&located))
-    };
-    erased(&key).explain(
+pub(super) fn erase(folder: &Path, located: &Located) -> anyhow::Result<()> {
+    Root::open(folder).and_then(|beside| beside.erase(located)).explain(
         Kind::Environment,
-        format!("could not remove {}, the key of the manifest's hashes", key.display()),
+        format!("could not remove {}, the key of the manifest's hashes", folder.join(&located.path).display()),
         "run as root, or remove it",
     )
 }

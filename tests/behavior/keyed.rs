@@ -31,7 +31,7 @@ fn mode(path: &Path) -> u32 {
 fn a_secret_in_a_manifest_is_a_hash_with_a_key() {
     let world = World::new();
     let context = warmed(&world);
-    let (manifest, key) = (world.path("manifest.json"), world.path("manifest.key"));
+    let (manifest, key) = (world.path("manifest.json"), world.path("manifest.json.cachewarm-key"));
     assert_eq!((mode(&manifest), mode(&key)), (0o600, 0o600));
     let text = fs::read_to_string(&manifest).unwrap();
     // The first digits of SHA-256 of the value, by which it was guessed.
@@ -102,21 +102,67 @@ fn a_manifest_without_secrets_is_for_everybody_to_read_and_has_no_key() {
     let world = World::new();
     world.warm().run().ends_warm();
     assert_eq!(mode(&world.path("manifest.json")), 0o644);
-    assert!(!world.path("manifest.key").exists());
+    assert!(!world.path("manifest.json.cachewarm-key").exists());
 }
 
 #[test]
 fn no_image_has_the_key_unless_it_is_asked_for() {
     let world = World::new();
     warmed(&world);
-    let key = world.path("manifest.key");
+    let key = world.path("manifest.json.cachewarm-key");
     let system = crate::seal::machine(&world, &[]);
-    let has_key =
-        |run: &Run| crate::seal::found(run, "secret").iter().any(|(place, _)| place.ends_with("/manifest.key"));
+    let has_key = |run: &Run| {
+        crate::seal::found(run, "secret").iter().any(|(place, _)| place.ends_with("/manifest.json.cachewarm-key"))
+    };
     let run = world.seal(&system, &[]).exits(5);
     assert!(has_key(&run) && key.exists(), "{}", run.stdout);
     world.seal(&system, &["--fix", "--ignore", key.to_str().unwrap()]).exits(0);
     assert!(key.exists());
     let run = world.seal(&system, &["--fix"]).exits(0);
     assert!(has_key(&run) && !key.exists(), "{}", run.stdout);
+}
+
+/// Only a key that cachewarm made is cachewarm's to remove, by no other name and through no link.
+#[test]
+fn a_file_that_is_no_key_of_ours_is_never_removed() {
+    let world = World::new();
+    warmed(&world);
+    let system = crate::seal::machine(&world, &[]);
+    let (manifest, key) = (world.path("manifest.json"), world.path("manifest.json.cachewarm-key"));
+    let ours = fs::read(&key).unwrap();
+    let hexadecimal = "0123456789abcdef".repeat(4);
+    let foreign = ["-----BEGIN PRIVATE KEY-----\nMIIB\n", hexadecimal.as_str(), ""];
+
+    // Somebody's own key that has the manifest's name.
+    for text in foreign {
+        fs::write(world.path("manifest.key"), text).unwrap();
+        world.seal(&system, &["--fix"]).exits(0);
+        assert_eq!(fs::read_to_string(world.path("manifest.key")).unwrap(), text);
+    }
+    assert!(!key.exists() && manifest.exists());
+
+    // A file in the key's place that cachewarm did not make.
+    for text in foreign {
+        fs::write(&key, text).unwrap();
+        world.seal(&system, &["--fix"]).exits(0);
+        assert_eq!(fs::read_to_string(&key).unwrap(), text);
+    }
+    fs::remove_file(&key).unwrap();
+
+    // A link and a second name: what they lead to is not removed, and the machine is not sealed.
+    let victim = world.path("victim");
+    fs::write(&victim, &ours).unwrap();
+    std::os::unix::fs::symlink(&victim, &key).unwrap();
+    let linked = world.seal(&system, &["--fix"]).exits(5);
+    assert!(linked.stdout.contains("cachewarm-key"), "{}", linked.stdout);
+    fs::remove_file(&key).unwrap();
+    fs::hard_link(&victim, &key).unwrap();
+    world.seal(&system, &["--fix"]).exits(5);
+    assert_eq!(fs::read(&victim).unwrap(), ours);
+    fs::remove_file(&key).unwrap();
+
+    // What cannot be looked at is not absent.
+    fs::create_dir(&key).unwrap();
+    let unread = world.seal(&system, &["--fix"]).exits(5);
+    assert!(!crate::seal::found(&unread, "unread").is_empty() && key.is_dir(), "{}", unread.stdout);
 }
