@@ -69,7 +69,7 @@ impl Plan {
         let modes = checkout.modes.clone();
         let permissions: PermissionRule = Arc::new(move |path, on_disk| modes.permissions(path, on_disk));
         let session = |target: &Target| session(build, keychain, events, &permissions, target);
-        let sessions = targets.iter().map(session).collect();
+        let sessions = targets.iter().map(session).collect::<anyhow::Result<_>>()?;
         Ok(Plan { checkout, targets, sessions, secrets: build.veil() })
     }
 
@@ -133,7 +133,7 @@ fn session(
     events: &Events,
     permissions: &PermissionRule,
     target: &Target,
-) -> SessionPlan {
+) -> anyhow::Result<SessionPlan> {
     let directories = targets::directories(target);
     // A later run on the same directory finds BuildKit's copy of it by this key, and sends only what changed.
     let shared_key = directories.get("context").map(|path| path.display().to_string()).unwrap_or_default();
@@ -145,7 +145,7 @@ fn session(
         agents: Agents::new(&target.ssh, build.ssh_auth_sock.clone()),
         events: events.clone(),
     };
-    SessionPlan { id: SessionId::random(), shared_key, services }
+    Ok(SessionPlan { id: SessionId::new()?, shared_key, services })
 }
 
 /// The caches a target may import from, as BuildKit is told.

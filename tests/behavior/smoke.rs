@@ -143,6 +143,19 @@ fn a_step_that_takes_an_hour_is_a_miss_at_once_and_does_not_run() {
     world.left_nothing_running();
 }
 
+/// BuildKit gives the containers of frontends these variables, and an image or a Dockerfile can set them too.
+#[test]
+fn a_step_that_looks_like_a_frontend_does_not_run() {
+    let world = warmed();
+    let session = "ENV BUILDKIT_FRONTEND_OPT_0=target=x BUILDKIT_SESSION_ID=0123456789abcdefghijklmno";
+    let run = smoke(&world, |context| {
+        replaced(context, "Dockerfile", "RUN mkdir -p /opt", &format!("{session}\nRUN mkdir -p /opt"));
+    });
+    let run = run.exits(5);
+    assert_eq!(steps(&run, "miss").into_iter().collect::<Vec<_>>(), ["base 3/3"]);
+    assert_eq!(world.steps_run(), Vec::<String>::new());
+}
+
 /// `du` of such a root is as large as that of a warm one, and every step says CACHED.
 #[test]
 fn what_matches_and_is_not_unpacked_is_not_called_warm() {

@@ -133,11 +133,12 @@ fn listed(folder: &Path) -> Vec<String> {
     String::from_utf8(found.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Stands in for runc: notes each container that is not a frontend's, then lets runc do it.
+/// Stands in for runc: notes each container that is not a frontend's, then lets runc do it. Only BuildKit gives a container
+/// its workers; a Dockerfile of the tests never does.
 const RECORDER: &str = r#"#!/bin/sh
 case " $* " in *" run "*)
   for word in "$@"; do [ "$before" = --bundle ] && bundle=$word; before=$word; done
-  grep -q BUILDKIT_FRONTEND_OPT_ "$bundle/config.json" || grep -o '"args":\[[^]]*\]' "$bundle/config.json" | head -n 1 >>RECORD
+  grep -q '"BUILDKIT_WORKERS=' "$bundle/config.json" || grep -o '"args":\[[^]]*\]' "$bundle/config.json" | head -n 1 >>RECORD
 esac
 exec runc "$@"
 "#;

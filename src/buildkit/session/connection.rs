@@ -6,9 +6,10 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
@@ -16,6 +17,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use futures::{Stream, StreamExt as _};
+use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -44,18 +46,38 @@ const METADATA_LIMIT: u32 = 16 * 1024 * 1024;
 pub(crate) struct SessionId(String);
 
 impl SessionId {
-    /// A new id: 25 lower-case letters and digits, as BuildKit's own client chooses them.
-    pub(crate) fn random() -> SessionId {
-        let digits = b"0123456789abcdefghijklmnopqrstuvwxyz";
-        // A random state is the standard library's way to randomness; it need be unique, not secret.
-        let random = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
-        SessionId((0..25).map(|_| char::from(digits[(random() % 36) as usize])).collect())
+    /// A new id of this process: its token, then letters and digits as BuildKit's own client chooses them.
+    ///
+    /// # Errors
+    /// When the kernel has no random bytes.
+    pub(crate) fn new() -> anyhow::Result<SessionId> {
+        Ok(SessionId(format!("{}{}", process_token()?, digits()?)))
     }
 
     /// The id as requests name it.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What the ids of this process's sessions begin with. BuildKit tells a session's id to the frontends of its builds and to
+/// no step, so it is known to those alone: the runc that refuses steps tells frontends by it.
+///
+/// # Errors
+/// When the kernel has no random bytes.
+pub(crate) fn process_token() -> anyhow::Result<&'static str> {
+    static TOKEN: OnceLock<String> = OnceLock::new();
+    let fresh = digits()?;
+    Ok(TOKEN.get_or_init(|| fresh))
+}
+
+/// 25 lower-case letters and digits that nobody can guess.
+fn digits() -> anyhow::Result<String> {
+    let digits = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut bytes = [0; 25];
+    let filled = getrandom(&mut bytes, GetRandomFlags::empty()).context("asking the kernel for random bytes")?;
+    ensure!(filled == bytes.len(), "the kernel has no random bytes");
+    Ok(bytes.iter().map(|byte| char::from(digits[usize::from(*byte) % digits.len()])).collect())
 }
 
 impl fmt::Display for SessionId {

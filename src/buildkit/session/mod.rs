@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::event::Events;
 
-pub(crate) use connection::{Session, SessionEnded, SessionId};
+pub(crate) use connection::{Session, SessionEnded, SessionId, process_token};
 pub(crate) use credentials::Logins;
 pub(crate) use files::{EntryKind, Fingerprint, Local, Locals, PermissionRule, Selection};
 pub(crate) use plan::SessionPlan;

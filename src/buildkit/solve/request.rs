@@ -59,7 +59,7 @@ pub(crate) struct Solved {
 impl Build {
     /// Starts a build and waits until it takes requests. `session` serves contexts, credentials and secrets.
     pub(crate) async fn start(setting: &Setting, session: &str) -> anyhow::Result<Build> {
-        let reference = SessionId::random().to_string();
+        let reference = SessionId::new()?.to_string();
         let id = AsciiMetadataValue::try_from(reference.as_str()).context("making a build id")?;
         let control = ControlClient::new(setting.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

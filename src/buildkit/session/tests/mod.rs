@@ -50,7 +50,7 @@ fn directory(path: &Path) -> Local {
 
 async fn open(services: Services) -> (Session, Callback) {
     let (channel, mut sessions) = builder::start().await;
-    let opening = Session::open(channel, SessionId::random(), "key".to_owned(), services);
+    let opening = Session::open(channel, SessionId::new().unwrap(), "key".to_owned(), services);
     let session = tokio::time::timeout(Duration::from_secs(20), opening).await;
     let callback = sessions.recv().await.expect("the builder saw the session");
     (session.expect("it opens in time").expect("it opens"), callback)
