@@ -5,7 +5,7 @@
 //! of its own group; `tests/behavior/layers.rs` holds that.
 
 // What an error owes its reader, when to try again, what a step tells its listeners, how sizes, digests and our own
-// documents are written, what is compressed, how files are reached below a directory, where
+// documents are written, what is compressed, how files are reached below a directory and read that others wrote, where
 // something is mounted, which programs are started, and which names, values and parts of files are secrets.
 mod beneath;
 mod child;
@@ -14,6 +14,7 @@ mod digest;
 mod document;
 mod event;
 mod failure;
+mod foreign;
 mod mounts;
 mod retry;
 mod sensitive;

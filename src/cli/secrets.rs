@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -10,6 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::settings::Environment;
 use crate::auth::Secret;
 use crate::buildkit::{SECRET_LIMIT, SecretValues};
+use crate::foreign;
 use crate::sensitive::is_secret;
 use crate::targets::{SecretOrigin, SecretSource, Target};
 
@@ -56,9 +56,7 @@ fn of_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     if file.metadata()?.is_dir() {
         bail!("it is a directory");
     }
-    let mut bytes = Vec::new();
-    file.take(SECRET_LIMIT + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    foreign::read(file, SECRET_LIMIT)
 }
 
 /// Makes the paths of a target's secrets absolute. A relative one leads from the first of `folders` that has the file, and
@@ -110,7 +108,7 @@ mod tests {
             (0..6).map(told).collect::<Vec<_>>(),
             [
                 "\u{fffd}\u{fffd}\\0\\n",
-                "it is larger than 512000 bytes",
+                "could not read /large: it is larger than 512000 bytes",
                 "could not read /gone: No such file or directory (os error 2)",
                 "value",
                 "none",

@@ -4,6 +4,7 @@
 //! `--repo`, else in the current directory. Only what never lies in a checkout (secrets, agents' sockets, the bake
 //! file) is always relative to the current directory, or, of secrets that a bake file names, to where that file lies.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::allow;
@@ -11,10 +12,14 @@ use super::secrets;
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
 use crate::child;
 use crate::failure::{Explain, Failure, Kind};
+use crate::foreign;
 use crate::plan::Build;
 use crate::source::SourceSpec;
 use crate::targets::{Context, Dockerfile, Donor, NamedContext, Target, bake_targets, flags};
 use crate::units;
+
+/// Bytes of the largest bake file that is read. `--bake` may name a pipe of the shell.
+const LARGEST_BAKE: u64 = 64 * 1024 * 1024;
 
 /// What is built, and what a person should know about it.
 ///
@@ -156,7 +161,7 @@ pub(super) fn baked(
     names: Option<&Given<Vec<String>>>,
     environment: &Environment,
 ) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
-    let json = std::fs::read(&file.value).explain(
+    let json = File::open(&file.value).map_err(Into::into).and_then(|file| foreign::read(file, LARGEST_BAKE)).explain(
         Kind::Usage,
         format!("could not read the bake file {} ({})", file.value, file.origin),
         "write it with `docker buildx bake --print > FILE.json`",

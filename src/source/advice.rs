@@ -1,15 +1,21 @@
 //! What a person should know about resolved targets before anything is built.
 
+use crate::foreign;
 use crate::targets::{Dockerfile, Target, scan};
+
+/// Bytes of the largest Dockerfile that we look at. BuildKit takes no larger one from its frontend.
+const LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Warnings about Dockerfiles: lines that take `.git` from the context, and build args that nothing takes.
 ///
-/// A Dockerfile that cannot be read gives none; the build itself will say what is wrong with it.
+/// A Dockerfile that cannot be read, or that is a link out of its directory, gives none: BuildKit says what is wrong with
+/// it when it reads it.
 pub(crate) fn advice(targets: &[Target]) -> Vec<String> {
     let mut warnings = Vec::new();
     for target in targets {
         let Dockerfile::Path(Some(path)) = &target.dockerfile else { continue };
-        let Ok(text) = std::fs::read(path) else { continue };
+        let Some(directory) = path.parent() else { continue };
+        let Ok(text) = foreign::read_inside(directory, path, LIMIT) else { continue };
         let scan = scan(&String::from_utf8_lossy(&text));
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         for git_use in &scan.git_uses {

@@ -4,6 +4,8 @@
 //! is passed over in silence: what is not understood is an error or a warning. HCL, inheritance, matrices and variables
 //! are buildx's business and must have been resolved by it. What the fields of one target mean is in `bake_fields`.
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value};
 
@@ -11,6 +13,8 @@ use super::bake_fields::{self, Fields};
 use super::build::{NamedContext, Target};
 use crate::failure::{Explain, Failure, Kind};
 
+/// How many groups, or targets that take contexts from each other, may be in each other. Ten are many.
+const DEEPEST: usize = 100;
 /// How to make a file that this module reads.
 const PRINT: &str = "write the file with `docker buildx bake --print > bake.json`";
 
@@ -59,6 +63,13 @@ fn read(
     Ok((build.done, build.warnings))
 }
 
+/// What the names stand for. A group that two others name is looked at once.
+#[derive(Default)]
+struct Selected {
+    targets: Vec<String>,
+    groups: HashSet<String>,
+}
+
 struct Bake<'a> {
     groups: &'a Map<String, Value>,
     targets: &'a Map<String, Value>,
@@ -68,7 +79,7 @@ struct Bake<'a> {
 impl Bake<'_> {
     /// The targets asked for, groups resolved, each once.
     fn selected(&self, names: &[String]) -> anyhow::Result<Vec<String>> {
-        let mut selected = Vec::new();
+        let mut selected = Selected::default();
         if names.is_empty() {
             ensure_known(self.has("default"), "default", "it names no default", self)?;
             self.expand("default", &mut Vec::new(), &mut selected)?;
@@ -77,7 +88,7 @@ impl Bake<'_> {
             ensure_known(self.has(name), name, "it has no target or group of that name", self)?;
             self.expand(name, &mut Vec::new(), &mut selected)?;
         }
-        Ok(selected)
+        Ok(selected.targets)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -85,7 +96,7 @@ impl Bake<'_> {
     }
 
     /// A group's name wins over a target's, as in buildx; within a group its own name means the target.
-    fn expand(&self, name: &str, way: &mut Vec<String>, selected: &mut Vec<String>) -> anyhow::Result<()> {
+    fn expand(&self, name: &str, way: &mut Vec<String>, selected: &mut Selected) -> anyhow::Result<()> {
         let its_own = way.last().is_some_and(|group| group == name) && self.targets.contains_key(name);
         let Some(group) = self.groups.get(name).filter(|_| !its_own) else {
             ensure!(
@@ -93,8 +104,8 @@ impl Bake<'_> {
                 "the group {} names the target {name}, which does not exist",
                 way.last().map_or("", String::as_str)
             );
-            if !selected.iter().any(|known| known == name) {
-                selected.push(name.to_owned());
+            if !selected.targets.iter().any(|known| known == name) {
+                selected.targets.push(name.to_owned());
             }
             return Ok(());
         };
@@ -103,6 +114,10 @@ impl Bake<'_> {
             "groups name each other in a circle: {} → {name}",
             way.join(" → ")
         );
+        ensure!(way.len() < DEEPEST, "more than {DEEPEST} groups are in each other");
+        if !selected.groups.insert(name.to_owned()) {
+            return Ok(());
+        }
         let members = group.get("targets").and_then(Value::as_array);
         let members = members.with_context(|| format!("the group {name} has no list of targets"))?;
         way.push(name.to_owned());
@@ -149,6 +164,7 @@ impl Build<'_> {
             "targets need each other in a circle: {} → {name}",
             way()
         );
+        ensure!(self.under_way.len() < DEEPEST, "more than {DEEPEST} targets take contexts from each other");
         let from =
             self.under_way.last().map_or_else(String::new, |user| format!(", from which {user} takes a context"));
         let fields = self.bake.targets.get(name).with_context(|| format!("there is no target {name}{from}"))?;

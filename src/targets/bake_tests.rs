@@ -110,6 +110,17 @@ fn a_target_comes_after_the_targets_it_takes_contexts_from() {
 }
 
 #[test]
+fn what_is_nested_too_deep_or_a_million_times_is_no_trouble() {
+    let many = |depth: usize, one: &dyn Fn(usize) -> String| (0..depth).map(one).collect::<Vec<_>>().join(",");
+    let groups = |depth| many(depth, &|n| format!(r#""g{n}":{{"targets":["g{0}","g{0}"]}}"#, n + 1));
+    let json = |depth| format!(r#"{{"group":{{{}}},"target":{{"g{depth}":{{}}}}}}"#, groups(depth));
+    assert_eq!(names(&json(90), &["g0"]), ["g90"]);
+    assert!(problem(&json(100_000), &["g0"]).contains("more than 100 groups"));
+    let contexts = many(100_000, &|n| format!(r#""t{n}":{{"contexts":{{"a":"target:t{}"}}}}"#, n + 1));
+    assert!(problem(&format!(r#"{{"target":{{{contexts}}}}}"#), &["t0"]).contains("more than 100 targets"));
+}
+
+#[test]
 fn circles_are_refused_and_shown() {
     let groups = r#"{"group":{"a":{"targets":["b"]},"b":{"targets":["a"]}}}"#;
     assert!(problem(groups, &["a"]).ends_with("groups name each other in a circle: a → b → a"));

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use crate::support::World;
+use crate::support::git::git;
 use crate::support::run::Run;
 
 /// The user `nobody` of Debian.
@@ -157,4 +158,23 @@ fn a_bake_file_of_a_repository_gets_no_file_of_the_host() {
     let run = world.warm().from([]).with(["--bake", "bake.json"]).run().exits(2);
     let leave = format!("--allow=fs.read={}", world.path("token").canonicalize().unwrap().display());
     assert!(run.stderr.contains(&leave), "no `{leave}` in:\n{}", run.stderr);
+}
+
+/// Reading the kernel's log waits for the next message, whatever the signal.
+#[test]
+fn a_dockerfile_that_is_a_link_out_of_the_checkout_is_not_followed() {
+    let world = World::new();
+    fs::write(world.path("outside"), "FROM scratch\nLABEL a=b\n").unwrap();
+    for name in [Path::new("/proc/kmsg"), &world.path("outside")] {
+        let folder = world.path("linked");
+        fs::create_dir(&folder).unwrap();
+        symlink(name, folder.join("Dockerfile")).unwrap();
+        git(&folder, ["init", "-q", "-b", "main"]);
+        git(&folder, ["add", "."]);
+        git(&folder, ["commit", "-q", "-m", "linked"]);
+        let url = format!("file://{}", folder.display());
+        let run = world.warm().source(["--repo", &url, "--rev", "main"]).from([]).run().exits(4);
+        assert!(run.stderr.contains("Dockerfile"), "{}", run.stderr);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -5,7 +5,6 @@
 //! names is the caller's own word and may hold every key.
 
 use std::fs::{File, Permissions};
-use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path};
 
@@ -14,6 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::failure::{Explain, Failure, Kind};
+use crate::foreign;
 
 /// Bytes of the largest settings file that is read without being named.
 const LIMIT: u64 = 1 << 20;
@@ -93,10 +93,7 @@ fn read_own(name: &Path) -> anyhow::Result<Option<String>> {
     ensure!(file.metadata()?.is_file(), "it is not a regular file");
     belongs_to_the_caller(&file, "it")?;
     belongs_to_the_caller(&directory, "its directory")?;
-    let mut text = String::new();
-    file.take(LIMIT + 1).read_to_string(&mut text).context("could not read it")?;
-    ensure!(text.len() as u64 <= LIMIT, "it is larger than {LIMIT} bytes");
-    Ok(Some(text))
+    Ok(Some(String::from_utf8(foreign::read(file, LIMIT)?).context("could not read it")?))
 }
 
 /// The sticky bit of a directory does not help: in such a directory everybody can make the file.

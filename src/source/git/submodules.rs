@@ -106,7 +106,7 @@ fn declared(repository: &Repository, commit: &Commit<'_>) -> anyhow::Result<Vec<
         return Ok(Vec::new());
     };
     let file = tempfile::NamedTempFile::new()?;
-    fs::write(file.path(), repository.find_blob(entry.id())?.content())?;
+    fs::write(file.path(), without_includes(repository.find_blob(entry.id())?.content()))?;
     let mut submodules: Vec<Submodule> = Vec::new();
     let config = Config::open(file.path()).context("reading .gitmodules")?;
     config.entries(Some("^submodule\\."))?.for_each(|entry| {
@@ -124,6 +124,21 @@ fn declared(repository: &Repository, commit: &Commit<'_>) -> anyhow::Result<Vec<
         }
     })?;
     Ok(submodules)
+}
+
+/// A configuration whose sections `include` and `includeIf` have another name. git does not follow them in `.gitmodules`;
+/// libgit2 does, to files of this machine.
+fn without_includes(configuration: &[u8]) -> Vec<u8> {
+    const SECTION: &[u8] = b"[include";
+    let mut configuration = configuration.to_vec();
+    for at in 0..configuration.len() {
+        if let Some(section) = configuration.get_mut(at..at + SECTION.len())
+            && section.eq_ignore_ascii_case(SECTION)
+        {
+            section.copy_from_slice(b"[ignored");
+        }
+    }
+    configuration
 }
 
 /// The commit a tree links to at a path.

@@ -109,6 +109,19 @@ fn submodules_that_were_not_asked_for_are_empty_directories() {
     assert_eq!(seen(&checkout, &checkout.root.join("libs")).keys().collect::<Vec<_>>(), ["", "lib"]);
 }
 
+/// git reads no other file for a `.gitmodules` either.
+#[test]
+fn a_list_of_submodules_includes_no_file_of_this_machine() {
+    for section in ["[include]", "[Include]", "[includeIf \"gitdir:/**\"]", "[submodule \"x\"] [include]"] {
+        let world = with_submodules();
+        world.write("elsewhere", "[submodule \"libs/lib\"]\n  update = none\n", 0o644);
+        let elsewhere = world.path("elsewhere").display().to_string();
+        let script = "printf '%s\\n  path = %s\\n' \"$1\" \"$2\" >> .gitmodules; git commit -qam include";
+        world.shell("app", script, &[section, &elsewhere]);
+        assert!(obtained(&world.spec(None)).root.join("libs/lib/.git").exists(), "{section}");
+    }
+}
+
 #[test]
 fn a_submodule_that_leads_elsewhere_is_refused() {
     for (line, elsewhere) in

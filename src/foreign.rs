@@ -1,0 +1,71 @@
+//! Reads files that somebody else may have written: a Dockerfile of a checkout, what a bake printed.
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use rustix::fs::OFlags;
+
+/// Reads everything, up to `limit` bytes.
+///
+/// # Errors
+/// When there is more, and when reading fails.
+pub(crate) fn read(from: impl Read, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(limit + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= limit, "it is larger than {limit} bytes");
+    Ok(bytes)
+}
+
+/// Reads a regular file of a directory, up to `limit` bytes. A link may lead to another file of the directory.
+///
+/// No more is read than the size that the file tells: files of `/proc` tell none, and reading some of them waits for ever.
+///
+/// # Errors
+/// When it is not there, not regular, larger, or outside of the directory.
+pub(crate) fn read_inside(directory: &Path, path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let real = path.canonicalize().with_context(|| format!("could not find {shown}"))?;
+    let is_inside = real.starts_with(directory.canonicalize()?);
+    ensure!(is_inside, "{shown} leads out of {}", directory.display());
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&real);
+    let file = file.with_context(|| format!("could not open {shown}"))?;
+    let metadata = file.metadata()?;
+    ensure!(metadata.is_file(), "{shown} is not a regular file");
+    ensure!(metadata.len() <= limit, "{shown} is larger than {limit} bytes");
+    let size = metadata.len();
+    read(file.take(size), limit).with_context(|| format!("could not read {shown}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_the_directory_are_read_and_none_that_is_too_large() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, path) = (folder.path().join("inner"), |name: &str| folder.path().join("inner").join(name));
+        fs::create_dir(&inner).unwrap();
+        fs::write(path("a"), "12345").unwrap();
+        fs::write(folder.path().join("outer"), "x").unwrap();
+        assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        for (link, to) in [("there", "a"), ("out", "../outer"), ("log", "/proc/kmsg"), ("gone", "none")] {
+            symlink(to, path(link)).unwrap();
+        }
+        assert_eq!(read_inside(&inner, &path("a"), 5).unwrap(), b"12345");
+        assert_eq!(read_inside(&inner, &path("there"), 5).unwrap(), b"12345");
+        for (name, limit) in [("a", 4), ("pipe", 5), ("out", 5), ("log", 5), ("gone", 5), (".", 5)] {
+            assert!(read_inside(&inner, &path(name), limit).is_err(), "{name}");
+        }
+        // A file that tells no size is not waited for.
+        assert_eq!(read_inside(Path::new("/proc"), Path::new("/proc/kmsg"), 5).unwrap(), b"");
+        assert!(read(&b"123456"[..], 5).is_err());
+    }
+}
