@@ -20,6 +20,9 @@ mod retry;
 mod sensitive;
 mod units;
 
+// Who holds a lock.
+mod locks;
+
 // What is not to be written down.
 mod veil;
 

@@ -77,6 +77,7 @@ async fn look(job: Job) -> anyhow::Result<Looked> {
             || inspect::leftovers(&job.root, &state),
             || collection::collection(&job.root, job.buildkitd_config.as_deref(), &state),
         );
+        let leftovers = leftovers.map_err(|error| error.of_root(&job.root))?;
         Ok(Looked { leftovers, collection: collection?, state, deep: None })
     };
     tokio::task::spawn_blocking(looked).await.context("reading the state root")?

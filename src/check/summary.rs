@@ -7,7 +7,8 @@ use super::coverage::covered;
 use super::holders::{Holders, Place, is_ready};
 use super::job::{Job, Subject, Threshold};
 use super::{Looked, records};
-use crate::inspect::{self, Lock, Record, RecordType, StateRoot, Tally};
+use crate::inspect::{self, Record, RecordType, StateRoot, Tally};
+use crate::locks::Lock;
 use crate::manifest::Manifest;
 use crate::registry::Probe;
 use crate::report::check::{

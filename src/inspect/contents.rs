@@ -1,23 +1,27 @@
 //! Whether the files of a snapshot are those of its layer's archive: each entry's kind, mode, size and bytes, or where it
 //! points. What the archive does not have, extra files, is not looked for: the number of inodes tells.
 //!
-//! An entry is not judged when the folder it belongs to is not in the snapshot: it then went through a link of a layer below
+//! An entry is not judged when the folder it belongs to is not in the snapshot, or is a link: it then lies elsewhere
 //! (`lib/x` where `lib` points to `usr/lib`). Neither are whiteouts, devices, extended attributes and
 //! POSIX archives' sparse files.
 //! Source of the names: the OCI image specification, `layer.md`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
+use rustix::fs::{FileType, OFlags, readlinkat};
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
+use crate::beneath::{self, is_absent};
+use crate::compression;
 use crate::document::folder;
 
 /// Bytes compared at once.
@@ -36,13 +40,49 @@ pub(super) struct Contents {
     pub(super) wrong: BTreeMap<PathBuf, String>,
 }
 
-/// Compares `files`, the directory of a snapshot, with its layer's archive. `told` hears of bytes that were compared and
-/// says whether to go on; none when it says no.
+/// Compares `files`, the directory of a snapshot, with the archive in a layer's blob. `told` hears of bytes that were
+/// compared and says whether to go on. None when it says no, and when the blob holds no archive that we can read to its end,
+/// which proves nothing.
 ///
 /// # Errors
-/// When the archive ends too early or is none, or the directory cannot be opened.
-pub(super) fn compare(files: &Path, archive: impl Read, told: impl FnMut(u64) -> bool) -> io::Result<Option<Contents>> {
-    let root = File::from(openat(CWD, files, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
+/// When the kernel does not let us read the blob or the snapshot.
+pub(super) fn compare_with_blob(
+    files: &Path,
+    blob: &Path,
+    told: impl FnMut(u64) -> bool,
+) -> io::Result<Option<Contents>> {
+    let failure = Cell::new(None);
+    let blob = Watched { file: File::open(blob)?, failure: &failure };
+    let compared = compression::unpacked(blob).and_then(|archive| compare(files, archive, told));
+    match (failure.into_inner(), compared) {
+        (Some(error), _) => Err(io::Error::from_raw_os_error(error)),
+        (None, Err(error)) if error.raw_os_error().is_none() => Ok(None),
+        (None, compared) => compared,
+    }
+}
+
+/// A file that keeps the kernel's error: decompressors and the reader of archives make others of it.
+struct Watched<'f> {
+    file: File,
+    failure: &'f Cell<Option<i32>>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.failure.set(error.raw_os_error());
+            }
+        })
+    }
+}
+
+/// Compares `files` with an archive.
+///
+/// # Errors
+/// When the archive ends too early or is none, and when the kernel does not let us look at the snapshot.
+fn compare(files: &Path, archive: impl Read, told: impl FnMut(u64) -> bool) -> io::Result<Option<Contents>> {
+    let root = beneath::directory(files)?;
     let mut comparison = Comparison { root, told, wanted: vec![0; CHUNK], found: vec![0; CHUNK] };
     let mut contents = Contents::default();
     let mut archive = Archive::new(archive);
@@ -114,7 +154,7 @@ fn inside(path: &[u8]) -> Option<PathBuf> {
 
 /// A snapshot whose entries are judged one after the other.
 struct Comparison<T> {
-    root: File,
+    root: OwnedFd,
     told: T,
     wanted: Vec<u8>,
     found: Vec<u8>,
@@ -133,11 +173,11 @@ impl<T: FnMut(u64) -> bool> Comparison<T> {
             _ => return Ok(Judged::Unknown),
         };
         let found = match self.open(path, OFlags::PATH) {
-            Ok(found) => found,
-            Err(Errno::NOENT) if self.has_folder(path) => return Ok(Judged::Other("is not there".to_owned())),
-            // Another link on the way, or none of its folders.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(Judged::Unknown),
-            Err(error) => return Err(error.into()),
+            Err(error) if is_absent(&error) && self.has_folder(path)? => {
+                return Ok(Judged::Other("is not there".to_owned()));
+            }
+            Err(error) if leads_elsewhere(&error) => return Ok(Judged::Unknown),
+            found => found?,
         };
         let Some(kind) = kind else { return Ok(Judged::Same) };
         let metadata = found.metadata()?;
@@ -167,14 +207,16 @@ impl<T: FnMut(u64) -> bool> Comparison<T> {
         }
     }
 
-    /// Opens what has this path in the snapshot, whatever links say.
-    fn open(&self, path: &Path, how: OFlags) -> Result<File, Errno> {
-        let how = how | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat2(&self.root, path, how, Mode::empty(), ResolveFlags::IN_ROOT).map(File::from)
+    /// Opens what has this path in the snapshot, links as such.
+    fn open(&self, path: &Path, how: OFlags) -> io::Result<File> {
+        beneath::open(&self.root, path, how | OFlags::NOFOLLOW).map(File::from)
     }
 
-    fn has_folder(&self, path: &Path) -> bool {
-        self.open(folder(path), OFlags::PATH | OFlags::DIRECTORY).is_ok()
+    fn has_folder(&self, path: &Path) -> io::Result<bool> {
+        match self.open(folder(path), OFlags::PATH | OFlags::DIRECTORY) {
+            Err(error) if leads_elsewhere(&error) => Ok(false),
+            folder => folder.map(|_| true),
+        }
     }
 
     fn same_bytes(&mut self, mut file: File, entry: &mut impl Read) -> io::Result<Judged> {
@@ -195,6 +237,11 @@ impl<T: FnMut(u64) -> bool> Comparison<T> {
     }
 }
 
+/// Whether a path goes through a link, or has no folder, so that it belongs to a layer below.
+fn leads_elsewhere(error: &io::Error) -> bool {
+    is_absent(error) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
+}
+
 fn called(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a file",
@@ -205,170 +252,5 @@ fn called(kind: FileType) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use proptest::prelude::*;
-    use tar::{Builder, Header};
-
-    use super::*;
-
-    /// An archive of entries: kind, path, mode, and content or target.
-    fn archive(entries: &[(EntryType, &str, u32, &str)]) -> Vec<u8> {
-        let mut archive = Builder::new(Vec::new());
-        for (kind, path, mode, content) in entries {
-            let mut header = Header::new_gnu();
-            header.set_entry_type(*kind);
-            header.set_mode(*mode);
-            header.set_size(0);
-            match kind {
-                EntryType::Symlink | EntryType::Link => archive.append_link(&mut header, path, content).unwrap(),
-                _ => {
-                    header.set_size(content.len() as u64);
-                    archive.append_data(&mut header, path, content.as_bytes()).unwrap();
-                }
-            }
-        }
-        archive.into_inner().unwrap()
-    }
-
-    const ENTRIES: [(EntryType, &str, u32, &str); 6] = [
-        (EntryType::Directory, "dir/", 0o755, ""),
-        (EntryType::Regular, "dir/file", 0o644, "content"),
-        (EntryType::Regular, "dir/set-user-id", 0o4755, "program"),
-        (EntryType::Symlink, "dir/link", 0o777, "../etc/passwd"),
-        (EntryType::Link, "dir/again", 0o644, "dir/file"),
-        (EntryType::Regular, "top", 0o600, ""),
-    ];
-
-    /// Those entries on disk.
-    fn unpacked() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let bytes = archive(&ENTRIES);
-        let mut archive = Archive::new(bytes.as_slice());
-        archive.set_preserve_permissions(true);
-        archive.unpack(folder.path()).unwrap();
-        folder
-    }
-
-    fn compared(files: &Path, archive: &[u8]) -> Contents {
-        compare(files, archive, |_| true).unwrap().unwrap()
-    }
-
-    #[test]
-    fn what_was_unpacked_is_the_same() {
-        let folder = unpacked();
-        assert_eq!(compared(folder.path(), &archive(&ENTRIES)), Contents { compared: 6, wrong: BTreeMap::new() });
-    }
-
-    #[test]
-    fn each_damage_is_named() {
-        type Damage = (fn(&Path), &'static str);
-        let damages: [Damage; 8] = [
-            (|dir| fs::write(dir.join("file"), "Content").unwrap(), "its dir/file has other content"),
-            (|dir| fs::write(dir.join("file"), "").unwrap(), "its dir/file has 0 bytes instead of 7"),
-            (|dir| fs::remove_file(dir.join("again")).unwrap(), "its dir/again is not there"),
-            (
-                |dir| fs::set_permissions(dir.join("set-user-id"), fs::Permissions::from_mode(0o755)).unwrap(),
-                "its dir/set-user-id has the mode 0755 instead of 4755",
-            ),
-            (|dir| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).unwrap(), "its dir has the mode 0700"),
-            (
-                |dir| {
-                    fs::remove_file(dir.join("link")).unwrap();
-                    symlink("/etc/shadow", dir.join("link")).unwrap();
-                },
-                "its dir/link points elsewhere",
-            ),
-            (
-                |dir| {
-                    fs::remove_file(dir.join("file")).unwrap();
-                    fs::create_dir(dir.join("file")).unwrap();
-                },
-                "its dir/file is a directory instead of a file",
-            ),
-            (
-                |dir| {
-                    fs::write(dir.join("file"), "").unwrap();
-                    fs::write(dir.join("set-user-id"), "PROGRAM").unwrap();
-                },
-                "its dir/file has 0 bytes instead of 7; 1 more of 6 differ",
-            ),
-        ];
-        for (damage, what) in damages {
-            let folder = unpacked();
-            damage(&folder.path().join("dir"));
-            let fault = compared(folder.path(), &archive(&ENTRIES)).fault().unwrap();
-            assert!(fault.starts_with(what), "{fault}");
-        }
-    }
-
-    #[test]
-    fn an_entry_that_went_through_a_link_is_not_judged_and_none_leads_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "content").unwrap();
-        // One link leads into the snapshot, one to a file of this machine with other content.
-        symlink("/", folder.path().join("inside")).unwrap();
-        symlink(&file, folder.path().join("outside")).unwrap();
-        let entries = [
-            (EntryType::Regular, "lib/x", 0o644, "content"),
-            (EntryType::Regular, "inside/file", 0o644, "content"),
-            (EntryType::Regular, "outside/x", 0o644, "content"),
-        ];
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(compared(folder.path(), &archive(&entries)), Contents { compared: 1, wrong: BTreeMap::new() });
-        for path in ["../file", "a/../../file"] {
-            assert_eq!(inside(path.as_bytes()), None);
-        }
-        assert_eq!(inside(b"./a//b/").unwrap(), Path::new("a/b"));
-        assert_eq!(inside(b"./"), None);
-    }
-
-    #[test]
-    fn the_last_word_of_an_archive_counts() {
-        let folder = unpacked();
-        let earlier = [
-            (EntryType::Regular, "dir/file", 0o644, "an earlier one"),
-            (EntryType::Regular, "gone", 0o644, "removed"),
-            (EntryType::Regular, ".wh.gone", 0o644, ""),
-            (EntryType::Regular, ".wh..wh..opq", 0o644, ""),
-        ];
-        let entries = [&earlier[..], &ENTRIES[..]].concat();
-        assert_eq!(compared(folder.path(), &archive(&entries)).fault(), None);
-    }
-
-    #[test]
-    fn a_sparse_file_is_not_judged_by_its_map() {
-        let folder = unpacked();
-        let mut archive = Builder::new(Vec::new());
-        archive.append_pax_extensions([("GNU.sparse.major", &b"1"[..])]).unwrap();
-        let mut header = Header::new_ustar();
-        header.set_mode(0o644);
-        header.set_size(4);
-        archive.append_data(&mut header, "dir/file", &b"1\n0\n"[..]).unwrap();
-        let compared = compared(folder.path(), &archive.into_inner().unwrap());
-        assert_eq!(compared, Contents::default());
-    }
-
-    #[test]
-    fn it_stops_when_it_is_told_to() {
-        let folder = unpacked();
-        assert_eq!(compare(folder.path(), archive(&ENTRIES).as_slice(), |_| false).unwrap(), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_archive_is_too_odd(flips in prop::collection::vec((0_usize..5000, 0_u32..8), 1..20), end in 0_usize..5000) {
-            let folder = unpacked();
-            let mut bytes = archive(&ENTRIES);
-            for (at, bit) in flips {
-                let at = at % bytes.len();
-                bytes[at] ^= 1 << bit;
-            }
-            bytes.truncate(end.max(1));
-            let _ = compare(folder.path(), bytes.as_slice(), |_| true);
-        }
-    }
-}
+#[path = "contents_tests.rs"]
+mod tests;

@@ -14,12 +14,12 @@ use std::sync::mpsc;
 
 use sha2::{Digest, Sha256, Sha512};
 
-use super::contents::{Contents, compare};
+use super::contents::{Contents, compare_with_blob};
 use super::root::StateRoot;
 use super::snapshots::SnapshotKind;
 use super::usage::{Usage, usage};
 use super::worker::Worker;
-use crate::{compression, digest};
+use crate::digest;
 
 /// Bytes read at once; what a core's cache holds.
 const CHUNK: usize = 256 * 1024;
@@ -79,11 +79,14 @@ struct Recorded {
     bytes: u64,
 }
 
+/// The digest of the blob that files were compared with, and what that showed, or why it could not be done.
+type Compared = (String, Result<Contents, String>);
+
 /// What a thread tells.
 enum Finding {
     Read(u64),
     Blob { worker: usize, digest: String, bytes: u64, problem: Option<String> },
-    Snapshot { worker: usize, number: u64, recorded: Recorded, found: Usage, contents: Option<(String, Contents)> },
+    Snapshot { worker: usize, number: u64, recorded: Recorded, found: Usage, contents: Option<Box<Compared>> },
 }
 
 /// Reads everything, on so many threads. `told` hears how far it is and says whether to go on.
@@ -181,10 +184,10 @@ impl Task<'_> {
                 let found = usage(path);
                 let mut telling = Telling { sender, left: recorded.bytes, stopped: None };
                 let contents = blob.as_ref().and_then(|(digest, blob)| {
-                    // A blob that is no archive of a kind we know proves nothing.
-                    let archive = File::open(blob).and_then(compression::unpacked);
-                    let contents = archive.and_then(|archive| compare(path, archive, |bytes| telling.goes_on(bytes)));
-                    Some(((*digest).to_owned(), contents.ok()??))
+                    let compared = compare_with_blob(path, blob, |bytes| telling.goes_on(bytes));
+                    let compared =
+                        compared.map_err(|error| format!("its files could not be compared with {digest}: {error}"));
+                    Some(Box::new(((*digest).to_owned(), compared.transpose()?)))
                 });
                 let (worker, number, recorded) = (*worker, *number, *recorded);
                 telling.end(Finding::Snapshot { worker, number, recorded, found, contents })
@@ -267,13 +270,13 @@ fn judged(mut findings: Vec<Finding>) -> Deep {
                 // What differs from a damaged blob may be as it should be.
                 let is_of = |fault: &Fault, blob: &str| fault.worker == worker && fault.blob.as_deref() == Some(blob);
                 let is_sound = |blob: &str| !deep.faults.iter().any(|fault| is_of(fault, blob));
-                let contents = contents.filter(|(blob, _)| is_sound(blob)).map(|(_, contents)| contents);
+                let contents = contents.filter(|compared| is_sound(&compared.0)).map(|compared| compared.1);
                 deep.snapshots += 1;
-                deep.compared += usize::from(contents.is_some());
+                deep.compared += usize::from(matches!(contents, Some(Ok(_))));
                 deep.files += found.inodes;
                 deep.unpacked_bytes += found.bytes;
                 let fault = |what| Fault { worker, blob: None, snapshot: Some(number), what };
-                deep.faults.extend(difference(recorded, found, to_the_byte, contents.as_ref()).map(fault));
+                deep.faults.extend(difference(recorded, found, to_the_byte, contents).map(fault));
             }
         }
     }
@@ -281,16 +284,23 @@ fn judged(mut findings: Vec<Finding>) -> Deep {
     deep
 }
 
-/// What is wrong with a snapshot's files, if anything is. `contents` tell of those that were compared.
-fn difference(recorded: Recorded, found: Usage, to_the_byte: bool, contents: Option<&Contents>) -> Option<String> {
+/// What is wrong with a snapshot's files, if anything is. `contents` tell of those that were compared, or why they were not.
+fn difference(
+    recorded: Recorded,
+    found: Usage,
+    to_the_byte: bool,
+    contents: Option<Result<Contents, String>>,
+) -> Option<String> {
     if found.unread > 0 {
         return Some(format!("{} of its files or directories could not be read", found.unread));
     }
     if found.inodes != recorded.inodes {
         return Some(format!("it has {} files and directories instead of {}", found.inodes, recorded.inodes));
     }
-    if let Some(contents) = contents {
-        return contents.fault();
+    match contents {
+        Some(Ok(contents)) => return contents.fault(),
+        Some(Err(error)) => return Some(error),
+        None => {}
     }
     // Writing back may add blocks that list a file's blocks; taking some away loses content, as far as one can tell.
     // Where the sizes are those of another file system, only a loss that no file system explains is one.
@@ -333,10 +343,12 @@ mod tests {
     fn files_that_are_those_of_the_archive_are_right_whatever_their_size_on_disk() {
         let short = Usage { bytes: 81_920 - 4096, ..FOUND };
         let mut contents = Contents { compared: 3, ..Contents::default() };
-        assert_eq!(difference(RECORDED, short, true, Some(&contents)), None);
-        assert!(difference(RECORDED, Usage { inodes: 5, ..short }, true, Some(&contents)).is_some());
+        assert_eq!(difference(RECORDED, short, true, Some(Ok(contents.clone()))), None);
+        assert!(difference(RECORDED, Usage { inodes: 5, ..short }, true, Some(Ok(contents.clone()))).is_some());
         contents.wrong.insert("a/b".into(), "is not there".into());
-        assert_eq!(difference(RECORDED, FOUND, true, Some(&contents)).unwrap(), "its a/b is not there");
+        assert_eq!(difference(RECORDED, FOUND, true, Some(Ok(contents))).unwrap(), "its a/b is not there");
+        let unread = Err("it could not be read".to_owned());
+        assert_eq!(difference(RECORDED, FOUND, true, Some(unread)).unwrap(), "it could not be read");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn database(bytes: &[u8]) {
         .collect();
     assert!(records.iter().all(|record| record.parents.len() <= bytes.len()));
     let nowhere = Path::new("/nonexistent");
-    let rows = snapshots::rows(Some(&database), nowhere, "overlayfs");
+    let rows = snapshots::rows(Some(&database), nowhere, "overlayfs").expect("nothing there");
     drop(Snapshots::read(root.path(["v1", "buildkit"]), rows, "overlayfs"));
     drop(root.path(["v1"]).map(|namespaces| Blobs::read(namespaces, nowhere.to_owned())));
     let solver = Solver::read(Some(&database));

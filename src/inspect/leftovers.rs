@@ -1,15 +1,16 @@
 //! What interrupted work left behind in a state root. Most of it is harmless; some of it is taken up again.
-//!
-//! Whether a daemon runs is asked of the kernel's list of locks: taking the lock to find out, even for a moment, could
-//! keep a daemon from starting.
 
 use std::collections::HashSet;
-use std::fs::{self, DirEntry};
-use std::os::unix::fs::MetadataExt;
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::root::StateRoot;
+use super::unreadable::Unreadable;
 use super::worker::Worker;
+use crate::beneath::is_absent;
+use crate::locks::{self, Lock};
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,121 +46,115 @@ pub(crate) struct PartialDownload {
     pub(crate) expected: Option<u64>,
 }
 
-/// The daemon's lock on the root.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Lock {
-    /// There is none.
-    #[default]
-    Absent,
-    /// A daemon on this machine holds it: its process id, as far as it can be seen from here.
-    Held(Option<u32>),
-    /// Left by a daemon that was killed, or held on another machine; harmless.
-    Stale,
-}
-
 /// The file that a daemon locks while it has a root.
 pub(crate) fn lock_file(root: &Path) -> PathBuf {
     root.join("buildkitd.lock")
 }
 
 /// Who holds the lock of a root.
-pub(crate) fn held_by(root: &Path) -> Lock {
-    lock(&lock_file(root))
+///
+/// # Errors
+/// When that cannot be seen.
+pub(crate) fn held_by(root: &Path) -> Result<Lock, Unreadable> {
+    let lock = lock_file(root);
+    locks::held_by(&lock).map_err(|error| Unreadable::io(&lock, error))
 }
 
-/// Looks for leftovers. What cannot be read is passed over: none of it decides whether a root is warm.
-pub(crate) fn leftovers(root: &Path, state: &StateRoot) -> Leftovers {
-    let mut found = Leftovers { lock: held_by(root), ..Leftovers::default() };
+/// Looks for leftovers.
+///
+/// # Errors
+/// When a directory or a file cannot be looked at. What goes away meanwhile is no leftover.
+pub(crate) fn leftovers(root: &Path, state: &StateRoot) -> Result<Leftovers, Unreadable> {
+    let mut found = Leftovers { lock: held_by(root)?, ..Leftovers::default() };
     for worker in &state.workers {
         // What a missing database lists is nobody's only by its looks.
         if !worker.missing.is_empty() {
             continue;
         }
         let content = worker.blobs.directory();
-        found.partial_downloads.extend(entries(&content.join("ingest")).filter_map(|entry| partial(&entry.path())));
-        stray_blobs(worker, content, &mut found);
-        stray_snapshots(worker, &mut found);
+        for (directory, _) in entries(&content.join("ingest"))? {
+            found.partial_downloads.extend(partial(&directory)?);
+        }
+        stray_blobs(worker, content, &mut found)?;
+        stray_snapshots(worker, &mut found)?;
         // Its own files there are no directories.
-        let bundles = entries(&worker.directory.join("executor")).map(|entry| entry.path());
-        found.containers.extend(bundles.filter(|bundle| bundle.is_dir() && !bundle.is_symlink()));
-        found.spoiled_databases.extend(spoiled(&worker.directory));
+        let bundles = entries(&worker.directory.join("executor"))?;
+        found.containers.extend(bundles.into_iter().filter(|(_, file)| file.is_dir()).map(|(path, _)| path));
+        found.spoiled_databases.extend(spoiled(&worker.directory)?);
     }
-    found.spoiled_databases.extend(spoiled(root));
+    found.spoiled_databases.extend(spoiled(root)?);
     found.partial_downloads.sort_by(|a, b| a.reference.cmp(&b.reference));
     found.stray_snapshots.sort();
     found.spoiled_databases.sort();
-    found
+    Ok(found)
 }
 
-fn entries(directory: &Path) -> impl Iterator<Item = DirEntry> + use<> {
-    fs::read_dir(directory).into_iter().flatten().flatten()
+/// What is in a directory, links as such; nothing where there is no directory.
+fn entries(directory: &Path) -> Result<Vec<(PathBuf, Metadata)>, Unreadable> {
+    let mut found = Vec::new();
+    for entry in there(directory, fs::read_dir(directory))?.into_iter().flatten() {
+        let path = entry.map_err(|error| Unreadable::io(directory, error))?.path();
+        if let Some(file) = there(&path, path.symlink_metadata())? {
+            found.push((path, file));
+        }
+    }
+    Ok(found)
 }
 
-fn name(entry: &DirEntry) -> Option<String> {
-    entry.file_name().into_string().ok()
+/// What was read of a path; none when nothing is there.
+fn there<T>(path: &Path, read: io::Result<T>) -> Result<Option<T>, Unreadable> {
+    match read {
+        Err(error) if is_absent(&error) => Ok(None),
+        read => read.map(Some).map_err(|error| Unreadable::io(path, error)),
+    }
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(OsStr::to_str).unwrap_or_default()
 }
 
 /// containerd's `plugins/content/local`: a directory with `data`, `ref`, and once it is known `total`.
-fn partial(directory: &Path) -> Option<PartialDownload> {
-    let data = directory.join("data").metadata().ok()?;
-    let text = |name: &str| fs::read_to_string(directory.join(name)).ok();
+fn partial(directory: &Path) -> Result<Option<PartialDownload>, Unreadable> {
+    let data = directory.join("data");
+    let Some(data) = there(&data, data.symlink_metadata())? else { return Ok(None) };
+    let text = |name: &str| there(&directory.join(name), fs::read_to_string(directory.join(name)));
     // The name of the namespace and of the lease stand in front.
-    let reference = text("ref").unwrap_or_default();
-    let expected = text("total").and_then(|total| total.trim().parse::<u64>().ok());
-    Some(PartialDownload {
+    let reference = text("ref")?.unwrap_or_default();
+    let expected = text("total")?.and_then(|total| total.trim().parse::<u64>().ok());
+    Ok(Some(PartialDownload {
         directory: directory.to_owned(),
         reference,
         bytes: data.len(),
         expected: expected.filter(|total| *total > 0),
-    })
+    }))
 }
 
-fn stray_blobs(worker: &Worker, content: &Path, found: &mut Leftovers) {
-    for entry in entries(&content.join("blobs/sha256")) {
-        let listed = name(&entry).is_some_and(|name| worker.blobs.lists(&format!("sha256:{name}")));
-        if !listed && let Ok(file) = entry.metadata() {
-            found.stray_blobs.push(entry.path());
+fn stray_blobs(worker: &Worker, content: &Path, found: &mut Leftovers) -> Result<(), Unreadable> {
+    for (path, file) in entries(&content.join("blobs/sha256"))? {
+        if !worker.blobs.lists(&format!("sha256:{}", name(&path))) {
+            found.stray_blobs.push(path);
             found.stray_blob_bytes += file.len();
         }
     }
+    Ok(())
 }
 
-fn stray_snapshots(worker: &Worker, found: &mut Leftovers) {
+fn stray_snapshots(worker: &Worker, found: &mut Leftovers) -> Result<(), Unreadable> {
     let used: HashSet<&str> = worker.records.values().map(|record| record.snapshot.as_str()).collect();
     // A mount of a record's snapshot has its name, and `-view`.
     let is_used = |name: &str| used.contains(name.strip_suffix("-view").unwrap_or(name));
     found.stray_snapshots.extend(worker.snapshots.besides(is_used).into_iter().map(|(name, _)| name.to_owned()));
     let known: HashSet<u64> = worker.snapshots.all().map(|snapshot| snapshot.number).collect();
-    let numbers = entries(&worker.snapshots_directory());
-    let is_stray = |entry: &DirEntry| {
-        let number = name(entry).and_then(|name| name.parse().ok());
-        number.is_some_and(|number| !known.contains(&number))
-    };
-    found.stray_directories.extend(numbers.filter(is_stray).map(|entry| entry.path()));
+    let numbers = entries(&worker.snapshots_directory())?.into_iter().map(|(path, _)| path);
+    let is_stray = |path: &PathBuf| name(path).parse().is_ok_and(|number| !known.contains(&number));
+    found.stray_directories.extend(numbers.filter(is_stray));
+    Ok(())
 }
 
 /// BuildKit renames a database it cannot open to `NAME.db.ID.bak`.
-fn spoiled(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let is_spoiled = |entry: &DirEntry| name(entry).is_some_and(|name| name.contains(".db.") && name.ends_with(".bak"));
-    entries(directory).filter(is_spoiled).map(|entry| entry.path())
-}
-
-fn lock(path: &Path) -> Lock {
-    let Ok(file) = path.metadata() else { return Lock::Absent };
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    match locks.lines().find(|line| is_of(line, file.dev(), file.ino())) {
-        // A process of another namespace has the number 0, one of a remote machine a negative one.
-        Some(line) => Lock::Held(line.split_whitespace().nth(4).and_then(|id| id.parse().ok()).filter(|id| *id > 0)),
-        None => Lock::Stale,
-    }
-}
-
-/// Whether a line of `/proc/locks` is about a file: its sixth field is MAJOR:MINOR:INODE, the first two in hex.
-fn is_of(line: &str, device: u64, inode: u64) -> bool {
-    let mut parts = line.split_whitespace().nth(5).unwrap_or_default().split(':');
-    let mut number = |radix| u64::from_str_radix(parts.next()?, radix).ok();
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    (number(16), number(16), number(10)) == (Some(major.into()), Some(minor.into()), Some(inode))
+fn spoiled(directory: &Path) -> Result<impl Iterator<Item = PathBuf> + use<>, Unreadable> {
+    let is_spoiled = |path: &PathBuf| name(path).contains(".db.") && name(path).ends_with(".bak");
+    Ok(entries(directory)?.into_iter().map(|(path, _)| path).filter(is_spoiled))
 }
 
 #[cfg(test)]
@@ -173,7 +168,7 @@ mod tests {
     #[test]
     fn a_root_that_was_left_in_good_order_has_none() {
         let root = root();
-        let found = leftovers(root.path(), &read(root.path()).unwrap());
+        let found = leftovers(root.path(), &read(root.path()).unwrap()).unwrap();
         assert_eq!(found.lock, Lock::Absent);
         assert_eq!((found.partial_downloads, found.stray_blobs, found.stray_directories), (vec![], vec![], vec![]));
     }
@@ -194,7 +189,7 @@ mod tests {
         fs::write(worker.join("executor/hosts"), "").unwrap();
         File::create(root.path().join("buildkitd.lock")).unwrap();
 
-        let found = leftovers(root.path(), &read(root.path()).unwrap());
+        let found = leftovers(root.path(), &read(root.path()).unwrap()).unwrap();
 
         let download = PartialDownload {
             directory: ingest,
@@ -210,22 +205,14 @@ mod tests {
         assert_eq!((found.spoiled_databases, found.lock), (spoiled, Lock::Stale));
     }
 
+    /// Root reads every directory, so that a file stands where a directory belongs to a list of locks.
     #[test]
-    fn a_held_lock_is_seen_without_being_touched() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("buildkitd.lock");
-        let file = File::create(&path).unwrap();
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-        assert_eq!(lock(&path), Lock::Held(Some(std::process::id())));
-        drop(file);
-        assert_eq!(lock(&path), Lock::Stale);
-    }
-
-    #[test]
-    fn a_line_that_is_no_lock_is_about_no_file() {
-        for line in ["", "1: FLOCK", "1: -> FLOCK ADVISORY WRITE 1 x:y:z 0 EOF", "1: FLOCK ADVISORY WRITE 1 1:2 0 EOF"]
-        {
-            assert!(!is_of(line, 0, 0), "{line}");
-        }
+    fn what_cannot_be_looked_at_is_an_error() {
+        let root = root();
+        let state = read(root.path()).unwrap();
+        let executor = root.path().join("runc-overlayfs/executor");
+        let _ = fs::remove_dir_all(&executor);
+        std::os::unix::fs::symlink(&executor, &executor).unwrap();
+        assert!(leftovers(root.path(), &state).is_err());
     }
 }

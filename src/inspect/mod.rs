@@ -34,7 +34,7 @@ mod worker;
 
 pub(crate) use classify::{Class, Survival};
 pub(crate) use deep::{Deep, Fault, deep};
-pub(crate) use leftovers::{Leftovers, Lock, PartialDownload, held_by, leftovers, lock_file};
+pub(crate) use leftovers::{Leftovers, PartialDownload, held_by, leftovers, lock_file};
 pub(crate) use overwritten::overwritten_file;
 pub(crate) use records::{Record, RecordType};
 pub(crate) use root::{StateRoot, both, databases, history_database, read, worker_directories};

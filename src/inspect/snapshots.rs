@@ -1,12 +1,14 @@
 //! The snapshots of a worker: from the name BuildKit uses, over the key in the snapshotter, to the directory.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, statat};
 
 use super::bolt::{Bucket, Database};
+use super::unreadable::Unreadable;
+use crate::beneath::{self, is_absent};
 
 /// containerd's label for a snapshot whose files come over the network when they are read.
 const REMOTE: &[u8] = b"containerd.io/snapshot/remote";
@@ -111,16 +113,39 @@ impl Snapshots {
 }
 
 /// What the snapshotter's own database lists, by its key, and whether it is on disk.
-pub(super) fn rows(own: Option<&Database>, store: &Path, snapshotter: &str) -> HashMap<String, Snapshot> {
+///
+/// # Errors
+/// When it cannot be seen whether a snapshot is on disk.
+pub(super) fn rows(
+    own: Option<&Database>,
+    store: &Path,
+    snapshotter: &str,
+) -> Result<HashMap<String, Snapshot>, Unreadable> {
     // Looked up from here, each directory is one step away instead of ten.
-    let directory = File::open(store.join("snapshots")).ok();
+    let all = store.join("snapshots");
+    let directory = match beneath::directory(&all) {
+        Err(error) if is_absent(&error) => None,
+        directory => Some(directory.map_err(|error| Unreadable::io(&all, error))?),
+    };
     let is_there = |number: u64| {
+        let Some(directory) = &directory else { return Ok(false) };
         let files = files_directory(Path::new(&number.to_string()), snapshotter);
-        let found = directory.as_ref().and_then(|directory| statat(directory, &files, AtFlags::empty()).ok());
-        found.is_some_and(|found| FileType::from_raw_mode(found.st_mode).is_dir())
+        match statat(directory, &files, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from) {
+            Err(error) if is_absent(&error) => Ok(false),
+            found => found
+                .map(|found| FileType::from_raw_mode(found.st_mode).is_dir())
+                .map_err(|error| Unreadable::io(&all.join(files), error)),
+        }
     };
     let listed = own.and_then(|own| own.root().path(["v1", "snapshots"])).into_iter().flat_map(Bucket::buckets);
-    listed.filter_map(|(key, row)| Some((text(key), snapshot(row, is_there)?))).collect()
+    let mut rows = HashMap::new();
+    for (key, row) in listed {
+        if let Some(mut snapshot) = snapshot(row) {
+            snapshot.on_disk = is_there(snapshot.number)?;
+            rows.insert(text(key), snapshot);
+        }
+    }
+    Ok(rows)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -131,7 +156,8 @@ fn is_remote(entry: Bucket<'_>) -> bool {
     entry.bucket(b"labels").is_some_and(|labels| labels.get(REMOTE).is_some())
 }
 
-fn snapshot(row: Bucket<'_>, is_there: impl Fn(u64) -> bool) -> Option<Snapshot> {
+/// A row, as if its directory were not there.
+fn snapshot(row: Bucket<'_>) -> Option<Snapshot> {
     let number = unsigned_varint(row.get(b"id")?)?;
     let kind = match row.get(b"kind")? {
         [1] => SnapshotKind::View,
@@ -143,7 +169,7 @@ fn snapshot(row: Bucket<'_>, is_there: impl Fn(u64) -> bool) -> Option<Snapshot>
     Some(Snapshot {
         number,
         kind,
-        on_disk: is_there(number),
+        on_disk: false,
         remote: is_remote(row),
         bytes: noted(b"size").unwrap_or_default(),
         inodes: noted(b"inodes").unwrap_or_default(),

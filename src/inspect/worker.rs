@@ -55,7 +55,7 @@ impl Worker {
         // Of leases only the names count, and they are most of the file. Sound they have to be like everything else:
         // a daemon does not start on a torn one.
         let containerd = || opened(&directory.join("containerdmeta.db"), |path| Database::open_but(path, b"leases"));
-        let rows = || Ok(snapshots::rows(database(&store.join("metadata.db"))?.as_ref(), &store, snapshotter));
+        let rows = || snapshots::rows(database(&store.join("metadata.db"))?.as_ref(), &store, snapshotter);
         let (records, (containerd, rows)) = pace.both(records, || pace.both(containerd, rows));
         let (records, containerd, rows): (HashMap<_, _>, _, _) = (records?, containerd?, rows?);
         let namespaces = containerd.as_ref().and_then(|containerd| containerd.root().path(["v1"]));

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 
 use crate::beneath;
 use crate::failure::{Explain, Failure, Kind};
-use crate::inspect::{self, Lock};
+use crate::inspect;
+use crate::locks::Lock;
 use crate::mounts;
 
 const PROCESSES: &str = "/proc";
@@ -21,7 +22,7 @@ const PROCESSES: &str = "/proc";
 pub(super) fn holders(root: &Path, unseen: &mut Vec<String>) -> anyhow::Result<Vec<String>> {
     let shown = root.display();
     let mut holders = Vec::new();
-    let locked_by = match inspect::held_by(root) {
+    let locked_by = match inspect::held_by(root).map_err(|error| error.of_root(root))? {
         Lock::Held(id) => {
             let name = id.map_or("a daemon of another container".to_owned(), named);
             holders.push(format!("{name} holds {shown}"));

@@ -69,7 +69,7 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     let unreadable = |error: Unreadable| error.of_root(&job.root);
     let state = inspect::read(&job.root).map_err(unreadable)?;
     let databases = inspect::databases(&job.root).map_err(unreadable)?;
-    let leftovers = inspect::leftovers(&job.root, &state);
+    let leftovers = inspect::leftovers(&job.root, &state).map_err(unreadable)?;
     let root = Root::open(&job.root).map_err(|error| unreadable(Unreadable::io(&job.root, error)))?;
     let found = luggage::luggage(&job.root, &root, &state, &leftovers, job.drop_cache_mounts);
     let mut findings = found.map_err(unreadable)?;

@@ -198,7 +198,7 @@ mod tests {
         std::fs::create_dir_all(worker.join("snapshots/snapshots/99/fs")).unwrap();
         let look = || {
             let state = inspect::read(root.path()).unwrap();
-            let leftovers = inspect::leftovers(root.path(), &state);
+            let leftovers = inspect::leftovers(root.path(), &state).unwrap();
             luggage(root.path(), &opened, &state, &leftovers, false).unwrap()
         };
         let kinds = |findings: &[Finding], kind| findings.iter().filter(|finding| finding.kind == kind).count();

@@ -37,6 +37,9 @@ mod check_gc;
 mod seal;
 mod seal_machine;
 
+// What the kernel does not let us see is never a yes.
+mod unseen;
+
 // What a person is told, and what nobody is.
 mod errors;
 mod keyed;

@@ -7,7 +7,7 @@ use super::seal::{found, machine, warmed};
 use crate::support::World;
 
 /// A checksum of everything below a folder: names, kinds, modes, times and content.
-fn checksum(folder: &Path) -> Vec<u8> {
+pub(crate) fn checksum(folder: &Path) -> Vec<u8> {
     let script = "cd \"$1\" && find . -printf '%p %y %m %T@ %l\n' | sort && find . -type f -print0 | sort -z | xargs -0r sha256sum";
     let listed = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(folder).output().unwrap();
     assert!(listed.status.success());

@@ -132,8 +132,13 @@ impl World {
 
     /// As [`World::seal`], with faults that strace injects into its system calls: `--inject=openat2:error=ENOSYS`.
     pub(crate) fn seal_under(&self, faults: &[&str], system: &Path, more: &[&str]) -> Run {
+        self.under(faults, &self.sealing(system, more))
+    }
+
+    /// A call of cachewarm with faults that strace injects into its system calls, and into those of what it starts.
+    pub(crate) fn under(&self, faults: &[&str], arguments: &[String]) -> Run {
         let mut enter = self.enter_by(None, &[&["strace", "--follow-forks", "--output=/dev/null"], faults].concat());
-        enter.args(self.sealing(system, more));
+        enter.args(arguments);
         self.run(enter).ends()
     }
 

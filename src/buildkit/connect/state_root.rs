@@ -1,12 +1,10 @@
 //! A builder's state root, seen from here: where it is, whether a daemon of ours can have it.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-
 use crate::failure::{Explain, Failure, Kind};
+use crate::locks::{self, Lock};
 use crate::retry;
 
 /// Where a buildkitd keeps its state unless told otherwise.
@@ -60,13 +58,16 @@ pub(super) async fn becomes_free(root: &Path) -> anyhow::Result<bool> {
 }
 
 /// Whether nobody holds the root. BuildKit holds an exclusive lock on this file while it runs.
+///
+/// # Errors
+/// Explained: when that cannot be seen.
 pub(super) fn is_free(root: &Path) -> anyhow::Result<bool> {
-    let Ok(file) = File::open(root.join("buildkitd.lock")) else { return Ok(true) };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(true),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-        Err(std::fs::TryLockError::Error(error)) => Err(error).context("asking for the lock of the state root"),
-    }
+    let lock = locks::held_by(&root.join("buildkitd.lock")).explain(
+        Kind::Environment,
+        format!("could not find out who holds the state root {}", root.display()),
+        "run as root where /proc is mounted",
+    )?;
+    Ok(!matches!(lock, Lock::Held(_)))
 }
 
 /// The error of a root that another daemon holds; `holder` is how to reach that one.

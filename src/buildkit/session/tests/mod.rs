@@ -97,7 +97,8 @@ async fn a_session_tells_the_builder_who_it_is_and_what_it_serves() {
     let told = |key| callback.metadata.get_all(key).iter().map(|value| value.to_str().expect("ASCII")).collect();
     let id: Vec<&str> = told("x-docker-expose-session-uuid");
     assert_eq!(id, [session.id.as_str()]);
-    assert!(id[0].len() == 25 && id[0].bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+    assert!(id[0].starts_with(process_token().unwrap()) && id[0].len() == 50);
+    assert!(id[0].bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
     assert_eq!(told("x-docker-expose-session-sharedkey"), ["key"]);
     let methods: Vec<&str> = told("x-docker-expose-session-grpc-method");
     assert!(methods.contains(&"/moby.filesync.v1.FileSync/DiffCopy"));

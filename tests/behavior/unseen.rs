@@ -1,0 +1,104 @@
+//! What the kernel does not let us see is never a yes: errors are injected into system calls, each kind of call and each
+//! error, once or from some call on.
+//!
+//! `CACHEWARM_CAMPAIGN=500` makes that many runs of each test instead of a few.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::seal::{machine, warmed};
+use super::seal_machine::checksum;
+
+const CALLS: [&str; 13] = [
+    "openat",
+    "openat2",
+    "read",
+    "pread64",
+    "statx",
+    "newfstatat",
+    "fstat",
+    "getdents64",
+    "readlinkat",
+    "readlink",
+    "lseek",
+    "flock",
+    "ioctl",
+];
+const ERRORS: [&str; 6] = ["EIO", "EACCES", "EPERM", "EMFILE", "ENOSYS", "ENOMEM"];
+
+/// The faults of a number of runs. They are the same in every campaign of that length, and differ in which call fails.
+fn faults(few: u64) -> Vec<String> {
+    #[expect(clippy::disallowed_methods, reason = "how long a campaign is, is the caller's word")]
+    let runs = std::env::var("CACHEWARM_CAMPAIGN").map_or(few, |runs| runs.parse().unwrap());
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let one = |run: u64| {
+        // Early calls belong to the start of the process, and most of the interesting ones come late.
+        let when = 1 << random(12);
+        let (when, on) = (when + random(when), if random(2) == 0 { "" } else { "+" });
+        let (call, error) = (CALLS[(run % CALLS.len() as u64) as usize], ERRORS[random(ERRORS.len() as u64) as usize]);
+        format!("--inject={call}:error={error}:when={when}{on}")
+    };
+    (0..runs).map(one).collect()
+}
+
+/// A large file of a layer.
+fn a_file(root: &Path) -> PathBuf {
+    let store = root.join("runc-overlayfs/snapshots/snapshots");
+    let find =
+        Command::new("find").arg(store).args(["-type", "f", "-size", "+8k", "-print", "-quit"]).output().unwrap();
+    PathBuf::from(String::from_utf8(find.stdout).unwrap().trim())
+}
+
+#[test]
+fn a_check_of_every_byte_never_passes_what_it_could_not_read() {
+    let world = warmed();
+    let file = a_file(&world.root());
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    world.check(&world.root(), &["--deep"]).exits(5);
+    let arguments = ["check", "--deep", "--root"].map(str::to_owned).into_iter();
+    let arguments: Vec<String> = arguments.chain([world.root().display().to_string()]).collect();
+    for fault in faults(39) {
+        let run = world.under(&[&fault], &arguments);
+        assert!(run.code != Some(0), "{fault}: {}\n{}", run.stdout, run.stderr);
+    }
+}
+
+#[test]
+fn a_check_never_passes_a_root_that_lacks_files() {
+    let world = warmed();
+    let file = a_file(&world.root());
+    let store = world.root().join("runc-overlayfs/snapshots/snapshots");
+    let number = file.strip_prefix(&store).unwrap().components().next().unwrap();
+    fs::rename(store.join(number), world.path("away")).unwrap();
+    world.check(&world.root(), &[]).exits(5);
+    let arguments = ["check", "--root"].map(str::to_owned).into_iter();
+    let arguments: Vec<String> = arguments.chain([world.root().display().to_string()]).collect();
+    for fault in faults(39) {
+        let run = world.under(&[&fault], &arguments);
+        assert!(run.code != Some(0), "{fault}: {}\n{}", run.stdout, run.stderr);
+    }
+}
+
+#[test]
+fn a_machine_with_a_login_is_never_sealed_and_never_changed() {
+    let world = warmed();
+    let aws = "aws_secret_access_key = ghp_0123456789abcdef0123\n";
+    let system =
+        machine(&world, &[("home/ci/.aws/credentials", aws), ("var/lib/notes", aws), ("etc/a/b/c/d", "plain")]);
+    let before = checksum(&system);
+    for (run, fault) in faults(26).into_iter().enumerate() {
+        let more: &[&str] = if run % 2 == 0 { &[] } else { &["--fix"] };
+        let sealed = world.seal_under(&[&fault], &system, more);
+        assert!(sealed.code != Some(0), "{fault} {more:?}: {}\n{}", sealed.stdout, sealed.stderr);
+        assert!(!world.path("sealed.json").exists(), "{fault} {more:?}");
+    }
+    assert!(before == checksum(&system), "the machine was changed");
+}
