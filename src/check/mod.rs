@@ -16,13 +16,14 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Keychain;
-use crate::buildkit::{interrupted, unless_cancelled};
+use crate::buildkit::{Spawn, interrupted, unless_cancelled};
 use crate::event::{Event, Events};
 use crate::inspect::{self, Deep, Leftovers, StateRoot};
 use crate::manifest::Manifest;
 use crate::registry::{self, Client, Probe};
 use crate::report::Clock;
 use crate::report::check::CheckReport;
+use crate::verify;
 use collection::Collection;
 
 pub(crate) use job::{Job, Threshold};
@@ -66,6 +67,8 @@ struct Looked {
     state: StateRoot,
     leftovers: Leftovers,
     collection: Collection,
+    /// The snapshotter of the daemon that will use the root.
+    snapshotter: String,
     /// Absent until every byte was read.
     deep: Option<Deep>,
 }
@@ -78,7 +81,9 @@ async fn look(job: Job) -> anyhow::Result<Looked> {
             || collection::collection(&job.root, job.buildkitd_config.as_deref(), &state),
         );
         let leftovers = leftovers.map_err(|error| error.of_root(&job.root))?;
-        Ok(Looked { leftovers, collection: collection?, state, deep: None })
+        let daemon = Spawn::on(job.root.clone(), None, job.buildkitd_config.clone());
+        let snapshotter = verify::next_snapshotter(&daemon)?;
+        Ok(Looked { leftovers, collection: collection?, snapshotter, state, deep: None })
     };
     tokio::task::spawn_blocking(looked).await.context("reading the state root")?
 }

@@ -44,6 +44,7 @@ fn judged(
     let deep = looked.deep.as_ref().map(|deep| deep_rows(deep, state));
     let requirements = requirements(job, looked, holders, &donors, manifest.as_ref());
     let mut reasons = damage(state, holders);
+    reasons.extend(of_others(state, holders, &looked.snapshotter));
     reasons.extend(deep.iter().flat_map(|deep| named(deep.faults.iter().map(faulty).collect(), "faults")));
     reasons.extend(unmet(&requirements, holders, state, &donors));
     let (frontends, layers): (Vec<&Record>, Vec<&Record>) =
@@ -77,6 +78,22 @@ fn judged(
         manifest,
         records: Vec::new(),
     }
+}
+
+/// The results that the next daemon forgets when it starts, because it uses another snapshotter.
+fn of_others(state: &StateRoot, holders: &Holders<'_>, next: &str) -> Vec<String> {
+    let of_others = |(number, worker): (usize, &inspect::Worker)| {
+        let results = holders.results.iter().filter(|((at, _), _)| *at == number).map(|(_, keys)| keys).sum::<usize>();
+        let name = &worker.snapshotter;
+        (name != next && results > 0).then(|| {
+            let results = count(results, "result");
+            format!(
+                "{results} of the snapshotter {name} go with the next start, for the daemon that will use the root has {next}: \
+                 set `snapshotter = \"{name}\"` in [worker.oci] of its buildkitd.toml, and name that with --buildkitd-config"
+            )
+        })
+    };
+    state.workers.iter().enumerate().filter_map(of_others).collect()
 }
 
 fn all(state: &StateRoot) -> impl Iterator<Item = (usize, &Record)> {

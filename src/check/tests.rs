@@ -142,6 +142,7 @@ async fn a_manifest_is_held_against_the_root() {
     Manifest { records, ..Manifest::new() }.write(&file, &Marks::Masked).unwrap();
     let state = inspect::read(root.path()).unwrap();
     let looked = Looked {
+        snapshotter: "overlayfs".to_owned(),
         leftovers: inspect::leftovers(root.path(), &state).unwrap(),
         collection: collection::collection(root.path(), None, &state).unwrap(),
         state,

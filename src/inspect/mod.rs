@@ -25,6 +25,7 @@ mod overwritten;
 mod records;
 mod root;
 mod snapshots;
+mod snapshotter;
 mod solver;
 #[cfg(test)]
 mod tests;
@@ -39,5 +40,6 @@ pub(crate) use overwritten::overwritten_file;
 pub(crate) use records::{Record, RecordType};
 pub(crate) use root::{StateRoot, both, databases, history_database, read, worker_directories};
 pub(crate) use snapshots::{SnapshotKind, files_directory, snapshot_store};
+pub(crate) use snapshotter::auto_snapshotter;
 pub(crate) use unreadable::Unreadable;
 pub(crate) use worker::{Tally, Worker};

@@ -297,10 +297,11 @@ fn records(metadata: Option<&Database>) -> HashMap<String, Record> {
     records.collect()
 }
 
-/// The databases of a worker that are not there. A daemon makes all of them at its start, so that a worker with one of them, a
-/// blob or a snapshot has lost the others.
+/// The databases of a worker that are not there. A daemon makes two of them at its start, so that a worker with one of them, a
+/// blob or a snapshot has lost the others; the snapshotter makes its own with the first snapshot.
 fn missing(directory: &Path, store: &Path) -> Result<Vec<PathBuf>, Unreadable> {
-    let all = [directory.join("metadata_v2.db"), directory.join("containerdmeta.db"), store.join("metadata.db")];
+    let of_snapshotter = store.join("metadata.db");
+    let all = [directory.join("metadata_v2.db"), directory.join("containerdmeta.db"), of_snapshotter.clone()];
     let mut missing = Vec::new();
     for path in &all {
         match std::fs::symlink_metadata(path) {
@@ -309,14 +310,18 @@ fn missing(directory: &Path, store: &Path) -> Result<Vec<PathBuf>, Unreadable> {
             Err(error) => return Err(Unreadable::io(path, error)),
         }
     }
-    let mut was_used = missing.len() < all.len();
-    for path in [directory.join("content/blobs/sha256"), store.join("snapshots")] {
-        match std::fs::read_dir(&path) {
-            Ok(mut entries) => was_used |= entries.next().is_some(),
-            Err(error) if beneath::is_absent(&error) => {}
-            Err(error) => return Err(Unreadable::io(&path, error)),
-        }
+    let has_a_database = missing.len() < all.len();
+    let is_filled = |path: PathBuf| match std::fs::read_dir(&path) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if beneath::is_absent(&error) => Ok(false),
+        Err(error) => Err(Unreadable::io(&path, error)),
+    };
+    let (has_blobs, has_snapshots) =
+        (is_filled(directory.join("content/blobs/sha256"))?, is_filled(store.join("snapshots"))?);
+    if !has_snapshots {
+        missing.retain(|path| *path != of_snapshotter);
     }
+    let was_used = has_blobs || has_snapshots || has_a_database;
     Ok(if was_used { missing } else { Vec::new() })
 }
 

@@ -22,6 +22,7 @@ use crate::buildkit::{Builder, Spawn, collect_garbage, forget_history, interrupt
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect;
 use crate::veil::Veil;
+use crate::verify;
 
 const AGAIN: &str = "run as root on a disk that is not full or read-only, and clean again";
 /// Filters of one request.
@@ -82,15 +83,14 @@ pub(super) async fn apply(
 async fn daemon(job: &Job, snapshotters: &[String]) -> anyhow::Result<Spawn> {
     let daemon = Spawn::on(job.root.clone(), job.buildkitd.clone(), job.buildkitd_config.clone());
     daemon.can_start().await?;
-    let configured = daemon.configured_snapshotter()?;
-    match configured.as_ref().filter(|name| !snapshotters.contains(name)) {
-        Some(other) => Err(Failure::new(
-            Kind::Environment,
-            format!("the root was made with the snapshotter {}, and {other} is configured", snapshotters.join(", ")),
-            "name the buildkitd.toml of the daemon that will use the root with --buildkitd-config",
-        )),
-        None => Ok(Spawn { snapshotter: configured.or(snapshotters.first().cloned()), refuse_steps: true, ..daemon }),
+    let next = verify::next_snapshotter(&daemon)?;
+    if !snapshotters.contains(&next) {
+        let what =
+            format!("the root was made with the snapshotter {}, and {next} is configured", snapshotters.join(", "));
+        let hint = "name the buildkitd.toml of the daemon that will use the root with --buildkitd-config";
+        return Err(Failure::new(Kind::Environment, what, hint));
     }
+    Ok(Spawn { snapshotter: Some(next), refuse_steps: true, ..daemon })
 }
 
 /// What only BuildKit can remove, and what of it is overwritten first: it does not know, so that it has to be removed then.

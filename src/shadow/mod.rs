@@ -5,8 +5,8 @@
 //! left out; cache mounts start empty. History, lock and the runtime's leftovers stay behind.
 //!
 //! **Invariant:** nothing in the original is written to, its daemon's locks are not waited for, and removing the
-//! shadow follows no link and crosses no mount. The daemon on the shadow needs the snapshotter of the original
-//! ([`Shadow::snapshotters`]), garbage collection off, and a socket of its own.
+//! shadow follows no link and crosses no mount. The daemon on the shadow needs the snapshotter of the
+//! original's daemon, garbage collection off, and a socket of its own.
 
 mod databases;
 mod links;
@@ -49,7 +49,6 @@ pub(crate) enum LocalSources {
 #[derive(Debug)]
 pub(crate) struct Shadow {
     path: PathBuf,
-    snapshotters: Vec<String>,
     is_in_memory: bool,
 }
 
@@ -61,9 +60,8 @@ impl Shadow {
         let root = std::fs::canonicalize(root).map_err(|error| crate::inspect::Unreadable::io(root, error))?;
         let workers = worker_directories(&root)?;
         let path = directory(&root, place)?;
-        let snapshotters = workers.iter().map(|(snapshotter, _)| snapshotter.clone()).collect();
         // From here on a failure removes what was made so far.
-        let mut shadow = Shadow { path, snapshotters, is_in_memory: false };
+        let mut shadow = Shadow { path, is_in_memory: false };
         if place == Place::Memory {
             match memory::mount(&shadow.path) {
                 Ok(()) => shadow.is_in_memory = true,
@@ -82,12 +80,6 @@ impl Shadow {
     /// The root for the daemon: `buildkitd --root`.
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The snapshotters the original was used with. A daemon on the shadow must be given one of them: one start with
-    /// another makes it forget all results.
-    pub(crate) fn snapshotters(&self) -> &[String] {
-        &self.snapshotters
     }
 
     /// Whether it lies in memory, where there is less room than on disk.

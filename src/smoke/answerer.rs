@@ -51,6 +51,8 @@ struct Shaded {
     address: String,
     /// The buildkitd that is started on a shadow of it.
     program: Option<PathBuf>,
+    /// The snapshotter of the builder that uses it, if one was named.
+    snapshotter: Option<String>,
 }
 
 /// For whom it answered, for the report.
@@ -79,8 +81,8 @@ impl Answerer {
     ) -> anyhow::Result<Answerer> {
         if let Address::Spawn(program) = &job.builder {
             let root = job.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
-            let known = records(&root, None).await?.map_err(unreadable)?;
-            let shaded = Shaded { root, address: String::new(), program: program.clone() };
+            let (known, _) = records(&root, None).await?.map_err(unreadable)?;
+            let shaded = Shaded { root, address: String::new(), program: program.clone(), snapshotter: None };
             return Answerer::on_shadow(job, plan, shaded, Place::Memory, known, cancel).await;
         }
         let builder = unless_cancelled(cancel, Builder::connect(&wanted(job, plan), events)).await?;
@@ -91,8 +93,9 @@ impl Answerer {
                 Ok(_) if Spawn::on(PathBuf::new(), None, None).can_start().await.is_err() => {
                     "there is no buildkitd in PATH to start on a shadow of its state root".to_owned()
                 }
-                Ok(known) => {
-                    let shaded = Shaded { root: root.clone(), address: builder.address.clone(), program: None };
+                Ok((known, snapshotter)) => {
+                    let address = builder.address.clone();
+                    let shaded = Shaded { root: root.clone(), address, program: None, snapshotter };
                     return Answerer::on_shadow(job, plan, shaded, Place::Memory, known, cancel).await;
                 }
             },
@@ -128,7 +131,11 @@ impl Answerer {
         cancel: &CancellationToken,
     ) -> anyhow::Result<Answerer> {
         let shadow = shadow(&shaded.root, place).await?;
-        let daemon = Spawn::on(PathBuf::new(), shaded.program.clone(), job.buildkitd_config.clone());
+        let daemon = Spawn::on(shaded.root.clone(), shaded.program.clone(), job.buildkitd_config.clone());
+        let daemon = match &shaded.snapshotter {
+            Some(running) => daemon.beside(running.clone())?,
+            None => daemon,
+        };
         let spawn = verify::on_shadow(&shadow, daemon, plan.entitlements())?;
         let snapshotter = spawn.snapshotter.clone();
         let builder = unless_cancelled(cancel, Builder::spawn(spawn)).await?;
@@ -223,15 +230,17 @@ fn wanted(job: &Job, plan: &Plan) -> Wanted {
     }
 }
 
-/// The ids of the records that a root has; with a worker named, it has to be its root.
-async fn records(root: &Path, worker_id: Option<&str>) -> anyhow::Result<Result<HashSet<String>, Unreadable>> {
+/// The ids of the records that a root has, and the snapshotter of the worker that is named; it has to be its root.
+async fn records(
+    root: &Path,
+    worker_id: Option<&str>,
+) -> anyhow::Result<Result<(HashSet<String>, Option<String>), Unreadable>> {
     let (root, worker_id) = (root.to_owned(), worker_id.map(str::to_owned));
     let read = tokio::task::spawn_blocking(move || {
         let state = inspect::read(&root)?;
-        match worker_id {
-            Some(id) if state.worker_with_id(&id).is_none() => Err(Unreadable::NotARoot(root)),
-            _ => Ok(state.workers.into_iter().flat_map(|worker| worker.records.into_keys()).collect()),
-        }
+        let worker = worker_id.map(|id| state.worker_with_id(&id).ok_or(Unreadable::NotARoot(root))).transpose()?;
+        let snapshotter = worker.map(|worker| worker.snapshotter.clone());
+        Ok((state.workers.into_iter().flat_map(|worker| worker.records.into_keys()).collect(), snapshotter))
     });
     read.await.context("reading the state root")
 }

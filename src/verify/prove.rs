@@ -15,6 +15,7 @@ use crate::buildkit::{
 };
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
+use crate::inspect;
 use crate::shadow::{LocalSources, Place, Shadow};
 use crate::veil::Veil;
 
@@ -77,14 +78,24 @@ pub(crate) async fn prove(
     asked
 }
 
-/// The daemon that answers on a shadow: as `daemon`, with the snapshotter of its configuration or else of the root,
-/// refusing steps.
+/// The daemon that answers on a shadow of a root: as `daemon` would on the root itself, refusing steps.
 ///
 /// # Errors
-/// When its configuration cannot be read.
+/// When its configuration or the root cannot be read.
 pub(crate) fn on_shadow(shadow: &Shadow, daemon: Spawn, entitlements: Vec<String>) -> anyhow::Result<Spawn> {
-    let snapshotter = daemon.configured_snapshotter()?.or_else(|| shadow.snapshotters().first().cloned());
+    let snapshotter = Some(next_snapshotter(&daemon)?);
     Ok(Spawn { root: shadow.path().to_owned(), snapshotter, refuse_steps: true, entitlements, ..daemon })
+}
+
+/// The snapshotter with which a daemon will use its root: what it is told, or else what it comes to by itself.
+///
+/// # Errors
+/// When its configuration or the root cannot be read.
+pub(crate) fn next_snapshotter(daemon: &Spawn) -> anyhow::Result<String> {
+    match daemon.told_snapshotter()? {
+        Some(told) => Ok(told),
+        None => inspect::auto_snapshotter(&daemon.root).map_err(|error| error.of_root(&daemon.root)),
+    }
 }
 
 /// Asks the BuildKit behind a channel.

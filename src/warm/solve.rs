@@ -333,8 +333,14 @@ pub(super) async fn prove(
     };
     let patience = Patience { attempts: 1, stall: job.stall_timeout.max(Duration::from_secs(60)) };
     match (found, builder.root.path()) {
-        (Found::OnDisk(_), Some(root)) if will_prove(job, builder) => {
+        (Found::OnDisk(found), Some(root)) if will_prove(job, builder) => {
             let daemon = Spawn::on(root.to_owned(), builder.program.clone(), job.buildkitd_config.clone());
+            let its_own = found.snapshotter.clone();
+            let daemon = match builder.kind {
+                // A daemon of ours has used what the machine's own one will, unless that is told otherwise.
+                "spawn" => Spawn { snapshotter: daemon.told_snapshotter()?.or(Some(its_own)), ..daemon },
+                _ => daemon.beside(its_own)?,
+            };
             clock.time("prove", verify::prove(daemon, claim, patience, cancel)).await.map(Some)
         }
         // One in a container that only Docker's machine sees is gone by now.

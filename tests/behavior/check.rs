@@ -187,7 +187,12 @@ fn a_root_of_whole_copies_is_read_as_well() {
     world.configure_builder("  snapshotter = \"native\"\n");
     world.warm().run().ends_warm();
 
-    let run = world.check(&world.root(), &["--cache-from", &donor("cache"), "--deep"]).exits(0);
+    let (config, donor) = (world.config().display().to_string(), donor("cache"));
+    let call = ["--cache-from", &donor, "--deep"];
+    let run = world.check(&world.root(), &[&call[..], &["--buildkitd-config", &config]].concat()).exits(0);
+    // A daemon that is told nothing uses overlayfs here, and forgets all of it.
+    let without = world.check(&world.root(), &call).exits(5);
+    assert!(without.stdout.contains("of the snapshotter native go with the next start"), "{}", without.stdout);
 
     assert_eq!((layers(&run), run.reports("/workers/0/snapshotter")), ([11, 11, 0, 0, 0], "native".into()));
     holds_after_a_restart(&world, &run, &world.root());

@@ -128,7 +128,9 @@ fn every_layer_of_a_cache_is_compared_with_its_blob_whatever_its_compression() {
         let run = world.warm().source(source).from([&donor]).run().exits(0);
         assert_eq!(run.reports("/verdict"), "warm", "{compression}: {}", run.stdout);
 
-        let run = world.check(&world.root(), &["--cache-from", &donor, "--deep"]).exits(0);
+        let config = world.config().display().to_string();
+        let call = ["--cache-from", &donor, "--deep", "--buildkitd-config", &config];
+        let run = world.check(&world.root(), &call).exits(0);
 
         let rows = run.reports("/records").as_array().unwrap().clone();
         let is_unpacked = |row: &&serde_json::Value| row["class"] == "extracted" && row["blob"].is_string();

@@ -143,6 +143,22 @@ fn a_step_that_takes_an_hour_is_a_miss_at_once_and_does_not_run() {
     world.left_nothing_running();
 }
 
+/// A daemon that was started once with another snapshotter left an empty worker of it.
+#[test]
+fn a_root_of_two_snapshotters_is_judged_by_the_one_that_is_used() {
+    let world = World::new();
+    world.configure_builder("  snapshotter = \"native\"\n");
+    drop(Builder::start(&world.path("daemon"), &world.root(), &world.config()));
+    world.configure_builder("");
+    world.warm().run().ends_warm();
+    world.check(&world.root(), &[]).exits(0);
+    smoke(&world, |_| {}).exits(0);
+    world.configure_builder("  snapshotter = \"native\"\n");
+    let config = world.config().display().to_string();
+    world.check(&world.root(), &["--buildkitd-config", &config]).exits(5);
+    smoke(&world, |_| {}).exits(5);
+}
+
 /// BuildKit gives the containers of frontends these variables, and an image or a Dockerfile can set them too.
 #[test]
 fn a_step_that_looks_like_a_frontend_does_not_run() {

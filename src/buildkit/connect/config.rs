@@ -80,6 +80,19 @@ pub(super) fn private(given: &str, private: &Private<'_>) -> anyhow::Result<Stri
     Ok(config.to_string())
 }
 
+/// Where buildkitd looks for its configuration.
+const USUAL: &str = "/etc/buildkit/buildkitd.toml";
+
+/// The snapshotter that the configuration of a machine's daemon asks for: of `file`, else of the usual one where there is
+/// one. None when that leaves it to the daemon.
+///
+/// # Errors
+/// When it cannot be read or is not TOML.
+pub(crate) fn configured_snapshotter(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let usual = Some(Path::new(USUAL)).filter(|usual| usual.symlink_metadata().is_ok());
+    snapshotter(&read(file.or(usual))?)
+}
+
 /// The snapshotter that a configuration asks for; none when it leaves that to the daemon.
 ///
 /// # Errors

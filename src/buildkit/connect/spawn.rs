@@ -64,12 +64,25 @@ impl Spawn {
         Spawn { root, program, config, snapshotter: None, refuse_steps: false, entitlements: Vec::new() }
     }
 
-    /// The snapshotter that its configuration asks for; none when that leaves it to the daemon.
+    /// The snapshotter that it was given, or that a machine's configuration asks for; none when that leaves it to the daemon.
     ///
     /// # Errors
     /// When the configuration cannot be read.
-    pub(crate) fn configured_snapshotter(&self) -> anyhow::Result<Option<String>> {
-        config::snapshotter(&config::read(self.config.as_deref())?)
+    pub(crate) fn told_snapshotter(&self) -> anyhow::Result<Option<String>> {
+        match &self.snapshotter {
+            Some(given) => Ok(Some(given.clone())),
+            None => config::configured_snapshotter(self.config.as_deref()),
+        }
+    }
+
+    /// The same beside a daemon that runs with this snapshotter: only a configuration that is named asks for another one.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read.
+    pub(crate) fn beside(self, running: String) -> anyhow::Result<Spawn> {
+        let named =
+            self.config.as_deref().map(|file| config::configured_snapshotter(Some(file))).transpose()?.flatten();
+        Ok(Spawn { snapshotter: named.or(Some(running)), ..self })
     }
 
     /// Whether there is a buildkitd to start, before much else is done.
