@@ -20,8 +20,9 @@ mod retry;
 mod sensitive;
 mod units;
 
-// Who holds a lock.
+// Who holds a lock, and directories that no run outlives.
 mod locks;
+mod scratch;
 
 // What is not to be written down.
 mod veil;

@@ -14,6 +14,7 @@ use super::key;
 use super::luggage;
 use super::machine::Machine;
 use super::needles::{Known, Needles, is_searchable};
+use super::scratches;
 use super::search::{Place, Searched, Watch, search};
 use crate::event::Events;
 use crate::inspect::{self, StateRoot, Unreadable};
@@ -73,6 +74,7 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     let root = Root::open(&job.root).map_err(|error| unreadable(Unreadable::io(&job.root, error)))?;
     let found = luggage::luggage(&job.root, &root, &state, &leftovers, job.drop_cache_mounts);
     let mut findings = found.map_err(unreadable)?;
+    findings.extend(scratches::findings(job).map_err(unreadable)?);
 
     let mut notes = job.notes.clone();
     if job.manifest.is_none() {

@@ -13,7 +13,6 @@ use crate::inspect::bolt::Database;
 use crate::inspect::{self, Leftovers, RecordType, StateRoot, Unreadable, Worker};
 use crate::report::seal::FindingKind;
 use crate::report::words::{bytes, count};
-use crate::shadow;
 
 /// Bytes of a database that are looked at together.
 const CHUNK: u64 = 1 << 20;
@@ -37,7 +36,6 @@ pub(super) fn luggage(
         what: "its files were overwritten, and BuildKit did not come to forget it".to_owned(),
         cure: Cure::Forget(id.clone(), None),
     }));
-    findings.extend(shadows(path)?);
     for worker in &state.workers {
         findings.extend(records(root, worker, with_cache_mounts)?);
     }
@@ -95,26 +93,6 @@ fn records(root: &Root, worker: &Worker, with_cache_mounts: bool) -> Result<Vec<
             what: record.description.clone(),
             cure: Cure::Forget(id.clone(), files.flatten()),
         });
-    }
-    Ok(findings)
-}
-
-/// The shadows of the root that a killed cachewarm left beside it: they have copies of its databases. They lie outside the
-/// root, so that their owner removes them.
-fn shadows(root: &Path) -> Result<Vec<Finding>, Unreadable> {
-    let Some(above) = root.parent() else { return Ok(Vec::new()) };
-    let mut findings = Vec::new();
-    for entry in std::fs::read_dir(above).map_err(|error| Unreadable::io(above, error))? {
-        let entry = entry.map_err(|error| Unreadable::io(above, error))?;
-        if entry.file_name().to_string_lossy().starts_with(shadow::NAME) {
-            let place = entry.path().display().to_string();
-            findings.push(Finding {
-                kind: FindingKind::Leftover,
-                what: "a shadow of the root that a killed cachewarm left".to_owned(),
-                cure: Cure::Ask(format!("umount {place} if it is a mount, then rm -r --one-file-system {place}")),
-                place,
-            });
-        }
     }
     Ok(findings)
 }

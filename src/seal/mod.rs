@@ -20,6 +20,7 @@ mod luggage;
 mod machine;
 mod marker;
 mod needles;
+mod scratches;
 mod search;
 mod summary;
 
@@ -58,6 +59,9 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     let holders = hold::holders(&job.root, &mut job.notes)?;
     if !holders.is_empty() {
         return Ok(summary::held(&job, holders, clock));
+    }
+    if job.fix {
+        scratches::remove(&job).map_err(|error| error.of_root(&job.root))?;
     }
     let looked = match clock.time("look", look::look(&job, Scope::Everything, &cancel, &events)).await {
         Err(error) if is_damaged(&error) => return Ok(summary::damaged(&job, &error, clock)),

@@ -2,21 +2,25 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Seek};
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
 
 use super::LocalSources;
 use crate::child;
+use crate::foreign;
 use crate::inspect::{Record, RecordType, SnapshotKind, Worker, files_directory, snapshot_store};
 
 /// Directories given to one `cp`, so that its arguments stay short.
 const COPIED_AT_ONCE: usize = 100;
 /// Files come and go below a running daemon; then a copy is taken again.
 const COPY_ATTEMPTS: usize = 3;
+/// Bytes of what `cp` says that are read.
+const MOST_WORDS: u64 = 1 << 20;
 
 /// What becomes of a snapshot's directory in the shadow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub(super) fn link_worker(
     worker: &Path,
     snapshotter: &str,
     local_sources: LocalSources,
+    cancel: &CancellationToken,
 ) -> anyhow::Result<()> {
     let known = Worker::read(worker, snapshotter)?;
     let is_emptied = |record: &&Record| match record.record_type {
@@ -65,7 +70,7 @@ pub(super) fn link_worker(
         }
     }
     for sources in copied.chunks(COPIED_AT_ONCE) {
-        copy(sources, &to)?;
+        copy(sources, &to, cancel)?;
     }
     link_blobs(&original.join("content"), &worker.join("content"))?;
     Ok(())
@@ -105,7 +110,7 @@ fn link(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// Copies directories with everything that matters to overlayfs and to BuildKit's checksums: modes, owners, times,
 /// extended attributes, hard links, devices, links as links.
-fn copy(sources: &[PathBuf], into: &Path) -> anyhow::Result<()> {
+fn copy(sources: &[PathBuf], into: &Path, cancel: &CancellationToken) -> anyhow::Result<()> {
     let mut attempt = 1;
     loop {
         // What a running daemon removed meanwhile need not be copied.
@@ -115,15 +120,20 @@ fn copy(sources: &[PathBuf], into: &Path) -> anyhow::Result<()> {
         }
         let mut command = child::command("cp");
         command.args(["-a", "--reflink=auto", "--"]).args(&present).arg(into).stdin(Stdio::null());
-        let output = command.output().context("could not run cp")?;
-        if output.status.success() {
+        let mut said = tempfile::tempfile().context("making a file for what cp says")?;
+        command.stdout(Stdio::null()).stderr(said.try_clone().context("making a file for what cp says")?);
+        let mut copying = command.spawn().context("could not run cp")?;
+        let ended = child::wait_unless(&mut copying, || cancel.is_cancelled()).context("waiting for cp")?;
+        let Some(status) = ended else { bail!("the copy was interrupted") };
+        if status.success() {
             return Ok(());
         }
         for name in sources.iter().filter_map(|source| source.file_name()) {
             remove_partial(&into.join(name))?;
         }
         if attempt == COPY_ATTEMPTS {
-            let said = String::from_utf8_lossy(&output.stderr);
+            said.rewind()?;
+            let said = String::from_utf8_lossy(&foreign::read(said, MOST_WORDS)?).into_owned();
             bail!("could not copy local sources of earlier builds: {}", said.lines().next().unwrap_or("cp failed"));
         }
         attempt += 1;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::MountFlags;
 
 /// What is taken of the available memory, as a divisor.
 const SHARE: u64 = 4;
@@ -26,16 +26,6 @@ pub(super) fn mount(path: &Path) -> anyhow::Result<()> {
     let options = std::ffi::CString::new(options).context("mount options")?;
     rustix::mount::mount("cachewarm-shadow", path, "tmpfs", MountFlags::empty(), options.as_c_str())
         .with_context(|| format!("could not mount a tmpfs on {}", path.display()))
-}
-
-/// Unmounts it; everything in it is gone.
-///
-/// # Errors
-/// When the kernel refuses.
-pub(super) fn unmount(path: &Path) -> anyhow::Result<()> {
-    // Whoever still looks into it does not keep it.
-    rustix::mount::unmount(path, UnmountFlags::DETACH)
-        .with_context(|| format!("could not unmount the tmpfs on {}", path.display()))
 }
 
 /// Bytes that processes can be given without swapping: on this machine, and in this control group and those around it

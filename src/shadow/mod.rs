@@ -11,15 +11,16 @@
 mod databases;
 mod links;
 mod memory;
-mod removal;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
+use tokio_util::sync::CancellationToken;
 
 use crate::inspect::worker_directories;
+use crate::scratch::Scratch;
 
 /// What the names of shadows begin with.
 pub(crate) const NAME: &str = ".cachewarm-shadow-";
@@ -45,41 +46,56 @@ pub(crate) enum LocalSources {
     Emptied,
 }
 
-/// A shadow of a state root; removed when dropped, unless something is still mounted below it.
+/// A shadow of a state root; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Shadow {
-    path: PathBuf,
+    scratch: Scratch,
     is_in_memory: bool,
 }
 
 impl Shadow {
     /// Makes a shadow of a state root, also of one that a daemon is using.
     ///
-    /// A root that cannot be read is an [`crate::inspect::Unreadable`] in the error's chain.
-    pub(crate) fn create(root: &Path, place: Place<'_>, local_sources: LocalSources) -> anyhow::Result<Shadow> {
+    /// A root that cannot be read is an [`crate::inspect::Unreadable`] in the error's chain. `cancel` ends it early, with an
+    /// error.
+    pub(crate) fn create(
+        root: &Path,
+        place: Place<'_>,
+        local_sources: LocalSources,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Shadow> {
         let root = std::fs::canonicalize(root).map_err(|error| crate::inspect::Unreadable::io(root, error))?;
         let workers = worker_directories(&root)?;
-        let path = directory(&root, place)?;
+        let scratch = directory(&root, place)?;
+        let path = scratch.path();
         // From here on a failure removes what was made so far.
-        let mut shadow = Shadow { path, is_in_memory: false };
+        let mut is_in_memory = false;
         if place == Place::Memory {
-            match memory::mount(&shadow.path) {
-                Ok(()) => shadow.is_in_memory = true,
+            match memory::mount(path) {
+                Ok(()) => is_in_memory = true,
                 Err(error) => tracing::debug!("the shadow root is made on disk: {error:#}"),
             }
         }
         let what = || format!("could not make a shadow of {}", root.display());
-        databases::copy(&root, &shadow.path, &workers).with_context(what)?;
+        databases::copy(&root, path, &workers).with_context(what)?;
         for (snapshotter, original) in &workers {
-            let worker = shadow.path.join(format!("runc-{snapshotter}"));
-            links::link_worker(original, &worker, snapshotter, local_sources).with_context(what)?;
+            let worker = path.join(format!("runc-{snapshotter}"));
+            links::link_worker(original, &worker, snapshotter, local_sources, cancel).with_context(what)?;
         }
-        Ok(shadow)
+        Ok(Shadow { scratch, is_in_memory })
     }
 
     /// The root for the daemon: `buildkitd --root`.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.scratch.path()
+    }
+
+    /// What a daemon on it holds, so that it is not taken for left while that one ends.
+    ///
+    /// # Errors
+    /// When the process has too many files open.
+    pub(crate) fn share(&self) -> std::io::Result<std::fs::File> {
+        self.scratch.share()
     }
 
     /// Whether it lies in memory, where there is less room than on disk.
@@ -88,29 +104,12 @@ impl Shadow {
     }
 }
 
-impl Drop for Shadow {
-    fn drop(&mut self) {
-        let removed = match self.is_in_memory {
-            true => removal::nothing_mounted_below(&self.path).and_then(|()| memory::unmount(&self.path)),
-            false => Ok(()),
-        };
-        if let Err(error) = removed.and_then(|()| removal::remove(&self.path)) {
-            tracing::warn!("{error:#}");
-        }
-    }
-}
-
-fn directory(root: &Path, place: Place<'_>) -> anyhow::Result<PathBuf> {
+fn directory(root: &Path, place: Place<'_>) -> anyhow::Result<Scratch> {
     let beside = root.parent().unwrap_or(Path::new("/"));
-    let new_in = |parent: &Path| {
-        let made = tempfile::Builder::new().prefix(NAME).tempdir_in(parent)?;
-        // Links and mounts need it absolute, whatever it was said to be in.
-        std::fs::canonicalize(made.keep())
-    };
     let made = match place {
-        Place::In(scratch) => new_in(scratch).with_context(|| format!("could not use {}", scratch.display())),
+        Place::In(scratch) => Scratch::new_in(scratch, NAME),
         Place::Disk | Place::Memory => {
-            new_in(beside).or_else(|_| new_in(&std::env::temp_dir())).context("could not use a temporary directory")
+            Scratch::new_in(beside, NAME).or_else(|_| Scratch::new(NAME.trim_start_matches('.')))
         }
     };
     made.context("could not make a directory for the shadow root")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::inspect::fixture::{CACHE, WORKER, root};
@@ -16,11 +16,11 @@ fn verdicts(root: &Path) -> BTreeMap<String, (Class, Survival)> {
 }
 
 fn shadow_of(root: &Path) -> anyhow::Result<Shadow> {
-    Shadow::create(root, Place::Disk, LocalSources::Copied)
+    Shadow::create(root, Place::Disk, LocalSources::Copied, &CancellationToken::new())
 }
 
 fn shadow_in(root: &Path, scratch: &Path) -> anyhow::Result<Shadow> {
-    Shadow::create(root, Place::In(scratch), LocalSources::Copied)
+    Shadow::create(root, Place::In(scratch), LocalSources::Copied, &CancellationToken::new())
 }
 
 /// Every path below a directory, with what must not change about it.
@@ -136,7 +136,7 @@ fn a_root_that_cannot_be_shadowed_says_why_and_leaves_nothing_behind() {
 fn a_shadow_in_memory_is_unmounted_and_has_no_copies_of_local_sources() {
     let root = root_with_a_local_source();
     let before = listing(root.path());
-    let shadow = Shadow::create(root.path(), Place::Memory, LocalSources::Emptied).unwrap();
+    let shadow = Shadow::create(root.path(), Place::Memory, LocalSources::Emptied, &CancellationToken::new()).unwrap();
     let path = shadow.path().to_owned();
     assert!(shadow.is_in_memory(), "tests run as root, on a machine with memory");
     assert_ne!(fs::metadata(&path).unwrap().dev(), fs::metadata(root.path()).unwrap().dev());

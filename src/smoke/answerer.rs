@@ -130,7 +130,7 @@ impl Answerer {
         known: HashSet<String>,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Answerer> {
-        let shadow = shadow(&shaded.root, place).await?;
+        let shadow = shadow(&shaded.root, place, cancel).await?;
         let daemon = Spawn::on(shaded.root.clone(), shaded.program.clone(), job.buildkitd_config.clone());
         let daemon = match &shaded.snapshotter {
             Some(running) => daemon.beside(running.clone())?,
@@ -260,9 +260,9 @@ async fn open(plans: &[SessionPlan], builder: &Builder) -> anyhow::Result<Vec<Se
     Ok(sessions)
 }
 
-async fn shadow(root: &Path, place: Place<'static>) -> anyhow::Result<Shadow> {
-    let (shown, root) = (root.display().to_string(), root.to_owned());
-    let made = tokio::task::spawn_blocking(move || Shadow::create(&root, place, LocalSources::Emptied));
+async fn shadow(root: &Path, place: Place<'static>, cancel: &CancellationToken) -> anyhow::Result<Shadow> {
+    let (shown, root, cancel) = (root.display().to_string(), root.to_owned(), cancel.clone());
+    let made = tokio::task::spawn_blocking(move || Shadow::create(&root, place, LocalSources::Emptied, &cancel));
     made.await.context("making a shadow root")?.explain(
         Kind::Environment,
         format!("could not make a shadow of the state root {shown}"),

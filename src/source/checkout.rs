@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use tempfile::TempDir;
 
 use super::modes::Modes;
 use crate::failure::{Explain, Failure, Kind};
+use crate::scratch::Scratch;
 use crate::targets::{Context, Dockerfile, NamedContext, Target};
 
 /// What stands for the commit in a donor's reference.
@@ -33,9 +33,9 @@ pub(crate) struct Checkout {
     pub(crate) modes: Modes,
     origin: Origin,
     /// The clone.
-    pub(super) clone: Option<TempDir>,
+    pub(super) clone: Option<Scratch>,
     /// Inline Dockerfiles, each in a directory of its own.
-    inline: Vec<TempDir>,
+    inline: Vec<Scratch>,
 }
 
 /// What kind of source it is, and so where its paths may lead.
@@ -158,9 +158,9 @@ impl Checkout {
     fn write_inline(&mut self, text: &str) -> anyhow::Result<Dockerfile> {
         let what = "could not write an inline Dockerfile to a temporary directory";
         let hint = "set TMPDIR to a directory that can be written to";
-        let write = || -> anyhow::Result<(TempDir, PathBuf)> {
-            let directory = tempfile::Builder::new().prefix("cachewarm-dockerfile-").tempdir()?;
-            let path = fs::canonicalize(directory.path())?.join("Dockerfile");
+        let write = || -> anyhow::Result<(Scratch, PathBuf)> {
+            let directory = Scratch::new("cachewarm-dockerfile-")?;
+            let path = directory.path().join("Dockerfile");
             fs::write(&path, text)?;
             Ok((directory, path))
         };

@@ -13,12 +13,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use self::checkout::Origin;
 use crate::auth::Secret;
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
+use crate::scratch::Scratch;
 
 pub(crate) use self::advice::advice;
 pub(crate) use self::checkout::Checkout;
@@ -89,10 +88,10 @@ impl CloneJob {
     async fn run(self, events: &Events) -> anyhow::Result<Checkout> {
         let CloneJob { url, rev, submodules, token, patience } = self;
         let location = git::shown(&url);
-        let directory = tempfile::Builder::new().prefix("cachewarm-").tempdir();
         let what = "could not make a temporary directory for the clone";
-        let directory = directory.explain(Kind::Environment, what, "set TMPDIR to a directory with room for it")?;
-        let root = std::fs::canonicalize(directory.path()).context("the temporary directory of the clone")?;
+        let hint = "set TMPDIR to a directory with room for it";
+        let directory = Scratch::new("cachewarm-clone-").explain(Kind::Environment, what, hint)?;
+        let root = directory.path().to_owned();
         events.note(format!("cloning {location} at {}", rev.as_deref().unwrap_or("HEAD")));
 
         let watch = Arc::new(git::Watch::default());

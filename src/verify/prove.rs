@@ -5,6 +5,7 @@
 //! well ([`ask_again`]): that is what can be had where its state is out of reach, and says nothing of a restart.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +69,9 @@ pub(crate) async fn prove(
 ) -> anyhow::Result<Doubts> {
     let root = daemon.root.clone();
     // Its copies of the build's directories are new, and spare us sending them again.
-    let made = tokio::task::spawn_blocking(move || Shadow::create(&root, Place::Disk, LocalSources::Copied));
+    let cancelled = cancel.clone();
+    let make = move || Shadow::create(&root, Place::Disk, LocalSources::Copied, &cancelled);
+    let made = tokio::task::spawn_blocking(make);
     let shadow = made.await.context("making a shadow root")??;
     let spawn = on_shadow(&shadow, daemon, claim.entitlements.clone())?;
     let started = unless_cancelled(cancel, Builder::spawn(spawn)).await;
@@ -84,7 +87,8 @@ pub(crate) async fn prove(
 /// When its configuration or the root cannot be read.
 pub(crate) fn on_shadow(shadow: &Shadow, daemon: Spawn, entitlements: Vec<String>) -> anyhow::Result<Spawn> {
     let snapshotter = Some(next_snapshotter(&daemon)?);
-    Ok(Spawn { root: shadow.path().to_owned(), snapshotter, refuse_steps: true, entitlements, ..daemon })
+    let holds = Some(Arc::new(shadow.share().context("sharing the lock of a shadow root")?));
+    Ok(Spawn { root: shadow.path().to_owned(), holds, snapshotter, refuse_steps: true, entitlements, ..daemon })
 }
 
 /// The snapshotter with which a daemon will use its root: what it is told, or else what it comes to by itself.

@@ -37,6 +37,9 @@ mod check_gc;
 mod seal;
 mod seal_machine;
 
+// Whenever it is interrupted, nothing outlives the next run.
+mod interrupted;
+
 // What the kernel does not let us see is never a yes.
 mod unseen;
 

@@ -136,7 +136,15 @@ fn a_shadow_that_a_killed_run_left_is_named_and_left_to_its_owner() {
     assert!(found(&run, "leftover").contains(&(left.display().to_string(), false)), "{}", run.stdout);
     assert!(left.join("cache.db").exists() && run.stdout.contains("rm -r --one-file-system"), "{}", run.stdout);
     fs::remove_dir_all(&left).unwrap();
+
+    // A lock that nobody holds says that the run is dead.
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("cache.db"), "a copy").unwrap();
+    fs::write(world.path(".cachewarm-shadow-abc123.lock"), "").unwrap();
+    let run = world.seal(&system, &[]).exits(5);
+    assert!(run.stdout.contains("cachewarm seal --fix removes it") && left.exists(), "{}", run.stdout);
     world.seal(&system, &["--fix"]).exits(0);
+    assert!(!left.exists() && !world.path(".cachewarm-shadow-abc123.lock").exists());
 }
 
 /// A seal is about the root as it was: the next warm run takes it away, and another build shows in its numbers.

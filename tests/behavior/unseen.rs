@@ -9,6 +9,7 @@ use std::process::Command;
 
 use super::seal::{machine, warmed};
 use super::seal_machine::checksum;
+use crate::support::ground::{random, runs};
 
 const CALLS: [&str; 13] = [
     "openat",
@@ -29,13 +30,8 @@ const ERRORS: [&str; 6] = ["EIO", "EACCES", "EPERM", "EMFILE", "ENOSYS", "ENOMEM
 
 /// The faults of a number of runs. They are the same in every campaign of that length, and differ in which call fails.
 fn faults(few: u64) -> Vec<String> {
-    #[expect(clippy::disallowed_methods, reason = "how long a campaign is, is the caller's word")]
-    let runs = std::env::var("CACHEWARM_CAMPAIGN").map_or(few, |runs| runs.parse().unwrap());
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
+    let runs = runs(few);
+    let mut random = random();
     let one = |run: u64| {
         // Early calls belong to the start of the process, and most of the interesting ones come late.
         let when = 1 << random(12);

@@ -130,6 +130,11 @@ impl World {
         self.start(&self.sealing(system, more), None).ends()
     }
 
+    /// As [`World::seal`], not waited for.
+    pub(crate) fn seal_starts(&self, system: &Path, more: &[&str]) -> Running {
+        self.start(&self.sealing(system, more), None)
+    }
+
     /// As [`World::seal`], with faults that strace injects into its system calls: `--inject=openat2:error=ENOSYS`.
     pub(crate) fn seal_under(&self, faults: &[&str], system: &Path, more: &[&str]) -> Run {
         self.under(faults, &self.sealing(system, more))

@@ -133,3 +133,18 @@ for mount in $(awk -v folder="$1/" 'index($2, folder) == 1 { print $2 }' /proc/s
 done
 rm -rf "$1"
 "#;
+
+/// How many runs a test of chance makes: `few`, or as many as `CACHEWARM_CAMPAIGN` says.
+#[expect(clippy::disallowed_methods, reason = "how long a campaign is, is the caller's word")]
+pub(crate) fn runs(few: u64) -> u64 {
+    std::env::var("CACHEWARM_CAMPAIGN").map_or(few, |runs| runs.parse().unwrap())
+}
+
+/// Numbers below a limit, at random and in each run the same.
+pub(crate) fn random() -> impl FnMut(u64) -> u64 {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    move |below| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    }
+}

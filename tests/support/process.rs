@@ -91,6 +91,12 @@ pub(crate) fn signal(id: u32, name: &str) {
     let _ = Command::new("kill").args(["-s", name, "--", &id.to_string()]).stderr(std::process::Stdio::null()).status();
 }
 
+/// Lets others go on for so many milliseconds: where a signal comes at any time, no event is waited for.
+#[expect(clippy::disallowed_methods, reason = "the time is the test's input")]
+pub(crate) fn after(milliseconds: u64) {
+    thread::sleep(Duration::from_millis(milliseconds));
+}
+
 /// Waits until `done` says so, and panics after `seconds`.
 pub(crate) fn wait_until(what: &str, seconds: u64, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();

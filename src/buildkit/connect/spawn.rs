@@ -8,13 +8,10 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use super::config::{self, Private};
@@ -22,18 +19,24 @@ use super::{log, state_root, unix};
 use crate::child;
 use crate::failure::{Explain, Failure, Kind};
 use crate::retry;
+use crate::scratch::Scratch;
 
 /// A daemon with large databases takes a while to open them.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// It ends running requests first, then closes its databases.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const LOG_TAIL_BYTES: u64 = 16_000;
+/// Goes on only below the process whose id is the first argument: we may have been killed before the kernel was asked to
+/// tell it.
+const IF_WE_LIVE: &str = r#"[ "$PPID" = "$0" ] && exec "$@""#;
 
 /// How to start a private buildkitd.
 #[derive(Debug, Clone)]
 pub(crate) struct Spawn {
     /// The state root.
     pub(crate) root: PathBuf,
+    /// A file that it keeps open as long as it lives: the lock of the directory that its root is in.
+    pub(crate) holds: Option<Arc<File>>,
     /// The binary; `buildkitd` in `PATH` when absent.
     pub(crate) program: Option<PathBuf>,
     /// A buildkitd.toml to start from.
@@ -52,16 +55,17 @@ pub(super) struct Daemon {
     child: Child,
     program: PathBuf,
     // Socket, configuration and log; removed with the daemon.
-    runtime: TempDir,
-    // Its TMPDIR. Only ever emptied of empty directories: a mount that was left must not be emptied with it.
-    mounts: PathBuf,
+    runtime: Scratch,
+    // Its TMPDIR: it forgets mounts and files there when it is interrupted.
+    #[expect(dead_code, reason = "dropping it removes it")]
+    mounts: Scratch,
     stopped: bool,
 }
 
 impl Spawn {
     /// A daemon on `root`, as the person wants it.
     pub(crate) fn on(root: PathBuf, program: Option<PathBuf>, config: Option<PathBuf>) -> Spawn {
-        Spawn { root, program, config, snapshotter: None, refuse_steps: false, entitlements: Vec::new() }
+        Spawn { root, holds: None, program, config, snapshotter: None, refuse_steps: false, entitlements: Vec::new() }
     }
 
     /// The snapshotter that it was given, or that a machine's configuration asks for; none when that leaves it to the daemon.
@@ -155,20 +159,22 @@ impl Spawn {
         std::fs::write(&config_path, config).context("writing the configuration of buildkitd")?;
         let log = File::create(runtime.path().join("buildkitd.log")).context("making the log of buildkitd")?;
         let mut command = child::command("setpriv");
-        command.args(["--pdeathsig", "TERM", "--"]).arg(&program).arg("--config").arg(&config_path);
+        command.args(["--pdeathsig", "TERM", "--", "sh", "-c", IF_WE_LIVE]).arg(std::process::id().to_string());
+        command.args(child::private_mounts()).arg(&program).arg("--config").arg(&config_path);
         command.arg("--root").arg(&self.root);
-        // It forgets mount points when it is interrupted, and they are ours to remove.
-        let mounts =
-            tempfile::Builder::new().prefix("cachewarm-").tempdir().context("making a directory for mounts")?;
-        let mounts = mounts.keep();
-        command.env("TMPDIR", &mounts);
-        let child = self.run(command, &log)?;
+        let mounts = Scratch::new("cachewarm-mounts-").context("making a directory for mounts")?;
+        command.env("TMPDIR", mounts.path());
+        let child = self.run(command, &log, &runtime)?;
         Ok(Daemon { child, program, runtime, mounts, stopped: false })
     }
 
-    fn run(&self, mut command: Command, log: &File) -> anyhow::Result<Child> {
-        command.stdin(Stdio::null()).process_group(0);
-        command.stdout(log.try_clone().context("sharing the log of buildkitd")?);
+    fn run(&self, mut command: Command, log: &File, runtime: &Scratch) -> anyhow::Result<Child> {
+        // It reads and writes nothing there, and makes its directories anew if they are removed while it ends.
+        command.stdin(match &self.holds {
+            Some(lock) => lock.try_clone().context("sharing a lock with buildkitd")?.into(),
+            None => Stdio::null(),
+        });
+        command.stdout(runtime.share().context("sharing a lock with buildkitd")?).process_group(0);
         command.stderr(log.try_clone().context("sharing the log of buildkitd")?);
         command.spawn().explain(
             Kind::Environment,
@@ -182,7 +188,7 @@ impl Spawn {
         if log.contains("could not lock") {
             return self.locked();
         }
-        if log.contains("failed to execute") {
+        if log.contains("failed to execute") || log.contains("exec: ") {
             return Failure::new(
                 Kind::Environment,
                 format!("could not start {}: {}", daemon.program.display(), log.trim()),
@@ -198,10 +204,8 @@ impl Spawn {
 }
 
 /// A short path: sockets have room for 107 bytes. `/run` is in memory on most machines.
-fn runtime_dir() -> std::io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("cachewarm-");
-    builder.tempdir_in("/run").or_else(|_| builder.tempdir())
+fn runtime_dir() -> anyhow::Result<Scratch> {
+    Scratch::new_in(Path::new("/run"), "cachewarm-").or_else(|_| Scratch::new("cachewarm-"))
 }
 
 impl Daemon {
@@ -213,7 +217,7 @@ impl Daemon {
     /// Ends it: SIGTERM, then waiting until its databases are closed. Whatever it says about being forced is
     /// how it always ends.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        self.signal(Signal::TERM);
+        child::terminate(&mut self.child);
         let deadline = Instant::now() + STOP_TIMEOUT;
         while self.child.try_wait().context("waiting for buildkitd to end")?.is_none() {
             if Instant::now() > deadline {
@@ -257,34 +261,12 @@ impl Daemon {
             tail => format!(":\n{tail}"),
         }
     }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It may just have ended by itself.
-            let _ = kill_process(pid, signal);
-        }
-    }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         if !self.stopped {
-            self.signal(Signal::KILL);
-            let _ = self.child.wait();
-        }
-        for left in std::fs::read_dir(&self.mounts).into_iter().flatten().flatten() {
-            // Mostly there is no mount, or no directory any more; what matters is that none is left.
-            let unmounted = rustix::mount::unmount(left.path(), UnmountFlags::DETACH);
-            if unmounted == Err(Errno::INVAL) && left.file_type().is_ok_and(|kind| kind.is_dir()) {
-                // Never was one: where a daemon that died put a build's metadata.
-                for file in std::fs::read_dir(left.path()).into_iter().flatten().flatten() {
-                    let _ = std::fs::remove_file(file.path());
-                }
-            }
-            let _ = std::fs::remove_dir(left.path());
-        }
-        if let Err(error) = std::fs::remove_dir(&self.mounts) {
-            tracing::warn!("could not remove {}: {error}", self.mounts.display());
+            child::kill_with_descendants(&mut self.child);
         }
     }
 }
