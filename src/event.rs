@@ -52,14 +52,17 @@ pub(crate) enum Event {
     Stalled { seconds: f64, attempt: u32 },
 }
 
-/// Where steps emit to. Cloning it is cheap; nobody listening is fine.
+/// Events that wait for a listener at most. One that falls behind so far is stuck, because nobody reads what it writes.
+const MOST: usize = 1 << 16;
+
+/// Where steps emit to. Cloning it is cheap; nobody listening is fine, and neither is waited for nor kept for.
 #[derive(Debug, Clone)]
-pub(crate) struct Events(mpsc::UnboundedSender<Event>);
+pub(crate) struct Events(mpsc::Sender<Event>);
 
 impl Events {
     /// A sink and the stream that a listener reads until the last clone of the sink is gone.
-    pub(crate) fn channel() -> (Events, mpsc::UnboundedReceiver<Event>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    pub(crate) fn channel() -> (Events, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(MOST);
         (Events(sender), receiver)
     }
 
@@ -70,8 +73,8 @@ impl Events {
 
     /// Tells whoever listens.
     pub(crate) fn emit(&self, event: Event) {
-        // A listener that went away is not the engine's business.
-        let _ = self.0.send(event);
+        // A listener that went away, or is stuck, is not the engine's business.
+        let _ = self.0.try_send(event);
     }
 
     /// Emits [`Event::Note`].

@@ -15,11 +15,14 @@ import urllib.error
 import urllib.request
 
 METADATA = "http://169.254.169.254/latest/"
+# The role's credentials come over plain HTTP from the machine itself, and are for no proxy.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def fetch(url, data=None, headers={}, method=None):
     request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    open_url = DIRECT.open if url.startswith(METADATA) else urllib.request.urlopen
+    with open_url(request, timeout=20) as answer:
         return answer.read().decode()
 
 

@@ -117,7 +117,10 @@ impl Repository {
         }
         // The origin is always among the endpoints.
         Err(worst.unwrap_or_else(|| {
-            RegistryError::new(self.reference.host(), Fault::Unreachable { cause: "there is no host to ask".into() })
+            RegistryError::new(
+                self.reference.host(),
+                Fault::Unreachable { cause: "there is no host to ask".into(), speaks_no_tls: false },
+            )
         }))
     }
 }

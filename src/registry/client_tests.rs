@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::super::fake::{Asked, Fake, Reply};
+use super::super::fake::{Asked, Fake, Reply, Tls};
 use super::*;
 use crate::auth::KeychainOptions;
 use crate::digest::sha256;
@@ -44,6 +44,56 @@ async fn a_manifest_is_asked_for_in_all_its_forms_and_named_by_its_bytes() {
     assert_eq!(asked.line, "GET /v2/team/cache/manifests/main");
     assert!(asked.header("accept").unwrap().contains("vnd.oci.image.index"));
     assert!(asked.header("user-agent").unwrap().starts_with("cachewarm/"));
+}
+
+/// Whoever sits between us and the registry can break a connection; that is no reason to show a password to him.
+#[tokio::test]
+async fn a_registry_that_has_spoken_tls_is_never_asked_in_the_clear() {
+    for good in 0..3 {
+        let fake = Fake::start_with(Tls::First(good), |asked| match basic_user(asked) {
+            true => Reply::ok("x"),
+            false => Reply::status(401).header("WWW-Authenticate", "Basic realm=\"r\""),
+        })
+        .await;
+        let (client, _folder) = client(&format!("[registry.'{}']\ninsecure = true", fake.host), &[&fake.host]);
+        let outcome = repository(&client, &fake.host).blob_size("sha256:1").await;
+        assert_eq!(outcome.is_ok(), good == 2, "{outcome:?}");
+        assert_eq!(fake.asked().len(), good, "{:?}", fake.asked());
+    }
+}
+
+#[tokio::test]
+async fn a_registry_without_tls_is_asked_in_the_clear_where_that_is_configured() {
+    let fake = Fake::start(|_| Reply::ok("x")).await;
+    let (client, _folder) = client(&format!("[registry.'{}']\ninsecure = true", fake.host), &[]);
+    let repository = repository(&client, &fake.host);
+    repository.blob_size("sha256:1").await.unwrap();
+    repository.blob_size("sha256:2").await.unwrap();
+    assert_eq!(fake.asked().len(), 2);
+}
+
+/// A redirect with 307 would take the body along, and with it the identity token.
+#[tokio::test]
+async fn a_login_does_not_follow_a_token_server_that_redirects() {
+    let stranger = Fake::start(|_| Reply::ok(r#"{"token": "t0ken"}"#)).await;
+    for status in [302, 307] {
+        let elsewhere = format!("http://{}/token", stranger.host);
+        let server = Fake::start(move |_| Reply::status(status).header("Location", elsewhere.clone())).await;
+        let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", server.host);
+        let fake = Fake::start(move |_| Reply::status(401).header("WWW-Authenticate", realm.clone())).await;
+        let folder = tempfile::tempdir().unwrap();
+        for login in [r#"{"identitytoken": "1dentity"}"#, r#"{"auth": "dXNlcjpzM2NyM3Q="}"#] {
+            let config = format!(r#"{{"auths": {{"{}": {login}}}}}"#, fake.host);
+            std::fs::write(folder.path().join("config.json"), config).unwrap();
+            let options = KeychainOptions { docker_config: Some(folder.path().into()), ..KeychainOptions::default() };
+            let hosts = RegistryHosts::from_toml("").unwrap();
+            let client = Client::with_policy(hosts, Keychain::new(options), QUICK);
+            let error = repository(&client, &fake.host).blob_size("sha256:1").await.unwrap_err();
+            assert!(error.to_string().contains(&status.to_string()), "{error}");
+        }
+        assert_eq!(server.count("GET /token") + server.count("POST /token"), 2);
+    }
+    assert_eq!(stranger.asked().len(), 0, "{:?}", stranger.asked());
 }
 
 #[tokio::test]

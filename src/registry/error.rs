@@ -4,9 +4,11 @@
 //! What to do about it is deliberately not said here: the probe knows what the request was for.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio_rustls::rustls;
 
 use crate::retry::Retry;
 
@@ -68,6 +70,8 @@ pub(crate) enum Fault {
     Unreachable {
         /// What the network said.
         cause: String,
+        /// The answer to TLS was none, or nobody listens where TLS is spoken by default.
+        speaks_no_tls: bool,
     },
     /// More bytes than we are willing to read.
     TooLarge {
@@ -85,6 +89,20 @@ pub(crate) enum Fault {
     Credentials(anyhow::Error),
     /// A certificate or key of the configuration could not be used.
     Setup(anyhow::Error),
+}
+
+/// Whether an error means that a server speaks no TLS: it answered with something else, or the host, which names no port,
+/// refuses connections.
+fn is_no_tls(error: &(dyn std::error::Error + 'static), host: &str) -> bool {
+    let Some(mut error) = error.downcast_ref::<io::Error>() else { return false };
+    // Errors of the system hold others of the same kind.
+    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>()) {
+        error = inner;
+    }
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let names_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    matches!(tls, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
+        || error.kind() == io::ErrorKind::ConnectionRefused && !names_port
 }
 
 impl RegistryError {
@@ -121,14 +139,16 @@ impl RegistryError {
         let error = error.without_url();
         let mut causes = vec![error.to_string()];
         let mut next = std::error::Error::source(&error);
+        let mut speaks_no_tls = false;
         while let Some(cause) = next {
+            speaks_no_tls |= is_no_tls(cause, host);
             let text = cause.to_string();
             if !causes.last().is_some_and(|last| last.contains(&text)) {
                 causes.push(text);
             }
             next = cause.source();
         }
-        RegistryError::new(host, Fault::Unreachable { cause: shortened(&causes.join(": ")) })
+        RegistryError::new(host, Fault::Unreachable { cause: shortened(&causes.join(": ")), speaks_no_tls })
     }
 
     /// Whether asking again may help.
@@ -161,7 +181,7 @@ impl fmt::Display for RegistryError {
             | Fault::Server { status, message, .. }
             | Fault::Refused { status, message } => write!(f, "{host} answered {status}{}", said(message)),
             Fault::TooManyRequests { message, .. } => write!(f, "{host} answered 429{}", said(message)),
-            Fault::Unreachable { cause } => write!(f, "{host} does not answer: {cause}"),
+            Fault::Unreachable { cause, .. } => write!(f, "{host} does not answer: {cause}"),
             Fault::TooLarge { size, limit } => {
                 write!(f, "{host} answered with {size} bytes, over the limit of {limit}")
             }

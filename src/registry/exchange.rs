@@ -1,7 +1,8 @@
 //! One request to one endpoint: logged in, retried, bounded, verified.
 //!
 //! **Invariant:** credentials go to the endpoint that asked for them and to its token server only, and to the latter
-//! never over a weaker connection than the endpoint's own. Each request meets at most one challenge, and renews an
+//! never over a weaker connection than the endpoint's own. An endpoint that has once spoken TLS is never asked in the clear,
+//! and every answer has to be whole after [`ANSWER_TIMEOUT`]. Each request meets at most one challenge, and renews an
 //! expired login at most once.
 
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ use crate::retry::{self, Policy};
 
 /// How much of an error's body is read, in bytes.
 const ERROR_BODY_LIMIT: u64 = 64 * 1024;
+/// How long an answer may take until it is whole. All of them are small: layers are BuildKit's to fetch.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What is asked for.
 #[derive(Debug)]
@@ -63,11 +66,19 @@ pub(super) struct Exchange {
     policy: Policy,
     transport: Transport,
     logins: Mutex<HashMap<(String, String), Login>>,
+    /// What the endpoints speak that may speak either, by host.
+    spoken: Mutex<HashMap<String, &'static str>>,
 }
 
 impl Exchange {
     pub(super) fn new(keychain: Keychain, policy: Policy) -> Exchange {
-        Exchange { keychain, policy, transport: Transport::default(), logins: Mutex::default() }
+        Exchange {
+            keychain,
+            policy,
+            transport: Transport::default(),
+            logins: Mutex::default(),
+            spoken: Mutex::default(),
+        }
     }
 
     /// Asks until there is an answer that will not change.
@@ -79,12 +90,35 @@ impl Exchange {
         match endpoint.scheme {
             Scheme::Http => self.in_scheme("http", endpoint, request).await,
             Scheme::Https => self.in_scheme("https", endpoint, request).await,
-            Scheme::Either => match self.in_scheme("https", endpoint, request).await {
-                Err(RegistryError { fault: Fault::Unreachable { .. }, .. }) => {
-                    self.in_scheme("http", endpoint, request).await
+            Scheme::Either => self.in_either(endpoint, request).await,
+        }
+    }
+
+    /// As BuildKit does with `insecure` and `http`: in the clear only where the answer to TLS was none, or where nobody listens
+    /// at the port of https.
+    async fn in_either(&self, endpoint: &Endpoint, request: &Request<'_>) -> Result<Answer, RegistryError> {
+        let known = self.spoken.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.host).copied();
+        let learn =
+            |scheme| self.spoken.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.host.clone(), scheme);
+        let outcome = self.in_scheme(known.unwrap_or("https"), endpoint, request).await;
+        let is_unreachable = |outcome: &Result<Answer, RegistryError>| {
+            matches!(outcome, Err(RegistryError { fault: Fault::Unreachable { .. }, .. }))
+        };
+        match (known, &outcome) {
+            (Some(_), _) => outcome,
+            (None, Err(RegistryError { fault: Fault::Unreachable { speaks_no_tls: true, .. }, .. })) => {
+                let outcome = self.in_scheme("http", endpoint, request).await;
+                if !is_unreachable(&outcome) {
+                    learn("http");
                 }
-                outcome => outcome,
-            },
+                outcome
+            }
+            (None, _) => {
+                if !is_unreachable(&outcome) {
+                    learn("https");
+                }
+                outcome
+            }
         }
     }
 
@@ -143,7 +177,7 @@ impl Exchange {
         let host = &endpoint.host;
         let client =
             self.transport.client(endpoint, host).map_err(|error| RegistryError::new(host, Fault::Setup(error)))?;
-        let mut sending = client.request(method.clone(), url.clone());
+        let mut sending = client.request(method.clone(), url.clone()).timeout(ANSWER_TIMEOUT);
         for (name, value) in &request.headers {
             sending = sending.header(name, *value);
         }

@@ -1,10 +1,15 @@
 //! A tiny HTTP server for tests: answers what a closure says, and misbehaves on cue. Speaks HTTP/1.1, one request
 //! per connection.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -57,6 +62,15 @@ impl Reply {
     }
 }
 
+/// What a fake does with TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tls {
+    /// Answers in the clear that it has none, as servers do.
+    None,
+    /// Speaks it on so many connections and breaks all later ones that ask for it.
+    First(usize),
+}
+
 /// A running server; it ends with the test's runtime.
 #[derive(Debug, Clone)]
 pub(super) struct Fake {
@@ -68,14 +82,33 @@ pub(super) struct Fake {
 impl Fake {
     /// Starts a server that answers as `behaviour` says.
     pub(super) async fn start(behaviour: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Fake {
+        Fake::start_with(Tls::None, behaviour).await
+    }
+
+    /// The same with TLS.
+    pub(super) async fn start_with(tls: Tls, behaviour: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Fake {
+        let acceptor = (tls != Tls::None).then(acceptor);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fake = Fake { host: listener.local_addr().unwrap().to_string(), log: Arc::default() };
         let log = fake.log.clone();
         let behaviour = Arc::new(behaviour);
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (log, behaviour) = (log.clone(), behaviour.clone());
-                tokio::spawn(async move { serve(stream, &log, &*behaviour).await });
+            let mut hellos = 0;
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (log, behaviour, acceptor) = (log.clone(), behaviour.clone(), acceptor.clone());
+                let mut first = [0];
+                let wants_tls = stream.peek(&mut first).await.is_ok_and(|_| first == *b"\x16");
+                hellos += usize::from(wants_tls);
+                match (tls, acceptor) {
+                    (Tls::First(good), Some(acceptor)) if wants_tls && hellos <= good => {
+                        tokio::spawn(
+                            async move { serve(acceptor.accept(stream).await.ok()?, &log, &*behaviour).await },
+                        );
+                    }
+                    (Tls::None, _) if wants_tls => drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await),
+                    _ if wants_tls => drop(stream),
+                    _ => drop(tokio::spawn(async move { serve(stream, &log, &*behaviour).await })),
+                }
             }
         });
         fake
@@ -92,14 +125,46 @@ impl Fake {
     }
 }
 
-async fn serve(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, behaviour: &impl Fn(&Asked) -> Reply) -> Option<()> {
+/// A certificate for nobody in particular.
+fn acceptor() -> TlsAcceptor {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-subj",
+            "/CN=fake",
+        ])
+        .args(["-days", "2", "-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let certificate = CertificateDer::from_pem_file(file("cert.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    log: &Mutex<Vec<Asked>>,
+    behaviour: &impl Fn(&Asked) -> Reply,
+) -> Option<()> {
     let mut bytes = Vec::new();
     let head = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             break end;
         }
-        // A client that speaks TLS is hung up on, as a server without TLS does.
-        if stream.read_buf(&mut bytes).await.ok()? == 0 || bytes.starts_with(b"\x16") {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }
     };

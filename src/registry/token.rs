@@ -1,7 +1,7 @@
 //! Meeting a challenge: Basic from the credentials at hand, Bearer from the token server the registry names.
 //!
 //! **Invariant:** credentials are sent to a token server only over TLS, unless the registry itself is spoken to in
-//! the clear. Source: the distribution project's token and OAuth 2 specifications.
+//! the clear, and never to where a token server redirects. Source: the distribution project's token and OAuth 2 specifications.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::challenge::Challenge;
 use super::error::{Fault, RegistryError};
-use super::exchange::{body, refusal};
+use super::exchange::{ANSWER_TIMEOUT, body, refusal};
 use super::hosts::Endpoint;
 use super::transport::Transport;
 use crate::auth::{Credentials, Secret};
@@ -84,7 +84,7 @@ async fn fetch(
     if url.scheme() != "https" && asked.scheme() == "https" && credentials.is_some() {
         return Err(wrong(format!("it wants our credentials sent to `{realm}`, in the clear")));
     }
-    let client = transport.client(endpoint, &host);
+    let client = transport.token_client(endpoint, &host);
     let client = client.map_err(|error| RegistryError::new(&endpoint.host, Fault::Setup(error)))?;
     let anonymous = credentials.is_none();
     let request = match credentials {
@@ -107,7 +107,8 @@ async fn fetch(
             }
         }
     };
-    let response = request.send().await.map_err(|error| RegistryError::of_network(&host, error))?;
+    let response =
+        request.timeout(ANSWER_TIMEOUT).send().await.map_err(|error| RegistryError::of_network(&host, error))?;
     if !response.status().is_success() {
         return Err(refusal(&host, response, anonymous).await);
     }

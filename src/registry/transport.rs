@@ -1,6 +1,7 @@
 //! HTTP clients for registry endpoints, one per way of trusting.
 //!
-//! **Invariant:** `Authorization` never follows a redirect to another host (reqwest drops it, and S3 would refuse it).
+//! **Invariant:** `Authorization` never follows a redirect to another host or port (reqwest drops it, and S3 would refuse
+//! it) nor one from https to http, and a request for a token follows none to another origin: its body may hold a login.
 //! Knows nothing of manifests, blobs or logins.
 
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::{Certificate, Client, Identity};
+use reqwest::{Certificate, Client, Identity, Url, redirect};
 
 use super::hosts::{Endpoint, KeyPair, Trust, is_loopback};
 
@@ -17,35 +18,75 @@ use super::hosts::{Endpoint, KeyPair, Trust, is_loopback};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence within an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// As Go's programs.
+const MOST_REDIRECTS: usize = 10;
 
 /// The clients of this run; connections are shared between requests to the same host.
 #[derive(Debug, Default)]
 pub(super) struct Transport {
-    clients: Mutex<HashMap<(Trust, bool), Client>>,
+    clients: Mutex<HashMap<(Trust, bool, Redirects), Client>>,
 }
 
 impl Transport {
-    /// The client for requests to `host`, trusting as `endpoint` does (its token server is trusted the same way).
+    /// The client for requests to `host`, trusting as `endpoint` does.
     pub(super) fn client(&self, endpoint: &Endpoint, host: &str) -> anyhow::Result<Client> {
+        self.client_that(Redirects::Safe, endpoint, host)
+    }
+
+    /// The client for requests to the token server of `endpoint`, which is trusted the same way.
+    pub(super) fn token_client(&self, endpoint: &Endpoint, host: &str) -> anyhow::Result<Client> {
+        self.client_that(Redirects::WithinOrigin, endpoint, host)
+    }
+
+    fn client_that(&self, redirects: Redirects, endpoint: &Endpoint, host: &str) -> anyhow::Result<Client> {
         // Go's programs never use a proxy for loopback; reqwest would.
         let direct = is_loopback(host);
-        let key = (endpoint.trust.clone(), direct);
+        let key = (endpoint.trust.clone(), direct, redirects);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client =
-            build(&endpoint.trust, direct).with_context(|| format!("could not set up TLS for {}", endpoint.host))?;
+        let client = build(&endpoint.trust, direct, redirects)
+            .with_context(|| format!("could not set up TLS for {}", endpoint.host))?;
         clients.insert(key, client.clone());
         Ok(client)
     }
 }
 
-fn build(trust: &Trust, direct: bool) -> anyhow::Result<Client> {
+/// Which redirects are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Redirects {
+    /// All but those to the same port without TLS, along which reqwest would send the login.
+    Safe,
+    /// Those to the same scheme, host and port. Another one is an answer like every other.
+    WithinOrigin,
+}
+
+impl Redirects {
+    fn policy(self) -> redirect::Policy {
+        redirect::Policy::custom(move |attempt| {
+            let (before, next) = (attempt.previous().last().cloned(), attempt.url().clone());
+            let is_same = before.as_ref().is_some_and(|before| before.origin() == next.origin());
+            let port = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+            let loses_tls = before.is_some_and(|before| {
+                before.scheme() == "https" && next.scheme() != "https" && port(&before) == port(&next)
+            });
+            match self {
+                _ if attempt.previous().len() > MOST_REDIRECTS => attempt.error("too many redirects"),
+                Redirects::Safe if loses_tls => attempt.error("it redirects from https to http"),
+                Redirects::WithinOrigin if !is_same => attempt.stop(),
+                _ => attempt.follow(),
+            }
+        })
+    }
+}
+
+fn build(trust: &Trust, direct: bool, redirects: Redirects) -> anyhow::Result<Client> {
     let mut builder = Client::builder()
         .user_agent(concat!("cachewarm/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
+        .redirect(redirects.policy())
         .tls_danger_accept_invalid_certs(trust.anyone);
     if direct {
         builder = builder.no_proxy();

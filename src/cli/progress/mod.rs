@@ -84,7 +84,7 @@ pub(crate) fn listener(mode: Mode, screen: &Screen) -> Box<dyn Listener> {
 }
 
 /// Shows events until the last sink of them is gone.
-pub(crate) async fn listen(mut events: mpsc::UnboundedReceiver<Event>, mut listener: Box<dyn Listener>) {
+pub(crate) async fn listen(mut events: mpsc::Receiver<Event>, mut listener: Box<dyn Listener>) {
     let start = Instant::now();
     let now = || Moment { elapsed: start.elapsed(), wall: jiff::Timestamp::now() };
     let mut ticks = tokio::time::interval(Duration::from_millis(125));
