@@ -20,5 +20,5 @@ pub(crate) use session::{
 pub(crate) use solve::{
     Account, Accounts, Answer, Graph, Import, Ledger, Node, Operation, OperationKind, Order, Patience, Question,
     Request, Setting, ask, blames_surroundings, find, forbidden, frontend_image, imported_all, interrupted,
-    is_failed_step, is_internal, is_lost, materialize, unless_cancelled,
+    is_failed_step, is_internal, is_lost, materialize, silent, unless_cancelled,
 };

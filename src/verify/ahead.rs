@@ -12,6 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -207,9 +208,15 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         let ran: Vec<String> = ran.collect();
         let (has_run, has_tried) = (!ran.is_empty(), heard.vertices.values().any(|account| account.tried));
         self.ran.extend(ran);
+        let operation = self.graph.operation(node);
+        let is_heard = !operation.runs() || heard.has_ended(&operation.digest);
         self.ahead.accounts = heard.after(std::mem::take(&mut self.ahead.accounts));
         match outcome {
             Err(error) if is_interruption(&error) || !(has_run || has_tried) => Err(error),
+            Ok(_) if !has_run && !is_heard => {
+                let name = &self.graph.operation(node).name;
+                Err(anyhow!("the builder did not say what became of {name}"))
+            }
             Ok(records) if !has_run => {
                 let is_made = |record: &RecordInUse| !before.contains_key(&record.id) && !(self.is_in_root)(&record.id);
                 if records.iter().any(is_made) {

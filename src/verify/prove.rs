@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::buildkit::{
-    Accounts, Builder, Ledger, Patience, Request, SessionPlan, Setting, Spawn, materialize, unless_cancelled,
+    Accounts, Builder, Ledger, Patience, Request, SessionPlan, Setting, Spawn, materialize, silent, unless_cancelled,
 };
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
@@ -125,6 +125,9 @@ pub(crate) async fn ask_again(
     let outcome = async {
         for request in &claim.requests {
             materialize(&setting, request, once, cancel, &events).await?.finish().await?;
+            if let Some(name) = silent(&ledger.accounts(), request).first() {
+                anyhow::bail!("BuildKit did not say what became of {name}");
+            }
         }
         anyhow::Ok(())
     };

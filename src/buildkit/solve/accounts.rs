@@ -30,6 +30,8 @@ pub(crate) struct Account {
     pub(crate) error: Option<String>,
     /// The last lines it wrote.
     pub(crate) log: VecDeque<String>,
+    /// Whether BuildKit said that it was done with it.
+    pub(super) ended: bool,
     pub(super) running: Option<Instant>,
     pub(super) announced: bool,
     pub(super) told: bool,
@@ -98,6 +100,11 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
+    /// Whether BuildKit said of a vertex that it is done. A stream that ended too early is silent about the last ones.
+    pub(crate) fn has_ended(&self, vertex: &str) -> bool {
+        self.vertices.get(vertex).is_some_and(|account| account.ended)
+    }
+
     /// Adds what was heard in an earlier round of the same run: what ran then is found now, and ran all the same.
     pub(crate) fn after(mut self, earlier: Accounts) -> Accounts {
         for (digest, before) in earlier.vertices {

@@ -14,7 +14,7 @@ pub(crate) use blame::{blames_surroundings, is_failed_step, is_lost};
 pub(crate) use frontend::{Answer, Question, ask};
 pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image, is_internal};
 pub(crate) use materialize::{
-    Order, Patience, Request, find, forbidden, imported_all, interrupted, materialize, unless_cancelled,
+    Order, Patience, Request, find, forbidden, imported_all, interrupted, materialize, silent, unless_cancelled,
 };
 pub(crate) use progress::Ledger;
 pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};

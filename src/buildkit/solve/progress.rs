@@ -241,6 +241,7 @@ impl Ledger {
         if failed {
             account.error = Some(vertex.error.clone());
         }
+        account.ended |= vertex.completed.is_some();
         let step = !is_internal(&vertex.name);
         let mut alarm = None;
         if vertex.cached {
@@ -359,3 +360,7 @@ impl Ledger {
 fn seconds(time: &Timestamp) -> f64 {
     time.seconds as f64 + f64::from(time.nanos) / 1e9
 }
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;

@@ -1,0 +1,44 @@
+//! What is made of status streams that tell of failures, or too little.
+
+use bollard_buildkit_proto::moby::buildkit::v1::StatusResponse;
+
+use super::*;
+
+fn ledger() -> Ledger {
+    Ledger::new(Events::nobody(), false, Veil::default())
+}
+
+fn vertex(digest: &str, name: &str, error: &str, ended: bool) -> Vertex {
+    let time = Timestamp { seconds: 7, nanos: 0 };
+    Vertex {
+        digest: digest.into(),
+        name: name.into(),
+        error: error.into(),
+        started: Some(time),
+        completed: ended.then_some(time),
+        ..Vertex::default()
+    }
+}
+
+fn hear(ledger: &Ledger, vertexes: Vec<Vertex>) {
+    ledger.hear(StatusResponse { vertexes, ..StatusResponse::default() });
+}
+
+#[test]
+fn an_import_that_failed_is_known_though_nobody_waited_for_the_alarm() {
+    let ledger = ledger();
+    hear(&ledger, vec![vertex("sha256:1", "importing cache manifest from r/a:b", "", false)]);
+    assert!(ledger.imported_all().is_ok());
+    hear(&ledger, vec![vertex("sha256:1", "importing cache manifest from r/a:b", "not found", true)]);
+    let Err(Alarm::ImportFailed { donor, error }) = ledger.imported_all() else { panic!("it is not known") };
+    assert_eq!((donor.as_str(), error.as_str()), ("r/a:b", "not found"));
+}
+
+#[test]
+fn a_stream_that_ends_before_a_vertex_does_says_nothing_of_it() {
+    let ledger = ledger();
+    hear(&ledger, vec![vertex("sha256:1", "[1/2] FROM x", "", true), vertex("sha256:2", "[2/2] RUN y", "", false)]);
+    let accounts = ledger.accounts();
+    assert!(accounts.has_ended("sha256:1"));
+    assert!(!accounts.has_ended("sha256:2") && !accounts.has_ended("sha256:3"));
+}
