@@ -19,6 +19,16 @@ pub(crate) fn terminate(child: &mut Child) {
     signal(child, Signal::TERM);
 }
 
+/// Asks the programs that a process started to end; that process waits for them, and is not asked itself.
+pub(crate) fn terminate_below(child: &mut Child) {
+    if matches!(child.try_wait(), Ok(None)) {
+        let parent = child.id();
+        let is_direct = |id: u32| Stat::of(id).is_some_and(|stat| stat.parent == parent);
+        let below = descendants(parent, &HashMap::new());
+        below.iter().filter(|(id, _)| is_direct(*id)).for_each(|(_, process)| process.signal(Signal::TERM));
+    }
+}
+
 /// Kills a program together with every process below it, and waits for it.
 ///
 /// A daemon that is killed alone leaves the containers that it runs to the machine. All of them are stopped first, so that
@@ -146,6 +156,18 @@ mod tests {
         assert!(Stat::of(inner).is_none_or(|stat| stat.is_zombie));
         // It has been waited for, so nobody is signalled.
         assert!(!signal(&mut child, Signal::TERM));
+    }
+
+    #[test]
+    fn only_what_a_process_started_is_asked_to_end() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 60 & echo started; wait $!; exit 7"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        terminate_below(&mut child);
+        assert_eq!(child.wait().unwrap().code(), Some(7));
     }
 
     #[test]

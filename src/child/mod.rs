@@ -1,5 +1,6 @@
 //! The programs that we start: none of them gets the secrets of our environment, and no core file has those of our memory.
 
+mod contained;
 mod end;
 
 use std::collections::BTreeSet;
@@ -9,7 +10,8 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub(crate) use end::{kill_with_descendants, terminate, wait_unless};
+pub(crate) use contained::{Containment, containment};
+pub(crate) use end::{kill_with_descendants, terminate, terminate_below, wait_unless};
 
 /// The variables that no child gets. They are those of a process, not of one job.
 static WITHHELD: OnceLock<BTreeSet<String>> = OnceLock::new();
@@ -26,15 +28,6 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
         command.env_remove(name);
     }
     command
-}
-
-/// What to start a program with so that its mounts are seen by it and its children alone, and go with the last of them.
-/// Nothing where we may not do that.
-pub(crate) fn private_mounts() -> &'static [&'static str] {
-    const PREFIX: [&str; 5] = ["unshare", "--mount", "--propagation", "slave", "--"];
-    static MAY: OnceLock<bool> = OnceLock::new();
-    let try_it = || command(PREFIX[0]).args(&PREFIX[1..]).arg("true").output().is_ok_and(|done| done.status.success());
-    if *MAY.get_or_init(try_it) { &PREFIX } else { &[] }
 }
 
 /// Lets no core file of this process be written: its memory has tokens. What cannot be limited stays as it is.

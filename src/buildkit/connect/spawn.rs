@@ -1,6 +1,6 @@
 //! A private buildkitd on a state root: started, waited for, and stopped cleanly on every way out.
 //!
-//! It dies with us: `setpriv --pdeathsig` has the kernel send it SIGTERM when we are killed, so that nothing goes
+//! It dies with us: `setpriv --pdeathsig` has the kernel send it a signal when we are killed, so that nothing goes
 //! on holding the root. It is in a process group of its own, so that Ctrl-C reaches only us, and we end it in order.
 
 use std::fs::File;
@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 
 use super::config::{self, Private};
 use super::{log, state_root, unix};
-use crate::child;
+use crate::child::{self, Containment};
 use crate::failure::{Explain, Failure, Kind};
 use crate::retry;
 use crate::scratch::Scratch;
@@ -159,8 +159,11 @@ impl Spawn {
         std::fs::write(&config_path, config).context("writing the configuration of buildkitd")?;
         let log = File::create(runtime.path().join("buildkitd.log")).context("making the log of buildkitd")?;
         let mut command = child::command("setpriv");
-        command.args(["--pdeathsig", "TERM", "--", "sh", "-c", IF_WE_LIVE]).arg(std::process::id().to_string());
-        command.args(child::private_mounts()).arg(&program).arg("--config").arg(&config_path);
+        let contained = child::containment();
+        // The process that waits for it passes on no signal, and sends one itself when it is killed.
+        let signal = if contained == Containment::Full { "KILL" } else { "TERM" };
+        command.args(["--pdeathsig", signal, "--", "sh", "-c", IF_WE_LIVE]).arg(std::process::id().to_string());
+        command.args(contained.prefix()).arg(&program).arg("--config").arg(&config_path);
         command.arg("--root").arg(&self.root);
         let mounts = Scratch::new("cachewarm-mounts-").context("making a directory for mounts")?;
         command.env("TMPDIR", mounts.path());
@@ -189,9 +192,11 @@ impl Spawn {
             return self.locked();
         }
         if log.contains("failed to execute") || log.contains("exec: ") {
+            // What starts it names itself in front of the kernel's words.
+            let why = log.trim().rsplit(": ").next().unwrap_or_default();
             return Failure::new(
                 Kind::Environment,
-                format!("could not start {}: {}", daemon.program.display(), log.trim()),
+                format!("could not start {}: {why}", daemon.program.display()),
                 "install buildkitd so that it is in PATH, or name it with --builder spawn:/PATH/TO/buildkitd",
             );
         }
@@ -217,7 +222,10 @@ impl Daemon {
     /// Ends it: SIGTERM, then waiting until its databases are closed. Whatever it says about being forced is
     /// how it always ends.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        child::terminate(&mut self.child);
+        match child::containment() {
+            Containment::Full => child::terminate_below(&mut self.child),
+            _ => child::terminate(&mut self.child),
+        }
         let deadline = Instant::now() + STOP_TIMEOUT;
         while self.child.try_wait().context("waiting for buildkitd to end")?.is_none() {
             if Instant::now() > deadline {
