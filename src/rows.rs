@@ -142,14 +142,19 @@ pub(crate) fn frontends(accounts: &Accounts) -> Vec<String> {
     images
 }
 
-/// Names that BuildKit resolved: the metadata of base images and of frontends.
-pub(crate) fn resolved_by_every_build(accounts: &Accounts) -> Vec<String> {
+/// What every build asks the network for: the metadata of base images and of frontends that BuildKit resolved, and files and
+/// git repositories that no checksum or commit names.
+pub(crate) fn resolved_by_every_build(accounts: &Accounts, graphs: &[Graph]) -> Vec<String> {
     let name = |account: &Account| {
         let prefixes = ["[internal] load metadata for ", "resolve image config for docker-image://"];
         prefixes.iter().find_map(|prefix| account.name.strip_prefix(prefix)).map(str::to_owned)
     };
     let mut names: Vec<String> = accounts.vertices.values().filter_map(name).collect();
     names.retain(|name| !name.contains("@sha256:"));
+    for graph in graphs {
+        let sources = graph.operations().iter().filter_map(Operation::asked_every_time);
+        names.extend(sources.map(|source| graph.secrets().text(&source)));
+    }
     names.sort();
     names.dedup();
     names

@@ -106,7 +106,8 @@ pub(crate) struct Report {
     pub(crate) builder: Builder,
     /// The caches it was imported from.
     pub(crate) donors: Vec<Donor>,
-    /// Image names that every build resolves at a registry, also a fully cached one.
+    /// What every build, also a fully cached one, asks the network for: names of images at their registries, files and git
+    /// repositories that no checksum or commit names.
     pub(crate) resolved_by_every_build: Vec<String>,
     /// Per target.
     pub(crate) targets: Vec<TargetSummary>,

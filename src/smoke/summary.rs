@@ -100,7 +100,7 @@ pub(super) fn report(
             state_root: seen.asked.root.map(|root| root.display().to_string()),
         },
         donors: Vec::new(),
-        resolved_by_every_build: rows::resolved_by_every_build(&accounts),
+        resolved_by_every_build: rows::resolved_by_every_build(&accounts, &seen.graphs),
         targets: rows::targets(&plan.targets, &steps),
         transfer: rows::transfer(&accounts, &[]),
         steps,

@@ -57,7 +57,7 @@ pub(super) fn report(
         },
         transfer: rows::transfer(&solved.accounts, &donors.layers()),
         donors: donors.into_rows(),
-        resolved_by_every_build: rows::resolved_by_every_build(&solved.accounts),
+        resolved_by_every_build: rows::resolved_by_every_build(&solved.accounts, &solved.graphs),
         targets: rows::targets(&plan.targets, &steps),
         steps,
         layers,

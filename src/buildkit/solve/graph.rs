@@ -103,6 +103,11 @@ impl Operation {
         key::directory(&self.decoded()?)
     }
 
+    /// The address that every build asks for it, also one that has it.
+    pub(crate) fn asked_every_time(&self) -> Option<String> {
+        key::asked_every_time(&self.decoded()?)
+    }
+
     /// None never comes: it was decoded before.
     fn decoded(&self) -> Option<pb::Op> {
         pb::Op::decode(self.bytes.as_slice()).ok()

@@ -26,6 +26,23 @@ pub(crate) struct Key {
     pub(crate) reads: Vec<Vec<String>>,
 }
 
+/// The address that every build asks about a source, also one that has it: a file without a checksum, and a git reference that
+/// is no commit (`source/http/source.go` and `source/git/source.go` of BuildKit).
+pub(super) fn asked_every_time(op: &pb::Op) -> Option<String> {
+    let Some(pb::op::Op::Source(source)) = &op.op else { return None };
+    let (scheme, rest) = source.identifier.split_once("://")?;
+    let is_asked = match scheme {
+        "http" | "https" => !source.attrs.contains_key("http.checksum"),
+        "git" => {
+            let reference = rest.split_once('#').map_or("", |(_, fragment)| fragment);
+            let reference = reference.split(':').next().unwrap_or_default();
+            !(matches!(reference.len(), 40 | 64) && reference.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        }
+        _ => false,
+    };
+    is_asked.then(|| source.identifier.clone())
+}
+
 /// A directory of ours as a build sees it: its name (`context`, or that of a named context), and which files of it.
 pub(super) fn directory(op: &pb::Op) -> Option<(String, Selection)> {
     let Some(pb::op::Op::Source(source)) = &op.op else { return None };

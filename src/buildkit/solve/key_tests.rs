@@ -111,3 +111,21 @@ fn an_image_is_its_name_and_its_digest_and_a_directory_is_what_is_wanted_of_it()
     assert_eq!(directory(&local), Some(("context".to_owned(), Selection { follow, ..Default::default() })));
     assert_eq!(directory(&image), None);
 }
+
+#[test]
+fn what_no_checksum_and_no_commit_names_is_asked_for_by_every_build() {
+    let source = |identifier: &str, attrs: &[(&str, &str)]| {
+        let attrs = attrs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let source = pb::SourceOp { identifier: identifier.to_owned(), attrs };
+        asked_every_time(&pb::Op { op: Some(pb::op::Op::Source(source)), ..pb::Op::default() }).is_some()
+    };
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    for asked in ["https://h/file", "http://h/file", "git://h/r.git", "git://h/r.git#main", "git://h/r.git#v1:sub"] {
+        assert!(source(asked, &[]), "{asked}");
+    }
+    for known in [&format!("git://h/r.git#{commit}"), &format!("git://h/r.git#{commit}:sub"), "local://context", "odd"]
+    {
+        assert!(!source(known, &[]), "{known}");
+    }
+    assert!(!source("https://h/file", &[("http.checksum", "sha256:aa")]));
+}

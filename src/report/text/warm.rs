@@ -130,7 +130,7 @@ fn resolved(names: &[String]) -> Vec<String> {
         return Vec::new();
     }
     let names = shortened(names.iter().map(|name| vec![format!("  {name}")]));
-    ["every build, also a fully cached one, still asks a registry for".to_owned()].into_iter().chain(names).collect()
+    ["every build, also a fully cached one, still asks the network for".to_owned()].into_iter().chain(names).collect()
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn a_warm_run_reads_calmly() {
                84 MiB in 1 blob from images
                time per blob: half within 1.2 s, 95 % within 4.0 s, 99 % within 5.1 s
     proof      BuildKit built 24 results again without donors: nothing fetched, unpacked or run
-    resolves   every build, also a fully cached one, still asks a registry for
+    resolves   every build, also a fully cached one, still asks the network for
                  docker.io/library/debian:bookworm
     time       source 1.2 s, donors 300 ms, materialize 1m 11s; 1m 13s in all
     notes      build arg UNUSED is consumed by no stage
@@ -81,7 +81,7 @@ fn a_run_that_is_not_warm_ends_with_its_reasons() {
                time per blob: half within 1.2 s, 95 % within 4.0 s, 99 % within 5.1 s
     proof      BuildKit built 24 results again without donors; it
                  ran [build 2/2] RUN make
-    resolves   every build, also a fully cached one, still asks a registry for
+    resolves   every build, also a fully cached one, still asks the network for
                  docker.io/library/debian:bookworm
     time       source 1.2 s, donors 300 ms, materialize 1m 11s; 1m 13s in all
     notes      build arg UNUSED is consumed by no stage
