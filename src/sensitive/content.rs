@@ -138,7 +138,15 @@ impl Parts {
             return self.add_xml(line, depth);
         }
         match assigned {
-            Some((_, value)) => self.add_value(says.unwrap_or(Says::Nothing), value, depth),
+            Some((key, value)) => {
+                self.add_value(says.unwrap_or(Says::Nothing), value, depth);
+                // As curl and many a tool take a login: `user = "NAME:PASSWORD"`.
+                if key.trim_matches(['"', '\'', '-']).to_lowercase().ends_with("user")
+                    && let Some((_, password)) = bare(value).split_once(':').filter(|(_, rest)| !rest.starts_with("//"))
+                {
+                    self.add_value(Says::Secret, password, depth);
+                }
+            }
             None if has_lines => self.add_bare(line, depth),
             None => {}
         }

@@ -136,7 +136,7 @@ fn the_search_finds_what_it_looks_for() {
 
 /// A private key's line, the bytes of a keystore, and files as programs read them. What steps leak of them is below.
 const KEY: &str = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA0Z3VS5JJcds3xfnygWyF8PbnGy0AHB7MbzYLdZ7ZvVy7F7V\nAw==\n-----END RSA PRIVATE KEY-----\n";
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 19] = [
     // The id, the content, and the command that leaks one value of it.
     (
         "npmrc",
@@ -179,6 +179,48 @@ const FILES: [(&str, &str, &str); 9] = [
         "sh -c '. '$S'; echo $DB_PASSWORD' | base64 >/leak-env",
     ),
     ("pem", KEY, "sed -n 2p $S >/leak-pem"),
+    (
+        "yarn",
+        "npmScopes:\n  team:\n    npmAuthToken: \"sesame-of-yarn\"\n",
+        "sed -n 's/.*Token: \"\\(.*\\)\"/\\1/p' $S >/leak-yarn",
+    ),
+    (
+        "pypirc",
+        "[pypi]\nusername = __token__\npassword = sesame-of-pypirc\n",
+        "sed -n 's/password = //p' $S >/leak-pypirc",
+    ),
+    (
+        "cargo",
+        "[registries.team]\ntoken = \"sesame-of-cargo\"\n",
+        "sed -n 's/token = \"\\(.*\\)\"/\\1/p' $S | gzip >/leak-cargo.gz",
+    ),
+    (
+        "gh",
+        "git.example:\n    user: robot\n    oauth_token: sesame-of-gh\n",
+        "sed -n 's/.*oauth_token: //p' $S | base64 >/leak-gh",
+    ),
+    (
+        "composer",
+        r#"{"http-basic": {"repo.team.example": {"username": "robot", "password": "sesame-of-composer"}}}"#,
+        "sed 's/.*password\": \"//; s/\".*//' $S >/leak-composer",
+    ),
+    (
+        "gradle",
+        "org.gradle.daemon=false\nrepoPassword=sesame-of-gradle\n",
+        "sed -n 's/repoPassword=//p' $S | base64 | base64 -d >/leak-gradle",
+    ),
+    ("curlrc", "user = \"robot:sesame-of-curlrc\"\n", "sed 's/.*robot:\\(.*\\)\"/\\1/' $S >/leak-curlrc"),
+    (
+        "boto",
+        "[default]\naws_secret_access_key = sesame/of+boto0123456\n",
+        "sed -n 's/.*key = //p' $S | sed 's,/,%2F,; s,+,%2B,' >/leak-boto",
+    ),
+    (
+        "terraform",
+        "credentials \"app.team.example\" {\n  token = \"sesame-of-terraform\"\n}\n",
+        "sed -n 's/.*token = \"\\(.*\\)\"/\\1/p' $S >/leak-terraform",
+    ),
+    ("whole", "sesame-of-a-file-with-one-line", "cat $S $S >/leak-whole"),
 ];
 /// What stands in those files and in many a layer, and is no secret.
 const PUBLIC: [&str; 20] = [
@@ -290,6 +332,7 @@ fn the_values_of_secrets_are_shown_nowhere_not_even_in_pieces() {
         let canaries = [
             "sesame-",
             "sesame@",
+            "sesame%2F",
             "sesame/of",
             "sesame of",
             "npm_sesame",
