@@ -36,3 +36,10 @@ pub(crate) fn without_core() {
     let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
     let _ = setrlimit(Resource::Core, limit);
 }
+
+/// Lets this process have as many files open as it may: each level of a deep directory is one. What cannot be had stays as
+/// it is.
+pub(crate) fn with_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}

@@ -35,6 +35,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return output::error(&Screen::stderr(false), &buildkit::stand_in(program, rest)).into();
     }
     child::without_core();
+    child::with_many_files();
     let cli = match args::parse(arguments) {
         Ok(cli) => cli,
         Err(error) => return said_by_clap(&error),

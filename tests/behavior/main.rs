@@ -44,6 +44,7 @@ mod interrupted;
 mod unseen;
 
 // What a person is told, and what nobody is.
+mod canaries;
 mod errors;
 mod keyed;
 mod secrets;

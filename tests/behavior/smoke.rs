@@ -291,3 +291,18 @@ fn a_builder_whose_root_can_be_read_is_left_alone() {
     assert_eq!(steps(&smoke(&context).exits(5), "miss").into_iter().collect::<Vec<_>>(), ["build 1/3"]);
     assert_eq!(builder.disk_usage(), before, "it was asked, or its root was changed");
 }
+
+/// Each level of a directory is a file that is open; a soft limit of 256 files is that of some machines.
+#[test]
+fn a_deep_directory_is_no_matter_of_open_files() {
+    let world = World::new();
+    let context = world.path("deep");
+    let script = "mkdir \"$1\" && cd \"$1\" && printf 'FROM busybox:1.35\\nCOPY . /x\\n' >Dockerfile && \
+                  for n in $(seq 400); do mkdir d && cd d; done && echo x >file";
+    assert!(std::process::Command::new("sh").args(["-c", script, "sh"]).arg(&context).status().unwrap().success());
+    let mut arguments = vec!["warm".to_owned(), format!("--context={}", context.display())];
+    arguments.push(format!("--builder=spawn:{}", tool("BUILDKITD").display()));
+    arguments.push(format!("--root={}", world.root().display()));
+    arguments.push(format!("--buildkitd-config={}", world.config().display()));
+    world.by(&["prlimit", "--nofile=256:4096"], &arguments).exits(0);
+}

@@ -142,7 +142,12 @@ impl World {
 
     /// A call of cachewarm with faults that strace injects into its system calls, and into those of what it starts.
     pub(crate) fn under(&self, faults: &[&str], arguments: &[String]) -> Run {
-        let mut enter = self.enter_by(None, &[&["strace", "--follow-forks", "--output=/dev/null"], faults].concat());
+        self.by(&[&["strace", "--follow-forks", "--output=/dev/null"], faults].concat(), arguments)
+    }
+
+    /// A call of cachewarm that another program starts.
+    pub(crate) fn by(&self, program: &[&str], arguments: &[String]) -> Run {
+        let mut enter = self.enter_by(None, program);
         enter.args(arguments);
         self.run(enter).ends()
     }
