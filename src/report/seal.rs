@@ -65,7 +65,7 @@ pub(crate) enum FindingKind {
     Secret,
     /// A file that could not be looked through.
     Unread,
-    /// A login, a history, a log, a key of this machine.
+    /// A login of somebody, or a token by its shape.
     Machine,
     /// The history of builds.
     History,
@@ -97,7 +97,7 @@ impl FindingKind {
         match self {
             FindingKind::Secret => ("secret", "secrets"),
             FindingKind::Unread => ("file that could not be read", "files that could not be read"),
-            FindingKind::Machine => ("thing of this machine or its users", "things of this machine or its users"),
+            FindingKind::Machine => ("login or token", "logins and tokens"),
             FindingKind::History => ("history of builds", "histories of builds"),
             FindingKind::LocalSource => ("copy of a build's directory", "copies of builds' directories"),
             FindingKind::CacheMount => ("cache mount", "cache mounts"),

@@ -64,8 +64,8 @@ mod tests {
             verdict: Verdict::NotSealed,
             reasons: vec!["/etc/app.conf has a secret: build argument NPM_TOKEN, as it is".into()],
             findings: vec![
-                finding(FindingKind::Machine, "/root/.netrc", "logins", true, None),
-                finding(FindingKind::Machine, "/root/.bash_history", "a history", true, None),
+                finding(FindingKind::Machine, "/root/.netrc", "logins", false, Some("remove the file")),
+                finding(FindingKind::History, "history.db", "12 builds", true, None),
                 finding(FindingKind::LocalSource, "record x1", "local source for context", true, None),
                 finding(
                     FindingKind::Secret,
@@ -87,10 +87,12 @@ mod tests {
         found      1 secret
                      /etc/app.conf: build argument NPM_TOKEN, as it is
                        to do: remove it
-
-        cleaned    2 things of this machine or its users
+                   1 login or token
                      /root/.netrc: logins
-                     /root/.bash_history: a history
+                       to do: remove the file
+
+        cleaned    1 history of builds
+                     history.db: 12 builds
                    1 copy of a build's directory
                      record x1: local source for context
 
