@@ -12,7 +12,7 @@ mod seal;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::settings;
 
@@ -65,6 +65,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ManifestCommand,
     },
+    /// Write the JSON schema of a report, or of the manifest, to standard output.
+    Schema {
+        /// What it describes; `report` is that of warm and smoke.
+        name: Schema,
+    },
     /// Write shell completions to standard output.
     Completions {
         /// The shell.
@@ -75,6 +80,17 @@ pub(crate) enum Command {
         /// The command the page is about; cachewarm itself when absent.
         command: Option<String>,
     },
+}
+
+/// What has a JSON schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Schema {
+    #[value(aliases = ["warm", "smoke"])]
+    Report,
+    Check,
+    Seal,
+    Explain,
+    Manifest,
 }
 
 /// Flags of every command.

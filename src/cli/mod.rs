@@ -50,6 +50,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(error) => Err(error),
         },
         Command::Manifest { command: ManifestCommand::Show { file, report } } => commands::show(&file, report),
+        Command::Schema { name } => commands::schema(name),
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { command } => commands::man(command.as_deref()),
     };

@@ -1,4 +1,5 @@
-//! The published JSON schemas, `schemas/*.schema.json`: made from the very types that are written, and compared here.
+//! The published JSON schemas, `src/report/schemas/*.schema.json`: made from the very types that are written, and compared
+//! here.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ fn schema<T: JsonSchema>(title: &str) -> Schema {
 }
 
 fn is_published(file: &str, schema: &Schema) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/schemas").join(file);
     let made = serde_json::to_string_pretty(schema).unwrap() + "\n";
     let published = std::fs::read_to_string(&path).unwrap_or_default();
     if published != made {

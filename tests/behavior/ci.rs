@@ -9,7 +9,7 @@ use crate::support::ground::tool;
 use crate::support::{Builder, World, ground};
 
 fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packer/ci")
 }
 
 /// Runs one of the scripts in a checkout of the sample, with docker's client, buildx as its plugin, and cachewarm in PATH.
@@ -104,7 +104,7 @@ fn the_pipelines_are_yaml_and_name_scripts_that_are_there() {
         let read = Command::new(&python).args(["-c", read]).arg(examples().join(file)).output().unwrap();
         assert!(read.status.success(), "{file}: {}", String::from_utf8_lossy(&read.stderr));
         let text = String::from_utf8(read.stdout).unwrap();
-        for script in ["examples/ci/builder.sh", "examples/ci/smoke.sh"] {
+        for script in ["packer/ci/builder.sh", "packer/ci/smoke.sh"] {
             assert!(text.contains(script), "{file} does not run {script}");
             assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(script).exists());
         }

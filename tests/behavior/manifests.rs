@@ -59,11 +59,13 @@ fn two_warm_runs_are_held_against_each_other() {
 /// Panics unless JSON Schema's own reference finds that the files are what the published schema says. Python's package is
 /// there with moto.
 fn is_as_published(schema: &str, files: impl Iterator<Item = PathBuf>) {
-    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{schema}.schema.json"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/report/schemas/{schema}.schema.json"));
+    let printed = Command::new(env!("CARGO_BIN_EXE_cachewarm")).args(["schema", schema]).output().unwrap();
+    assert!(printed.stdout == fs::read(&path).unwrap(), "`cachewarm schema {schema}` is not {}", path.display());
     let validate = "import json, sys, jsonschema\n\
         schema = json.load(open(sys.argv[1]))\n\
         for file in sys.argv[2:]: jsonschema.validate(json.load(open(file)), schema)";
     let python = tool("MOTO_SERVER").with_file_name("python");
-    let checked = Command::new(python).args(["-c", validate]).arg(&schema).args(files).output().unwrap();
-    assert!(checked.status.success(), "{}: {}", schema.display(), String::from_utf8_lossy(&checked.stderr));
+    let checked = Command::new(python).args(["-c", validate]).arg(&path).args(files).output().unwrap();
+    assert!(checked.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&checked.stderr));
 }

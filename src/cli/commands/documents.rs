@@ -1,9 +1,24 @@
-//! `completions` and `man`: derived from the command line's own types, so that they cannot lag behind it.
+//! `schema`, `completions` and `man`: made from the very types that are written and read, so that they cannot lag behind.
 
 use clap_complete::Shell;
 
+use crate::cli::args::Schema;
 use crate::cli::{args, output};
 use crate::failure::{Failure, Kind};
+
+/// Writes a JSON schema to standard output.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(crate) fn schema(of: Schema) -> anyhow::Result<()> {
+    output::data(match of {
+        Schema::Report => include_str!("../../report/schemas/report.schema.json"),
+        Schema::Check => include_str!("../../report/schemas/check.schema.json"),
+        Schema::Seal => include_str!("../../report/schemas/seal.schema.json"),
+        Schema::Explain => include_str!("../../report/schemas/explain.schema.json"),
+        Schema::Manifest => include_str!("../../report/schemas/manifest.schema.json"),
+    })
+}
 
 /// Writes the completions of a shell to standard output.
 ///

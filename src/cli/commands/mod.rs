@@ -16,7 +16,7 @@ use crate::event::Events;
 use crate::report::Reported;
 
 pub(super) use check::check;
-pub(super) use documents::{completions, man};
+pub(super) use documents::{completions, man, schema};
 pub(super) use manifest::{explain, show};
 pub(super) use seal::seal;
 pub(super) use smoke::smoke;
