@@ -9,16 +9,29 @@ case "$*" in
   "--builder docker-container") builder=docker-container ;;
   *) echo "usage: $0 [--builder spawn|docker-container]" >&2; exit 2 ;;
 esac
+# build: sets up what the demo needs, and builds cachewarm meanwhile.
+build() {
+  local log setup
+  log=$(mktemp)
+  # The Debian packages have what cargo needs of C.
+  echo "set-up: BuildKit, a registry and moto, and cachewarm itself; some minutes the first time"
+  "$here/setup.sh" --packages-demo $builder
+  (cd "$here/.." && cargo build --quiet) 2>"$log" &
+  setup=$!
+  "$here/setup.sh" --demo $builder
+  wait $setup || { cat "$log" >&2; exit 1; }
+  rm -f "$log"
+  echo "set-up took $SECONDS s"
+}
 if [ $$ != 1 ]; then
-  "$here/setup.sh" >/dev/null
-  (cd "$here/.." && cargo build --quiet)
+  build
 fi
 # shellcheck source=support/ground.sh
 . "$here/support/ground.sh"
 alone "$0" "$@"
 ip link set lo up
 # shellcheck disable=SC1090,SC1091
-. "${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}/env"
+. "${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}/env-demo"
 target=${CARGO_TARGET_DIR:-$here/../target}
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT

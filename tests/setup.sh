@@ -3,13 +3,15 @@
 # buildx, Docker 29, moto, Packer and what its test takes for an instance.
 # Pinned, and quick when nothing is to do. Everything that is not a Debian package lives in a cache
 # folder outside the tree; its file `env` says where each part is. `setup.sh --packages` stops after the Debian packages.
+# `setup.sh --demo` installs what tests/demo.sh needs and nothing else, and its file is `env-demo`.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
-packages=(docker.io podman runc docker-registry apache2-utils busybox-static git openssl curl zstd
-  ca-certificates iproute2 e2fsprogs util-linux gcc libc6-dev make perl pkg-config python3-venv
-  packer openssh-server openssh-client sudo awscli cmark-gfm isal shellcheck strace systemd procps)
+packages=(runc docker-registry apache2-utils busybox-static git openssl curl ca-certificates iproute2 util-linux gcc libc6-dev
+  make perl pkg-config python3-venv procps)
+more_packages=(docker.io podman zstd e2fsprogs packer openssh-server openssh-client sudo awscli cmark-gfm isal shellcheck strace
+  systemd)
 moto_version=5.2.5
 
 # fail WHAT COMMAND: what is missing, and the command that would have installed it.
@@ -85,12 +87,28 @@ mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
 
+case "${1-}" in
+  --demo | --packages-demo) [ "${2-}" != docker-container ] || packages+=(docker.io) ;;
+  *) packages+=("${more_packages[@]}") ;;
+esac
 debian_packages
-if [ "${1-}" = --packages ]; then
+if [[ "${1-}" = --packages* ]]; then
   exit 0
 fi
 buildkit_version=$(sed -n 's/^\tgithub.com\/moby\/buildkit \(v[^ ]*\).*/\1/p' tools/go.mod)
 buildkit=$(go_tools buildkit tools "-X github.com/moby/buildkit/version.Version=$buildkit_version")
+if [ "${1-}" = --demo ]; then
+  moto=$(moto)
+  cat >"$cache/env-demo.part" <<END
+BUILDKITD=$buildkit/buildkitd
+BUILDCTL=$buildkit/buildctl
+DOCKERFILE_FRONTEND=$buildkit/dockerfile-frontend
+DOCKERD_20=/usr/sbin/dockerd
+MOTO_SERVER=$moto/bin/moto_server
+END
+  mv "$cache/env-demo.part" "$cache/env-demo"
+  exit 0
+fi
 buildx=$(go_tools buildx tools-buildx)
 dockerd=$(go_tools dockerd tools-dockerd)
 moto=$(moto)
