@@ -1,5 +1,25 @@
 //! cachewarm makes a BuildKit state root warm from a registry cache, and proves it.
 //!
+//! | word | means |
+//! |---|---|
+//! | state root | the directory in which a buildkitd keeps everything, `/var/lib/buildkit` unless told otherwise |
+//! | worker | the part of a state root that belongs to one snapshotter: `runc-overlayfs` |
+//! | record | BuildKit's entry for a result or a layer of one, in `metadata_v2.db` |
+//! | layer | what one step adds: a compressed blob, and the same unpacked in a snapshot |
+//! | extracted | of a layer: it lies unpacked on disk, and a build can use it as it is |
+//! | vertex | an operation of a build's graph (LLB), known by its digest; the status stream tells of vertices |
+//! | step | a vertex that a line of a Dockerfile made |
+//! | cache source | a registry cache that layers come from, `--cache-from`; "donor" in the reports' JSON |
+//! | result | what a vertex yields; a cache key in `cache.db` leads to its record |
+//! | hit, ran | of a step: its result was found, or had to be made |
+//! | frontend | what makes a graph of a Dockerfile: built into BuildKit, or the image of a `# syntax=` line |
+//! | session | what a builder calls us back on: files, logins, secrets, ssh agents |
+//! | warm | every layer of every stage that a build reaches is extracted and survives a restart |
+//! | proof | BuildKit builds again without cache sources, and fetches, unpacks and runs nothing |
+//! | shadow root | a copy of a state root's databases with links to its layers, for a daemon that must not change it |
+//! | manifest | what a warm run writes about its build: what makes each step's cache key, every file, every layer |
+//! | sealed | of a machine: safe to snapshot |
+//!
 //! The order of the groups below is the order of dependency, and very nearly the way of the data:
 //! from a build specification to a verdict. A module uses only groups above its own, never a module
 //! of its own group; `tests/behavior/layers.rs` holds that.
@@ -25,7 +45,7 @@ mod locks;
 mod scratch;
 
 // What is not to be written down.
-mod veil;
+mod redact;
 
 // Who we are.
 mod auth;
@@ -56,8 +76,6 @@ mod manifest;
 
 // Say so.
 mod report;
-
-mod rows;
 
 // And why.
 mod explain;

@@ -10,9 +10,9 @@ use crate::buildkit::{
     SessionPlan,
 };
 use crate::event::Events;
+use crate::redact::Redactor;
 use crate::source::{self, Checkout, SourceSpec};
 use crate::targets::{self, NamedContext, Target};
-use crate::veil::Veil;
 
 /// What is built; nothing in it was read from the environment below `cli`.
 #[derive(Debug, Clone)]
@@ -38,16 +38,16 @@ pub(crate) struct Plan {
     /// What serves each of them.
     pub(crate) sessions: Vec<SessionPlan>,
     /// Hides the secrets of the build.
-    pub(crate) secrets: Veil,
+    pub(crate) secrets: Redactor,
 }
 
 impl Build {
     /// Hides its secrets, and those of its build arguments that are secrets by their names.
-    pub(crate) fn veil(&self) -> Veil {
+    pub(crate) fn redactor(&self) -> Redactor {
         let values = self.secrets.values().filter_map(|read| read.as_ref().ok()?.as_ref());
         let arguments = self.targets.iter().flat_map(|target| &target.build_args);
         let arguments = arguments.map(|(name, value)| (name.as_str(), value.as_str()));
-        Veil::of_secrets(values.map(Secret::reveal_bytes)).but_not(self.public.clone()).and(arguments)
+        Redactor::of_secrets(values.map(Secret::reveal_bytes)).but_not(self.public.clone()).and(arguments)
     }
 }
 
@@ -70,7 +70,7 @@ impl Plan {
         let permissions: PermissionRule = Arc::new(move |path, on_disk| modes.permissions(path, on_disk));
         let session = |target: &Target| session(build, keychain, events, &permissions, target);
         let sessions = targets.iter().map(session).collect::<anyhow::Result<_>>()?;
-        Ok(Plan { checkout, targets, sessions, secrets: build.veil() })
+        Ok(Plan { checkout, targets, sessions, secrets: build.redactor() })
     }
 
     /// What to ask the frontend about each target.
@@ -104,7 +104,7 @@ impl Plan {
             for definition in &answer.definitions {
                 graph.add(definition)?;
             }
-            graph.veil(&self.secrets);
+            graph.redact(&self.secrets);
             Ok(graph)
         };
         answers.iter().map(graph).collect()

@@ -18,7 +18,7 @@ pub(crate) use session::{
     Session, SessionEnded, SessionId, SessionPlan,
 };
 pub(crate) use solve::{
-    Account, Accounts, Answer, Graph, Import, Ledger, Node, Operation, OperationKind, Order, Patience, Question,
-    Request, Setting, ask, blames_surroundings, find, forbidden, frontend_image, imported_all, interrupted,
+    Account, Accounts, Answer, Graph, Import, Node, Operation, OperationKind, Order, Patience, Question, Request,
+    Setting, StatusTracker, ask, blames_surroundings, find, forbidden, frontend_image, imported_all, interrupted,
     is_failed_step, is_internal, is_lost, materialize, silent, unless_cancelled,
 };

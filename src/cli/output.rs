@@ -12,9 +12,9 @@ use super::progress::Screen;
 use super::settings::{Format, ReportTo};
 use crate::document::folder;
 use crate::failure::{Explain, Failure, Kind};
+use crate::redact::Redactor;
 use crate::report::words::clean;
 use crate::report::{self, Reported};
-use crate::veil::Veil;
 
 /// Writes data to standard output.
 ///
@@ -58,7 +58,7 @@ pub(super) fn clear_the_way(reports: &[ReportTo]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The first that cannot be written; the others are written all the same.
-pub(super) fn reports(report: &impl Reported, to: &[ReportTo], secrets: &Veil) -> anyhow::Result<()> {
+pub(super) fn reports(report: &impl Reported, to: &[ReportTo], secrets: &Redactor) -> anyhow::Result<()> {
     let each: Vec<anyhow::Result<()>> = to
         .iter()
         .map(|to| {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 
 use super::*;
+use crate::redact::Redactor;
 use crate::report::sample;
-use crate::veil::Veil;
 
 fn said(failed: &anyhow::Error) -> String {
     let (screen, written) = Screen::recording();
@@ -66,7 +66,7 @@ fn a_report_of_an_earlier_run_is_gone_before_this_one_begins() {
     assert!(!file.exists());
     assert_eq!(fs::read_dir(folder.path()).expect("it is a folder").count(), 0, "nothing else is left behind");
 
-    reports(&sample::warm(), &[to(Format::Json, file.clone())], &Veil::default()).expect("it is written");
+    reports(&sample::warm(), &[to(Format::Json, file.clone())], &Redactor::default()).expect("it is written");
     let written: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(&file).expect("it is there")).expect("it is JSON");
     assert_eq!(written["verdict"], "warm");
@@ -80,7 +80,8 @@ fn a_report_that_cannot_be_written_is_known_before_the_work_begins() {
     assert!(early.to_string().starts_with("could not prepare the report file "), "{early}");
 
     let kept = to(Format::Text, folder.path().join("kept.txt"));
-    let late = reports(&sample::warm(), &[lost, kept.clone()], &Veil::default()).expect_err("there is no such folder");
+    let late =
+        reports(&sample::warm(), &[lost, kept.clone()], &Redactor::default()).expect_err("there is no such folder");
     assert_eq!(Failure::of(&late).map(|failure| failure.kind), Some(Kind::Environment));
     assert!(kept.file.expect("it has one").exists(), "the other report is written all the same");
 }
@@ -89,7 +90,7 @@ fn a_report_that_cannot_be_written_is_known_before_the_work_begins() {
 fn a_device_is_written_to_and_not_replaced() {
     let null = to(Format::Text, "/dev/null".into());
     clear_the_way(std::slice::from_ref(&null)).expect("there is nothing to clear");
-    reports(&sample::warm(), &[null], &Veil::default()).expect("it takes everything");
+    reports(&sample::warm(), &[null], &Redactor::default()).expect("it takes everything");
     assert!(is_special(Path::new("/dev/null")));
 }
 

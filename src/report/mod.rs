@@ -2,6 +2,7 @@
 //!
 //! Field names are a contract (`schema: 1`): add, never rename.
 
+pub(crate) mod assemble;
 pub(crate) mod check;
 mod clock;
 pub(crate) mod explanation;

@@ -16,12 +16,12 @@ pub(super) struct Finding {
     /// What it is, in a few words.
     pub(super) what: String,
     /// What is done about it.
-    pub(super) cure: Cure,
+    pub(super) action: Action,
 }
 
 /// What is done about a finding. Every change is one of the state root, or of our own folder beside the manifest.
 #[derive(Debug, Clone)]
-pub(super) enum Cure {
+pub(super) enum Action {
     /// `--fix` overwrites and removes a file or directory of the root.
     Erase(Located),
     /// `--fix` overwrites the parts of a database that it does not use.
@@ -41,19 +41,19 @@ pub(super) enum Cure {
 impl Finding {
     /// Whether cleaning this finding also cleans `file`, a path below the root.
     pub(super) fn covers(&self, file: &Path) -> bool {
-        match &self.cure {
-            Cure::Erase(located) | Cure::Forget(_, Some(located)) => file.starts_with(&located.path),
-            Cure::ForgetHistory(database, blobs) => database == file || blobs.iter().any(|blob| blob.path == file),
+        match &self.action {
+            Action::Erase(located) | Action::Forget(_, Some(located)) => file.starts_with(&located.path),
+            Action::ForgetHistory(database, blobs) => database == file || blobs.iter().any(|blob| blob.path == file),
             // The second look finds what is still in the parts that the database uses.
-            Cure::Zero(database, _) => database.path == file,
-            Cure::Forget(_, None) | Cure::EraseKey(..) | Cure::Collect | Cure::Ask(_) => false,
+            Action::Zero(database, _) => database.path == file,
+            Action::Forget(_, None) | Action::EraseKey(..) | Action::Collect | Action::Ask(_) => false,
         }
     }
 
     /// What the owner has to do; none when `--fix` does it.
     pub(super) fn remedy(&self) -> Option<&str> {
-        match &self.cure {
-            Cure::Ask(remedy) => Some(remedy),
+        match &self.action {
+            Action::Ask(remedy) => Some(remedy),
             _ => None,
         }
     }

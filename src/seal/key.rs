@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::erase::{Located, Root};
-use super::finding::{Cure, Finding};
+use super::finding::{Action, Finding};
 use super::job::Job;
 use crate::document::folder;
 use crate::failure::{Explain, Kind};
@@ -20,19 +20,19 @@ const LARGEST: u64 = 1024;
 /// The key as a thing that no image may have; none where there is no manifest, no such file, or one that is not ours.
 pub(super) fn finding(job: &Job) -> Option<Finding> {
     let path = manifest::key_file(job.manifest.as_deref()?);
-    let (kind, what, cure) = match look(&path).transpose()? {
+    let (kind, what, action) = match look(&path).transpose()? {
         Ok((folder, located)) => {
-            (FindingKind::Secret, "the key of the manifest's hashes".to_owned(), Cure::EraseKey(folder, located))
+            (FindingKind::Secret, "the key of the manifest's hashes".to_owned(), Action::EraseKey(folder, located))
         }
         Err(error) => {
             let remedy = "no image may have the key of the manifest's hashes: remove it, or accept it with --ignore";
-            (FindingKind::Unread, error.to_string(), Cure::Ask(remedy.to_owned()))
+            (FindingKind::Unread, error.to_string(), Action::Ask(remedy.to_owned()))
         }
     };
     // As the kernel has it, so that --ignore can name it.
     let place =
         std::fs::canonicalize(folder(&path)).map_or(path.clone(), |it| it.join(path.file_name().unwrap_or_default()));
-    Some(Finding { kind, place: place.display().to_string(), what, cure })
+    Some(Finding { kind, place: place.display().to_string(), what, action })
 }
 
 fn look(path: &Path) -> io::Result<Option<(PathBuf, Located)>> {

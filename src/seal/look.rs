@@ -8,18 +8,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::erase::Root;
 use super::finding::Finding;
-use super::hits::{self, Parts};
 use super::job::Job;
 use super::key;
-use super::luggage;
 use super::machine::Machine;
+use super::matches::{self, Parts};
 use super::needles::{Known, Needles, is_searchable};
 use super::scratches;
 use super::search::{Place, Searched, Watch, search};
+use super::unneeded;
 use crate::event::Events;
 use crate::inspect::{self, StateRoot, Unreadable};
+use crate::redact::Redactor;
 use crate::sensitive;
-use crate::veil::Veil;
 
 /// How much is looked at.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Looked {
     /// Their bytes.
     pub(super) bytes: u64,
     /// Hides the secrets that were looked for, however they are spelled.
-    pub(super) veil: Veil,
+    pub(super) redactor: Redactor,
     /// Whether a database is missing. What it lists then looks like nobody's, and nothing may be erased.
     pub(super) is_incomplete: bool,
     /// The snapshotters that the root was used with, that of most of the records first.
@@ -72,7 +72,7 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     let databases = inspect::databases(&job.root).map_err(unreadable)?;
     let leftovers = inspect::leftovers(&job.root, &state).map_err(unreadable)?;
     let root = Root::open(&job.root).map_err(|error| unreadable(Unreadable::io(&job.root, error)))?;
-    let found = luggage::luggage(&job.root, &root, &state, &leftovers, job.drop_cache_mounts);
+    let found = unneeded::unneeded(&job.root, &root, &state, &leftovers, job.drop_cache_mounts);
     let mut findings = found.map_err(unreadable)?;
     findings.extend(scratches::findings(job).map_err(unreadable)?);
 
@@ -108,7 +108,7 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     let left_out_of_rest = left_out.into_iter().chain(parts.left_out_of_rest()).collect();
     rest.add(search(&needles, &parts.rest(), &left_out_of_rest, watch)?);
     for searched in [&unchanged, &rest] {
-        findings.extend(hits::findings(searched, &parts, &findings));
+        findings.extend(matches::findings(searched, &parts, &findings));
     }
     notes.extend(
         job.secrets
@@ -124,7 +124,7 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
         files: rest.files,
         bytes: rest.bytes,
         unchanged,
-        veil: Veil::of_secrets(job.secrets.iter().map(|secret| secret.value.reveal_bytes())),
+        redactor: Redactor::of_secrets(job.secrets.iter().map(|secret| secret.value.reveal_bytes())),
         is_incomplete: !state.missing().is_empty(),
         snapshotters: snapshotters(&state),
         notes,

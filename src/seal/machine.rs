@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 use regex::bytes::Regex;
 use rustix::fs::{FileType, OFlags, fstat, readlinkat};
 
-use super::finding::{Cure, Finding};
+use super::finding::{Action, Finding};
 use super::needles::Shapes;
 use crate::beneath;
 use crate::failure::{Explain, Kind};
@@ -153,7 +153,7 @@ impl Machine {
                     kind,
                     place: self.root.join(&place).display().to_string(),
                     what,
-                    cure: Cure::Ask(remedy),
+                    action: Action::Ask(remedy),
                 };
                 match self.is_login(&place, telling) {
                     Ok(false) => {}

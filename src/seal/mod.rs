@@ -6,23 +6,23 @@
 //! disk after the last write, and about what was seen: what could not be looked at keeps a machine from being sealed. The
 //! value of a secret is never shown.
 
-mod cure;
+mod clean;
 mod data;
-mod doomed;
 mod erase;
 mod finding;
-mod hits;
 mod hold;
 mod job;
 mod key;
 mod look;
-mod luggage;
 mod machine;
 mod marker;
+mod matches;
 mod needles;
+mod overwriting;
 mod scratches;
 mod search;
 mod summary;
+mod unneeded;
 
 use std::path::Path;
 
@@ -70,7 +70,7 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     let (mut before, mut after) = (None, looked);
     if job.fix && !after.is_incomplete {
         let findings = after.findings.clone();
-        clock.time("clean", cure::apply(findings, &job, &after.snapshotters, &after.veil, &cancel)).await?;
+        clock.time("clean", clean::apply(findings, &job, &after.snapshotters, &after.redactor, &cancel)).await?;
         let scope = Scope::Changed(std::mem::take(&mut after.unchanged));
         before = Some(after.findings);
         after = clock.time("look again", look::look(&job, scope, &cancel, &events)).await?;

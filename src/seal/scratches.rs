@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::finding::{Cure, Finding};
+use super::finding::{Action, Finding};
 use super::job::Job;
 use crate::inspect::Unreadable;
 use crate::report::seal::FindingKind;
@@ -60,6 +60,6 @@ fn finding(path: &Path, remedy: String) -> Finding {
         kind: FindingKind::Leftover,
         place: path.display().to_string(),
         what: "a directory that a killed cachewarm left".to_owned(),
-        cure: Cure::Ask(remedy),
+        action: Action::Ask(remedy),
     }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::finding::{Cure, Finding};
+use super::finding::{Action, Finding};
 use super::hold::STOP;
 use super::job::Job;
 use super::look::Looked;
+use crate::redact::Redactor;
 use crate::report::check::CheckReport;
 use crate::report::seal::{self, FindingKind, SealReport, Searched};
 use crate::report::words::count;
 use crate::report::{Builder, Clock, SCHEMA, Transfer, Verdict};
-use crate::veil::Veil;
 
 /// Findings of the same kind that a reason names.
 const NAMED: usize = 3;
@@ -40,19 +40,19 @@ pub(super) fn damaged(job: &Job, error: &anyhow::Error, clock: Clock) -> SealRep
 
 /// What was found before and after things were cleaned, if they were.
 pub(super) fn report(job: &Job, before: Option<Vec<Finding>>, after: Looked, checked: &CheckReport) -> SealReport {
-    let veil = &after.veil;
+    let redactor = &after.redactor;
     let left: BTreeSet<(FindingKind, &str)> = after.findings.iter().map(|it| (it.kind, it.place.as_str())).collect();
     let cleaned = before.iter().flatten().filter(|finding| !left.contains(&(finding.kind, finding.place.as_str())));
-    let mut findings: Vec<seal::Finding> = after.findings.iter().map(|it| written(it, false, veil)).collect();
-    findings.extend(cleaned.map(|it| written(it, true, veil)));
+    let mut findings: Vec<seal::Finding> = after.findings.iter().map(|it| written(it, false, redactor)).collect();
+    findings.extend(cleaned.map(|it| written(it, true, redactor)));
     findings.sort_by(|a, b| (a.kind, &a.place).cmp(&(b.kind, &b.place)));
     let mut reasons: Vec<String> =
-        checked.reasons.iter().map(|reason| veil.text(&format!("not warm: {reason}"))).collect();
-    reasons.extend(FindingKind::ALL.into_iter().filter_map(|kind| reason(&after.findings, kind, job.fix, veil)));
+        checked.reasons.iter().map(|reason| redactor.text(&format!("not warm: {reason}"))).collect();
+    reasons.extend(FindingKind::ALL.into_iter().filter_map(|kind| reason(&after.findings, kind, job.fix, redactor)));
     SealReport {
         verdict: if reasons.is_empty() { Verdict::Sealed } else { Verdict::NotSealed },
         reasons,
-        notes: after.notes.iter().chain(&checked.notes).map(|note| veil.text(note)).collect(),
+        notes: after.notes.iter().chain(&checked.notes).map(|note| redactor.text(note)).collect(),
         layers: Some(checked.layers.clone()),
         findings,
         searched: Searched {
@@ -84,18 +84,18 @@ fn blank(job: &Job) -> SealReport {
     }
 }
 
-fn written(finding: &Finding, cleaned: bool, veil: &Veil) -> seal::Finding {
+fn written(finding: &Finding, cleaned: bool, redactor: &Redactor) -> seal::Finding {
     seal::Finding {
         kind: finding.kind,
-        place: veil.text(&finding.place),
-        what: veil.text(&finding.what),
+        place: redactor.text(&finding.place),
+        what: redactor.text(&finding.what),
         cleaned,
-        remedy: finding.remedy().filter(|_| !cleaned).map(|remedy| veil.text(remedy)),
+        remedy: finding.remedy().filter(|_| !cleaned).map(|remedy| redactor.text(remedy)),
     }
 }
 
 /// Why findings of a kind keep it from being sealed; secrets are named one by one.
-fn reason(findings: &[Finding], kind: FindingKind, fix: bool, veil: &Veil) -> Option<String> {
+fn reason(findings: &[Finding], kind: FindingKind, fix: bool, redactor: &Redactor) -> Option<String> {
     let these: Vec<&Finding> = findings.iter().filter(|finding| finding.kind == kind).collect();
     if these.is_empty() {
         return None;
@@ -114,7 +114,7 @@ fn reason(findings: &[Finding], kind: FindingKind, fix: bool, veil: &Veil) -> Op
         (false, 0) => format!(": {}", named.join(", ")),
         (false, more) => format!(": {} and {} more", named.join(", "), count(more, "place")),
     };
-    let can_be_cleaned = these.iter().all(|finding| !matches!(finding.cure, Cure::Ask(_)));
+    let can_be_cleaned = these.iter().all(|finding| !matches!(finding.action, Action::Ask(_)));
     let advice = if can_be_cleaned && !fix { "; --fix cleans it" } else { "" };
-    Some(veil.text(&format!("{} {noun}{list}{advice}", these.len())))
+    Some(redactor.text(&format!("{} {noun}{list}{advice}", these.len())))
 }

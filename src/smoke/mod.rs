@@ -14,14 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Keychain, KeychainOptions};
 use crate::buildkit::{
-    self, Accounts, Address, Builder, DockerHost, Graph, Ledger, Patience, Setting, Tls, unless_cancelled,
+    self, Accounts, Address, Builder, DockerHost, Graph, Patience, Setting, StatusTracker, Tls, unless_cancelled,
 };
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 use crate::plan::{Build, Plan};
 use crate::report::{Clock, Report};
 use crate::source;
-use crate::verify::{self, Ahead, Asking, OnDisk};
+use crate::verify::{self, Ahead, OnDisk, Query};
 use answerer::{Answerer, Asked};
 
 /// Attempts to ask the frontend, and daemons that are asked in all.
@@ -144,8 +144,8 @@ async fn ask_targets(
     events: &Events,
 ) -> anyhow::Result<Seen> {
     let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout };
-    let ledger = Ledger::new(events.clone(), true, plan.secrets.clone());
-    let setting = Setting { channel: answerer.builder.channel.clone(), entitlements: plan.entitlements(), ledger };
+    let tracker = StatusTracker::new(events.clone(), true, plan.secrets.clone());
+    let setting = Setting { channel: answerer.builder.channel.clone(), entitlements: plan.entitlements(), tracker };
     let answers = buildkit::ask(&setting, &plan.questions(), patience, cancel, events).await?;
     let mut seen = Seen {
         buildkit_version: answerer.builder.version.clone(),
@@ -161,10 +161,10 @@ async fn ask_targets(
             answerer.replace(job, plan, cancel).await?;
         }
         let channel = &answerer.builder.channel;
-        let asking = Asking { channel, entitlements: plan.entitlements(), patience, cancel };
+        let query = Query { channel, entitlements: plan.entitlements(), patience, cancel };
         let was_there = |id: &str| seen.known.contains(id);
-        let mut ahead = verify::look_ahead(&asking, session.id.as_str(), &graph, was_there).await?;
-        ahead.accounts = ahead.accounts.after(setting.ledger.accounts());
+        let mut ahead = verify::look_ahead(&query, session.id.as_str(), &graph, was_there).await?;
+        ahead.accounts = ahead.accounts.after(setting.tracker.accounts());
         seen.graphs.push(graph);
         seen.ahead.push(ahead);
     }

@@ -10,8 +10,8 @@ use crate::event::Events;
 use crate::explain::{Comparison, Traces, contexts_of, last_manifest};
 use crate::manifest::{Manifest, Marks, USUAL};
 use crate::plan::Plan;
+use crate::report::assemble;
 use crate::report::{Step, StepState};
-use crate::rows;
 
 /// The build that the root was warmed for, if somebody wrote it down, and the marks to compare secrets by.
 ///
@@ -49,19 +49,19 @@ pub(super) async fn explain(
     let Some((before, marks)) = before.filter(|_| !missed.is_empty()) else { return Ok(()) };
     let mut now = Manifest {
         buildkit_version: seen.buildkit_version.clone(),
-        frontends: rows::frontends(&seen.accounts()),
+        frontends: assemble::frontends(&seen.accounts()),
         ..Manifest::new()
     };
     let served = now.describe(&plan.names(), &seen.graphs, marks);
     let places = (0..).zip(&now.steps).filter(|(_, step)| missed.contains(&step.digest)).map(|(at, _)| at);
     let read = contexts_of(&now, places.collect());
-    let now = now.fingerprinted(rows::sources(plan, served, |place| read.contains(&place)), cancel).await?;
+    let now = now.fingerprinted(assemble::sources(plan, served, |place| read.contains(&place)), cancel).await?;
     let comparison = Comparison::new(before, &now);
     let traces = Traces {
         worker_id: &seen.worker_id,
         snapshotter: seen.snapshotter.as_deref(),
         records_gone: Some(before.records.iter().filter(|id| !seen.known.contains(*id)).count()),
     };
-    rows::explain(steps, &now, |place| Some(comparison.reason_in(place, traces)));
+    assemble::explain(steps, &now, |place| Some(comparison.reason_in(place, traces)));
     Ok(())
 }

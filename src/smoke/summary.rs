@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::{Job, Seen};
 use crate::buildkit::Operation;
 use crate::plan::Plan;
+use crate::report::assemble;
 use crate::report::{self, Clock, Reason, Report, Step, StepState, Verdict};
-use crate::rows;
 use crate::verify::{OnDisk, Outlook};
 
 /// The kind of reason of a step that the build can do without.
@@ -24,7 +24,7 @@ pub(super) fn steps(plan: &Plan, seen: &Seen) -> Vec<Step> {
             *known = outlook;
         }
     }
-    rows::steps(&plan.targets, &seen.graphs, |_, operation| judged(&outlooks, operation))
+    assemble::steps(&plan.targets, &seen.graphs, |_, operation| judged(&outlooks, operation))
 }
 
 /// The report.
@@ -39,17 +39,17 @@ pub(super) fn report(
     let accounts = seen.accounts();
     // What is unknown, because it is built on a miss or runs always, is no hit; what is not needed does not count.
     let is_needed = |step: &Step| step.reason.as_ref().is_none_or(|reason| reason.kind != NOT_NEEDED);
-    let hits = rows::hits(&seen.graphs, &steps, is_needed);
+    let hits = assemble::hits(&seen.graphs, &steps, is_needed);
     let hit_rate = hits.rate();
     let mut reasons: Vec<String> = Vec::new();
     let missed: Vec<&Step> = steps.iter().filter(|step| step.state == StepState::Miss).collect();
-    reasons.extend(rows::never_warm(&seen.graphs).map(str::to_owned));
+    reasons.extend(assemble::never_warm(&seen.graphs).map(str::to_owned));
     // The share is about steps: a base image that has to be fetched is needed whatever the share.
-    let images = rows::images(&seen.graphs);
+    let images = assemble::images(&seen.graphs);
     let lacks_image = missed.iter().any(|step| images.contains(step.digest.as_str()));
     if hit_rate < job.min_hit_rate || lacks_image || (job.min_hit_rate >= 1.0 && !missed.is_empty()) {
         let why = |step: &Step| match &step.reason {
-            Some(reason) if reason.kind != rows::NOT_IN_CACHE => format!(": {}", reason.what),
+            Some(reason) if reason.kind != assemble::NOT_IN_CACHE => format!(": {}", reason.what),
             _ => String::new(),
         };
         let named =
@@ -100,9 +100,9 @@ pub(super) fn report(
             state_root: seen.asked.root.map(|root| root.display().to_string()),
         },
         donors: Vec::new(),
-        resolved_by_every_build: rows::resolved_by_every_build(&accounts, &seen.graphs),
-        targets: rows::targets(&plan.targets, &steps),
-        transfer: rows::transfer(&accounts, &[]),
+        resolved_by_every_build: assemble::resolved_by_every_build(&accounts, &seen.graphs),
+        targets: assemble::targets(&plan.targets, &steps),
+        transfer: assemble::transfer(&accounts, &[]),
         steps,
         layers: found.as_ref().map(|found| found.layers.into()),
         frontends: found.as_ref().map(|found| found.frontends.into()),
@@ -143,7 +143,7 @@ fn judged(outlooks: &HashMap<&str, &Outlook>, operation: &Operation) -> (StepSta
         Some(Outlook::Miss) => {
             let remedy = "compare the commit, the build arguments and the platform with those it was warmed with";
             let what = if operation.is_work() { "the root has no result of it" } else { "the build would fetch it" };
-            (StepState::Miss, reason(rows::NOT_IN_CACHE, what.to_owned(), Some(remedy)))
+            (StepState::Miss, reason(assemble::NOT_IN_CACHE, what.to_owned(), Some(remedy)))
         }
         Some(Outlook::Below(step)) => {
             (StepState::Unknown, reason("below-a-miss", format!("it is built on `{step}`, which would run"), None))

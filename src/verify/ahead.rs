@@ -16,7 +16,7 @@ use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::buildkit::{self, Accounts, Graph, Ledger, Node, Operation, Patience, RecordInUse, Setting};
+use crate::buildkit::{self, Accounts, Graph, Node, Operation, Patience, RecordInUse, Setting, StatusTracker};
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 use crate::retry;
@@ -52,7 +52,7 @@ pub(crate) struct Ahead {
 
 /// How to ask.
 #[derive(Debug, Clone)]
-pub(crate) struct Asking<'a> {
+pub(crate) struct Query<'a> {
     /// The builder.
     pub(crate) channel: &'a Channel,
     /// What the targets need to be granted.
@@ -69,15 +69,15 @@ pub(crate) struct Asking<'a> {
 /// # Errors
 /// When it could not be asked: a registry that does not answer for a name, a builder that went away.
 pub(crate) async fn look_ahead(
-    asking: &Asking<'_>,
+    query: &Query<'_>,
     session: &str,
     graph: &Graph,
     is_in_root: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Ahead> {
     let work = graph.operations().iter().filter(|op| op.runs()).map(|op| op.digest.clone()).collect();
-    let held_before = buildkit::held(asking.channel).await?;
+    let held_before = buildkit::held(query.channel).await?;
     let mut walk = Walk {
-        asking,
+        query,
         session,
         graph,
         is_in_root,
@@ -122,14 +122,14 @@ enum Answered {
     /// BuildKit has it, by these records of the root.
     There(Vec<RecordInUse>),
     /// BuildKit has it, and by a record that was not there before.
-    Strange,
+    NewRecord,
     /// It has not.
     Missing,
 }
 
 /// The way through one target.
 struct Walk<'a, R> {
-    asking: &'a Asking<'a>,
+    query: &'a Query<'a>,
     session: &'a str,
     graph: &'a Graph,
     is_in_root: R,
@@ -177,19 +177,19 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
             match self.ask_once(node).await? {
                 // A build that was given up may have made it late, for another step. It is in use before the next
                 // question, and its name tells what it is.
-                Answered::Strange if attempt < ATTEMPTS => attempt += 1,
+                Answered::NewRecord if attempt < ATTEMPTS => attempt += 1,
                 Answered::There(records) => return Ok(Some(records)),
-                Answered::Strange | Answered::Missing => return Ok(None),
+                Answered::NewRecord | Answered::Missing => return Ok(None),
             }
         }
     }
 
     async fn ask_once(&mut self, node: &Node) -> anyhow::Result<Answered> {
-        let Asking { channel, entitlements, patience, cancel } = self.asking;
-        let ledger = Ledger::new(Events::nobody(), true, self.graph.secrets().clone());
-        ledger.expect(self.work.clone(), self.graph.secrets().clone());
+        let Query { channel, entitlements, patience, cancel } = self.query;
+        let tracker = StatusTracker::new(Events::nobody(), true, self.graph.secrets().clone());
+        tracker.expect(self.work.clone(), self.graph.secrets().clone());
         let setting =
-            Setting { channel: (*channel).clone(), entitlements: entitlements.clone(), ledger: ledger.clone() };
+            Setting { channel: (*channel).clone(), entitlements: entitlements.clone(), tracker: tracker.clone() };
         let before = self.settled().await?;
         let found = buildkit::find(&setting, self.session, self.graph.definition(node), *patience, cancel).await;
         let outcome = match found {
@@ -201,7 +201,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
             }
             Err(error) => Err(error),
         };
-        let heard = ledger.accounts();
+        let heard = tracker.accounts();
         let worked = heard.vertices.iter().filter(|(digest, _)| self.work.contains(*digest));
         // What was still running when it was given up may have come to an end.
         let ran = worked.filter(|(_, account)| account.ran || account.is_running()).map(|(digest, _)| digest.clone());
@@ -221,7 +221,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
                 let is_made = |record: &RecordInUse| !before.contains_key(&record.id) && !(self.is_in_root)(&record.id);
                 if records.iter().any(is_made) {
                     self.may_have_made = true;
-                    return Ok(Answered::Strange);
+                    return Ok(Answered::NewRecord);
                 }
                 if self.may_have_made && self.is_our_making(node).await? {
                     return Ok(Answered::Missing);
@@ -239,7 +239,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
     /// Whether something that a node is made from, or it itself, was made since the first question. What runs inside the
     /// daemon is not always told, and what it has made stays in use, so that its records alone do not show it.
     async fn is_our_making(&self, node: &Node) -> anyhow::Result<bool> {
-        let records = buildkit::described(self.asking.channel).await?;
+        let records = buildkit::described(self.query.channel).await?;
         let made = records.iter().filter(|(id, _)| !(self.is_in_root)(id));
         // As the graph has its names.
         let made: HashSet<String> = made.map(|(_, name)| self.graph.secrets().text(name)).collect();
@@ -254,7 +254,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         let deadline = Instant::now() + SETTLING;
         let mut last = HashMap::new();
         loop {
-            let held = buildkit::held(self.asking.channel).await?;
+            let held = buildkit::held(self.query.channel).await?;
             let is_new = |id: &String| !self.held_before.contains_key(id);
             let is_quiet = !held.iter().any(|(id, is_written)| *is_written && is_new(id));
             if (is_quiet && (self.ran.is_empty() || held == last)) || Instant::now() > deadline {

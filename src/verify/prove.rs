@@ -12,13 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::buildkit::{
-    Accounts, Builder, Ledger, Patience, Request, SessionPlan, Setting, Spawn, materialize, silent, unless_cancelled,
+    Accounts, Builder, Patience, Request, SessionPlan, Setting, Spawn, StatusTracker, materialize, silent,
+    unless_cancelled,
 };
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 use crate::inspect;
+use crate::redact::Redactor;
 use crate::shadow::{LocalSources, Place, Shadow};
-use crate::veil::Veil;
 
 /// What BuildKit had to do that a warm root would have spared it.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +53,7 @@ pub(crate) struct Claim {
     /// Vertices whose execution is work.
     pub(crate) work: HashSet<String>,
     /// What is not to be told of them.
-    pub(crate) secrets: Veil,
+    pub(crate) secrets: Redactor,
     /// The compressed blobs of the layers; what else is fetched is a manifest or an image's configuration.
     pub(crate) layers: HashSet<String>,
 }
@@ -118,14 +119,14 @@ pub(crate) async fn ask_again(
     }
     let events = Events::nobody();
     // The first step that starts ends it: it may take an hour, and one is enough.
-    let ledger = Ledger::new(events.clone(), true, claim.secrets.clone());
-    ledger.expect(claim.work, claim.secrets);
-    let setting = Setting { channel: channel.clone(), entitlements: claim.entitlements, ledger: ledger.clone() };
+    let tracker = StatusTracker::new(events.clone(), true, claim.secrets.clone());
+    tracker.expect(claim.work, claim.secrets);
+    let setting = Setting { channel: channel.clone(), entitlements: claim.entitlements, tracker: tracker.clone() };
     let once = Patience { attempts: 1, ..patience };
     let outcome = async {
         for request in &claim.requests {
             materialize(&setting, request, once, cancel, &events).await?.finish().await?;
-            if let Some(name) = silent(&ledger.accounts(), request).first() {
+            if let Some(name) = silent(&tracker.accounts(), request).first() {
                 anyhow::bail!("BuildKit did not say what became of {name}");
             }
         }
@@ -135,7 +136,7 @@ pub(crate) async fn ask_again(
     for session in sessions {
         session.close().await;
     }
-    let mut doubts = doubts(&ledger.accounts(), &claim.layers);
+    let mut doubts = doubts(&tracker.accounts(), &claim.layers);
     match outcome {
         Err(error) if Failure::of(&error).is_some_and(|failure| failure.kind == Kind::Interrupted) => {
             return Err(error);

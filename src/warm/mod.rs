@@ -16,8 +16,8 @@ use crate::event::Events;
 use crate::explain;
 use crate::manifest::{self, Key, Marks};
 use crate::plan::Plan;
+use crate::report::assemble::{self, NOT_IN_CACHE};
 use crate::report::{Clock, Report, Verdict};
-use crate::rows::{self, NOT_IN_CACHE};
 use crate::source;
 use crate::verify::Doubts;
 
@@ -93,7 +93,7 @@ async fn remember(
     let key = Key::beside(path)?;
     let marks = Marks::Keyed(key.map_or_else(Key::random, Ok)?);
     let (manifest, served) = summary::promise(report, plan, builder, solved, found, &marks);
-    let sources = rows::sources(plan, served, |_| true);
+    let sources = assemble::sources(plan, served, |_| true);
     let manifest = clock.time("fingerprint", manifest.fingerprinted(sources, cancel)).await?;
     if let Some(before) = before {
         summary::explain(report, &before, &manifest);

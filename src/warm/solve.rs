@@ -11,17 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::donors::Donors;
 use super::{Job, OnMiss};
 use crate::buildkit::{
-    self, Accounts, Builder, Graph, Ledger, Node, Order, Patience, RecordInUse, Request, Session, SessionEnded,
-    SessionPlan, Setting, Spawn, StateRoot,
+    self, Accounts, Builder, Graph, Node, Order, Patience, RecordInUse, Request, Session, SessionEnded, SessionPlan,
+    Setting, Spawn, StateRoot, StatusTracker,
 };
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
 use crate::plan::{self, Plan};
+use crate::redact::Redactor;
 use crate::report::Clock;
+use crate::report::assemble;
 use crate::retry;
-use crate::rows;
 use crate::targets::Target;
-use crate::veil::Veil;
 use crate::verify::{self, Claim, Doubts, OnDisk};
 
 /// How often a fetch that failed is asked for again, BuildKit's own retries aside.
@@ -85,9 +85,9 @@ pub(super) async fn solve(
     cancel: &CancellationToken,
     events: &Events,
 ) -> anyhow::Result<Solved> {
-    let ledger = Ledger::new(events.clone(), job.on_miss == OnMiss::Fail, plan.secrets.clone());
+    let tracker = StatusTracker::new(events.clone(), job.on_miss == OnMiss::Fail, plan.secrets.clone());
     let setting =
-        Setting { channel: builder.channel.clone(), entitlements: plan.entitlements(), ledger: ledger.clone() };
+        Setting { channel: builder.channel.clone(), entitlements: plan.entitlements(), tracker: tracker.clone() };
     let mut sessions = Vec::new();
     for plan in &plan.sessions {
         sessions.push(plan.open(&builder.channel).await?);
@@ -103,7 +103,7 @@ pub(super) async fn solve(
     }
     match solved {
         Ok(solved) => Ok(solved),
-        Err(error) => Err(explained(error, &ledger.accounts(), builder).await),
+        Err(error) => Err(explained(error, &tracker.accounts(), builder).await),
     }
 }
 
@@ -145,8 +145,8 @@ async fn open_everything(
     let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout };
     let answers = clock.time("solve", buildkit::ask(setting, &questions, patience, cancel, events)).await?;
     let graphs = plan.graphs(&answers)?;
-    let frontends = rows::frontends(&setting.ledger.accounts());
-    setting.ledger.expect(work(&graphs), secrets(&graphs));
+    let frontends = assemble::frontends(&setting.tracker.accounts());
+    setting.tracker.expect(work(&graphs), secrets(&graphs));
     let requests = requests(plan, donors, builder, &graphs, &frontends);
     let opening = async {
         let mut opened = Vec::new();
@@ -166,15 +166,15 @@ async fn open_everything(
         Err(error) if is_miss(&error) => (Vec::new(), Some(format!("{error:#}"))),
         // No step may run, so one that failed was missed: its failure may be heard before the alarm of its start.
         Err(error) if job.on_miss == OnMiss::Fail && buildkit::is_failed_step(&error) => {
-            (Vec::new(), Some(forbidden(&error, &setting.ledger.accounts(), &secrets(&graphs))))
+            (Vec::new(), Some(forbidden(&error, &setting.tracker.accounts(), &secrets(&graphs))))
         }
         Err(error) => return Err(error),
     };
-    Ok(Solved { graphs, requests, opened, frontends, miss, accounts: setting.ledger.accounts() })
+    Ok(Solved { graphs, requests, opened, frontends, miss, accounts: setting.tracker.accounts() })
 }
 
 /// Says which step was missed, of an error by which a step failed that must not run.
-fn forbidden(error: &anyhow::Error, accounts: &Accounts, secrets: &Veil) -> String {
+fn forbidden(error: &anyhow::Error, accounts: &Accounts, secrets: &Redactor) -> String {
     let failed = accounts.vertices.values().find(|account| account.error.is_some() && account.is_of_build());
     let name = failed.map_or_else(|| secrets.text(&format!("{error:#}")), |account| account.name.clone());
     buildkit::forbidden(&name)
@@ -191,8 +191,8 @@ fn work(graphs: &[Graph]) -> HashSet<String> {
 }
 
 /// What is not to be told of any of them.
-fn secrets(graphs: &[Graph]) -> Veil {
-    Veil::all(graphs.iter().map(Graph::secrets))
+fn secrets(graphs: &[Graph]) -> Redactor {
+    Redactor::all(graphs.iter().map(Graph::secrets))
 }
 
 fn requests(plan: &Plan, donors: &Donors, builder: &Builder, graphs: &[Graph], frontends: &[String]) -> Vec<Request> {
@@ -207,7 +207,7 @@ fn requests(plan: &Plan, donors: &Donors, builder: &Builder, graphs: &[Graph], f
         let (tips, images, middles) = graph.results();
         Request {
             session: session.id.to_string(),
-            first: graph.effortless().filter(|_| !imports.is_empty()).map(|node| order(&node)),
+            first: graph.without_work().filter(|_| !imports.is_empty()).map(|node| order(&node)),
             imports,
             tips: tips.iter().map(order).chain(frontends.iter().map(frontend)).collect(),
             images: images.iter().map(order).collect(),

@@ -7,8 +7,8 @@ use crate::buildkit::{Account, Builder, Graph, Operation, Request};
 use crate::explain::Comparison;
 use crate::manifest::{Manifest, Marks, Served};
 use crate::plan::Plan;
+use crate::report::assemble::{self, Hits, NOT_IN_CACHE};
 use crate::report::{self, Prover, Report, Step, StepState, Verdict};
-use crate::rows::{self, Hits, NOT_IN_CACHE};
 use crate::verify::Doubts;
 
 /// The kind of reason of a step that every build runs.
@@ -30,8 +30,8 @@ pub(super) fn report(
         let state = state(solved, graph, operation);
         (state, reason(operation, state, solved.accounts.vertices.get(&operation.digest)))
     };
-    let steps = rows::steps(&plan.targets, &solved.graphs, judged);
-    let hits = rows::hits(&solved.graphs, &steps, |_| true);
+    let steps = assemble::steps(&plan.targets, &solved.graphs, judged);
+    let hits = assemble::hits(&solved.graphs, &steps, |_| true);
     let (verdict, reasons) = verdict(job, plan, hits, solved, found, doubts.as_ref());
     let (layers, frontends) = match found {
         Found::OnDisk(found) => (Some(found.layers.into()), Some(found.frontends.into())),
@@ -55,10 +55,10 @@ pub(super) fn report(
             buildkit_version: builder.version.clone(),
             state_root: builder.root.path().map(|root| root.display().to_string()),
         },
-        transfer: rows::transfer(&solved.accounts, &donors.layers()),
+        transfer: assemble::transfer(&solved.accounts, &donors.layers()),
         donors: donors.into_rows(),
-        resolved_by_every_build: rows::resolved_by_every_build(&solved.accounts, &solved.graphs),
-        targets: rows::targets(&plan.targets, &steps),
+        resolved_by_every_build: assemble::resolved_by_every_build(&solved.accounts, &solved.graphs),
+        targets: assemble::targets(&plan.targets, &steps),
         steps,
         layers,
         frontends,
@@ -107,7 +107,7 @@ pub(super) fn promise(
 /// Says of the steps no cache had what differs from the last warm run here, where that is known.
 pub(super) fn explain(report: &mut Report, before: &Manifest, now: &Manifest) {
     let comparison = Comparison::new(before, now);
-    rows::explain(&mut report.steps, now, |place| comparison.reason(place));
+    assemble::explain(&mut report.steps, now, |place| comparison.reason(place));
 }
 
 fn state(solved: &Solved, graph: &Graph, operation: &Operation) -> StepState {
@@ -199,7 +199,7 @@ fn verdict(
         }
         reasons.extend(doubts.errors.iter().map(|error| format!("{build} failed: {error}")));
     }
-    reasons.extend(rows::never_warm(&solved.graphs).map(str::to_owned));
+    reasons.extend(assemble::never_warm(&solved.graphs).map(str::to_owned));
     reasons.extend(too_few_hits(job, plan, hits));
     match found {
         _ if !reasons.is_empty() => (Verdict::NotWarm, reasons),

@@ -1,4 +1,4 @@
-//! Asking the Dockerfile frontend what a target is made of: its definitions, before anything is built.
+//! Asks the Dockerfile frontend what a target is made of: its definitions, before anything is built.
 
 use std::collections::HashMap;
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{self, Key};
 use crate::buildkit::session::Selection;
 use crate::digest;
-use crate::veil::Veil;
+use crate::redact::Redactor;
 
 /// One result: an output of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,7 +136,7 @@ pub(crate) struct Graph {
     nodes: Vec<Node>,
     known: HashSet<Node>,
     ends: Vec<Node>,
-    veil: Veil,
+    redactor: Redactor,
 }
 
 impl Graph {
@@ -165,18 +165,19 @@ impl Graph {
 
     /// Has the names of operations say nothing that `secrets` hides, nor of secrets that are in variables of the operations.
     /// The Dockerfile frontend writes their values into names.
-    pub(crate) fn veil(&mut self, secrets: &Veil) {
+    pub(crate) fn redact(&mut self, secrets: &Redactor) {
         let keys: Vec<Key> = self.operations.iter().map(Operation::key).collect();
         let fields = keys.iter().flat_map(|key| &key.fields);
-        self.veil = secrets.and(fields.filter_map(|(name, value)| Some((name.strip_prefix("env ")?, value.as_str()))));
+        self.redactor =
+            secrets.and(fields.filter_map(|(name, value)| Some((name.strip_prefix("env ")?, value.as_str()))));
         for operation in &mut self.operations {
-            operation.name = self.veil.text(&operation.name);
+            operation.name = self.redactor.text(&operation.name);
         }
     }
 
     /// What is not to be told of the operations.
-    pub(crate) fn secrets(&self) -> &Veil {
-        &self.veil
+    pub(crate) fn secrets(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// Takes in an operation after everything it is made from. Iterative: graphs are deep, stacks are not.
@@ -322,7 +323,7 @@ impl Graph {
     }
 
     /// A result that can be had without running anything: a directory of ours, or an image.
-    pub(crate) fn effortless(&self) -> Option<Node> {
+    pub(crate) fn without_work(&self) -> Option<Node> {
         let of = |kind| self.nodes.iter().find(move |node| self.operation(node).kind == kind).cloned();
         of(Kind::Local).or_else(|| of(Kind::Image))
     }

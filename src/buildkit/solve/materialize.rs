@@ -189,10 +189,10 @@ pub(super) async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
 ) -> anyhow::Result<T> {
     let mut attempt = 1;
     loop {
-        setting.ledger.touch();
+        setting.tracker.touch();
         let (error, has_stalled) = tokio::select! {
             () = cancel.cancelled() => return Err(interrupted()),
-            alarm = setting.ledger.alarmed() => (alarm_error(alarm), false),
+            alarm = setting.tracker.alarmed() => (alarm_error(alarm), false),
             seconds = stalled(setting, patience.stall) => {
                 events.emit(Event::Stalled { seconds, attempt });
                 (still_error(seconds), true)
@@ -211,7 +211,7 @@ pub(super) async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
         if is_spoilt_download(&error) {
             collect_garbage(&setting.channel).await?;
         }
-        setting.ledger.calm();
+        setting.tracker.start_attempt();
         attempt += 1;
     }
 }
@@ -249,7 +249,7 @@ async fn lane(
     while let Some(order) = next() {
         let opened = build.open(order.definition).await;
         opened.with_context(|| format!("opening {}", order.name))?;
-        setting.ledger.touch();
+        setting.tracker.touch();
         events.emit(Event::Materialized { name: order.name });
     }
     build.finish().await
@@ -260,8 +260,8 @@ async fn stalled(setting: &Setting, limit: Duration) -> f64 {
     let mut tick = tokio::time::interval(Duration::from_millis(200).min(limit));
     loop {
         tick.tick().await;
-        setting.ledger.raise_for_running(STEADY);
-        let idle = setting.ledger.idle();
+        setting.tracker.raise_for_running(STEADY);
+        let idle = setting.tracker.idle();
         if idle >= limit {
             return idle.as_secs_f64();
         }
@@ -273,7 +273,7 @@ fn worth_another_try(setting: &Setting, error: &anyhow::Error) -> bool {
     if is_lost(error) || Failure::of(error).is_some_and(|failure| failure.kind != Kind::Environment) {
         return false;
     }
-    !setting.ledger.accounts().vertices.values().any(|account| account.ran && account.error.is_some())
+    !setting.tracker.accounts().vertices.values().any(|account| account.ran && account.error.is_some())
 }
 
 fn still_error(seconds: f64) -> anyhow::Error {
@@ -294,7 +294,7 @@ pub(crate) fn forbidden(name: &str) -> String {
 /// # Errors
 /// Explained: the import that failed.
 pub(crate) fn imported_all(setting: &Setting) -> anyhow::Result<()> {
-    setting.ledger.imported_all().map_err(alarm_error)
+    setting.tracker.imported_all().map_err(alarm_error)
 }
 
 fn alarm_error(alarm: Alarm) -> anyhow::Error {

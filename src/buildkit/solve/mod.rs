@@ -16,5 +16,5 @@ pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_i
 pub(crate) use materialize::{
     Order, Patience, Request, find, forbidden, imported_all, interrupted, materialize, silent, unless_cancelled,
 };
-pub(crate) use progress::Ledger;
+pub(crate) use progress::StatusTracker;
 pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};

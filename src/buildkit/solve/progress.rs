@@ -22,7 +22,7 @@ use tonic::transport::Channel;
 use super::accounts::{Accounts, IMPORTING};
 use super::graph::is_internal;
 use crate::event::{Event, Events};
-use crate::veil::Veil;
+use crate::redact::Redactor;
 
 /// A step that was only looked for is over in less.
 const LOOK_SECONDS: f64 = 0.002;
@@ -46,7 +46,7 @@ pub(crate) enum Alarm {
 
 /// Listens to status streams. Clones share what was heard.
 #[derive(Debug, Clone)]
-pub(crate) struct Ledger {
+pub(crate) struct StatusTracker {
     inner: Arc<Mutex<Inner>>,
     events: Events,
     alarm: watch::Sender<Option<Alarm>>,
@@ -59,15 +59,15 @@ struct Inner {
     /// Vertices whose execution does work.
     work: HashSet<String>,
     forbid_work: bool,
-    secrets: Veil,
+    secrets: Redactor,
     /// The ends of logs that may be the beginnings of secrets, or of lines, by vertex and stream.
     held: HashMap<(String, i64), Vec<u8>>,
 }
 
-impl Ledger {
-    /// A ledger that nothing was told yet. With `forbid_work`, a step that starts raises [`Alarm::StepStarted`]. What is heard
+impl StatusTracker {
+    /// A tracker that nothing was told yet. With `forbid_work`, a step that starts raises [`Alarm::StepStarted`]. What is heard
     /// says nothing of `secrets`.
-    pub(crate) fn new(events: Events, forbid_work: bool, secrets: Veil) -> Ledger {
+    pub(crate) fn new(events: Events, forbid_work: bool, secrets: Redactor) -> StatusTracker {
         let inner = Inner {
             accounts: Accounts::default(),
             moved: Instant::now(),
@@ -76,13 +76,13 @@ impl Ledger {
             secrets,
             held: HashMap::new(),
         };
-        Ledger { inner: Arc::new(Mutex::new(inner)), events, alarm: watch::Sender::new(None) }
+        StatusTracker { inner: Arc::new(Mutex::new(inner)), events, alarm: watch::Sender::new(None) }
     }
 
     /// Names the vertices whose execution is work (running, copying), as opposed to fetching, and the build's secrets: what
     /// is heard from now on says nothing of them. The frontend writes build arguments into the names of steps, and steps
     /// into their logs.
-    pub(crate) fn expect(&self, work: HashSet<String>, secrets: Veil) {
+    pub(crate) fn expect(&self, work: HashSet<String>, secrets: Redactor) {
         let mut inner = self.lock();
         (inner.work, inner.secrets) = (work, secrets);
     }
@@ -97,7 +97,7 @@ impl Ledger {
         accounts
     }
 
-    /// Resolves when an alarm was raised; stays raised until [`Ledger::calm`].
+    /// Resolves when an alarm was raised; stays raised until [`StatusTracker::start_attempt`].
     pub(crate) async fn alarmed(&self) -> Alarm {
         let mut receiver = self.alarm.subscribe();
         loop {
@@ -112,7 +112,7 @@ impl Ledger {
     }
 
     /// Forgets the alarm, before another attempt.
-    pub(crate) fn calm(&self) {
+    pub(crate) fn start_attempt(&self) {
         self.alarm.send_replace(None);
         let mut inner = self.lock();
         inner.moved = Instant::now();
@@ -162,7 +162,7 @@ impl Ledger {
     pub(crate) async fn follow(self, mut control: ControlClient<Channel>, reference: String) -> Result<(), Status> {
         let mut stream = control.status(StatusRequest { r#ref: reference }).await?.into_inner();
         while let Some(message) = stream.message().await? {
-            self.hear(message);
+            self.apply(message);
         }
         Ok(())
     }
@@ -177,7 +177,7 @@ impl Ledger {
         failed.map_or(Ok(()), |(donor, error)| Err(Alarm::ImportFailed { donor, error }))
     }
 
-    fn hear(&self, message: StatusResponse) {
+    fn apply(&self, message: StatusResponse) {
         let mut inner = self.lock();
         let mut ended = Vec::new();
         for mut vertex in message.vertexes {
@@ -189,10 +189,10 @@ impl Ledger {
                 vertex.name = inner.secrets.text(&vertex.name);
             }
             vertex.error = inner.secrets.text(&vertex.error);
-            self.hear_vertex(&mut inner, vertex);
+            self.apply_vertex(&mut inner, vertex);
         }
         for status in message.statuses {
-            self.hear_status(&mut inner, status);
+            self.apply_status(&mut inner, status);
         }
         for log in message.logs {
             inner.moved = Instant::now();
@@ -205,13 +205,13 @@ impl Ledger {
             let Inner { held, secrets, .. } = &mut *inner;
             let held = held.entry((log.vertex.clone(), log.stream)).or_default();
             let text = secrets.log(held, &log.msg);
-            self.hear_lines(&mut inner, &log.vertex, &text);
+            self.apply_lines(&mut inner, &log.vertex, &text);
         }
         for vertex in ended {
             let held: Vec<_> = inner.held.extract_if(|(of, _), _| *of == vertex).map(|(_, held)| held).collect();
             for rest in held {
                 let text = inner.secrets.bytes(&rest);
-                self.hear_lines(&mut inner, &vertex, &text);
+                self.apply_lines(&mut inner, &vertex, &text);
             }
         }
         for warning in message.warnings {
@@ -223,14 +223,14 @@ impl Ledger {
         }
     }
 
-    fn hear_lines(&self, inner: &mut Inner, vertex: &str, text: &str) {
+    fn apply_lines(&self, inner: &mut Inner, vertex: &str, text: &str) {
         let account = inner.accounts.vertices.entry(vertex.to_owned()).or_default();
         for line in account.keep(text) {
             self.events.emit(Event::StepLog { digest: vertex.to_owned(), line });
         }
     }
 
-    fn hear_vertex(&self, inner: &mut Inner, vertex: Vertex) {
+    fn apply_vertex(&self, inner: &mut Inner, vertex: Vertex) {
         let is_work = inner.work.contains(&vertex.digest);
         let (work_alone, forbidden) = (is_work && vertex.inputs.is_empty(), is_work && inner.forbid_work);
         let account = inner.accounts.vertices.entry(vertex.digest.clone()).or_default();
@@ -308,7 +308,7 @@ impl Ledger {
         });
     }
 
-    fn hear_status(&self, inner: &mut Inner, status: VertexStatus) {
+    fn apply_status(&self, inner: &mut Inner, status: VertexStatus) {
         let number = |value: i64| u64::try_from(value).unwrap_or(0);
         if let Some(blob) = status.id.strip_prefix("extracting ") {
             inner.moved = Instant::now();

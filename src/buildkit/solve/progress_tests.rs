@@ -4,8 +4,8 @@ use bollard_buildkit_proto::moby::buildkit::v1::StatusResponse;
 
 use super::*;
 
-fn ledger() -> Ledger {
-    Ledger::new(Events::nobody(), false, Veil::default())
+fn tracker() -> StatusTracker {
+    StatusTracker::new(Events::nobody(), false, Redactor::default())
 }
 
 fn vertex(digest: &str, name: &str, error: &str, ended: bool) -> Vertex {
@@ -20,25 +20,25 @@ fn vertex(digest: &str, name: &str, error: &str, ended: bool) -> Vertex {
     }
 }
 
-fn hear(ledger: &Ledger, vertexes: Vec<Vertex>) {
-    ledger.hear(StatusResponse { vertexes, ..StatusResponse::default() });
+fn apply(tracker: &StatusTracker, vertexes: Vec<Vertex>) {
+    tracker.apply(StatusResponse { vertexes, ..StatusResponse::default() });
 }
 
 #[test]
 fn an_import_that_failed_is_known_though_nobody_waited_for_the_alarm() {
-    let ledger = ledger();
-    hear(&ledger, vec![vertex("sha256:1", "importing cache manifest from r/a:b", "", false)]);
-    assert!(ledger.imported_all().is_ok());
-    hear(&ledger, vec![vertex("sha256:1", "importing cache manifest from r/a:b", "not found", true)]);
-    let Err(Alarm::ImportFailed { donor, error }) = ledger.imported_all() else { panic!("it is not known") };
+    let tracker = tracker();
+    apply(&tracker, vec![vertex("sha256:1", "importing cache manifest from r/a:b", "", false)]);
+    assert!(tracker.imported_all().is_ok());
+    apply(&tracker, vec![vertex("sha256:1", "importing cache manifest from r/a:b", "not found", true)]);
+    let Err(Alarm::ImportFailed { donor, error }) = tracker.imported_all() else { panic!("it is not known") };
     assert_eq!((donor.as_str(), error.as_str()), ("r/a:b", "not found"));
 }
 
 #[test]
 fn a_stream_that_ends_before_a_vertex_does_says_nothing_of_it() {
-    let ledger = ledger();
-    hear(&ledger, vec![vertex("sha256:1", "[1/2] FROM x", "", true), vertex("sha256:2", "[2/2] RUN y", "", false)]);
-    let accounts = ledger.accounts();
+    let tracker = tracker();
+    apply(&tracker, vec![vertex("sha256:1", "[1/2] FROM x", "", true), vertex("sha256:2", "[2/2] RUN y", "", false)]);
+    let accounts = tracker.accounts();
     assert!(accounts.has_ended("sha256:1"));
     assert!(!accounts.has_ended("sha256:2") && !accounts.has_ended("sha256:3"));
 }

@@ -18,7 +18,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use super::progress::Ledger;
+use super::progress::StatusTracker;
 use crate::buildkit::session::SessionId;
 use crate::failure::{Failure, Kind};
 
@@ -36,7 +36,7 @@ pub(crate) struct Setting {
     /// `network.host` and the like, granted to every build.
     pub(crate) entitlements: Vec<String>,
     /// What listens to the builds' status streams.
-    pub(crate) ledger: Ledger,
+    pub(crate) tracker: StatusTracker,
 }
 
 /// A gateway build that is running. Dropping it cancels it, downloads included.
@@ -80,7 +80,7 @@ impl Build {
             let ended = solver.solve(request).await.map(drop);
             sender.send_replace(Some(ended));
         });
-        let status = tokio::spawn(setting.ledger.clone().follow(control, reference));
+        let status = tokio::spawn(setting.tracker.clone().follow(control, reference));
         let bridge = LlbBridgeClient::new(setting.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);

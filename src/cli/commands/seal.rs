@@ -5,8 +5,8 @@ use crate::cli::args::{GlobalArgs, SealArgs};
 use crate::cli::known;
 use crate::cli::progress::Screen;
 use crate::cli::settings::{Environment, SealSettings};
+use crate::redact::Redactor;
 use crate::seal::{self, Job};
-use crate::veil::Veil;
 
 /// Runs it and writes the reports. Gives the exit code.
 pub(crate) fn seal(global: GlobalArgs, typed: SealArgs) -> u8 {
@@ -17,7 +17,7 @@ pub(crate) fn seal(global: GlobalArgs, typed: SealArgs) -> u8 {
 
 fn run(settings: SealSettings, environment: &Environment, screen: &Screen) -> anyhow::Result<u8> {
     let (secrets, notes) = known::secrets(&settings, environment)?;
-    screen.hide(Veil::of_secrets(secrets.iter().map(|secret| secret.value.reveal_bytes())));
+    screen.hide(Redactor::of_secrets(secrets.iter().map(|secret| secret.value.reveal_bytes())));
     let job = Job {
         root: settings.root,
         manifest: settings.manifest,

@@ -16,7 +16,7 @@ pub(crate) fn smoke(global: GlobalArgs, typed: SmokeArgs) -> u8 {
 
 fn run(settings: SmokeSettings, environment: &Environment, screen: &Screen) -> anyhow::Result<u8> {
     let (build, warnings) = targets::build_from(&settings.source, &settings.build, environment)?;
-    screen.hide(build.veil());
+    screen.hide(build.redactor());
     let job = Job {
         build,
         credentials: settings.credentials,

@@ -16,7 +16,7 @@ pub(crate) fn warm(global: GlobalArgs, typed: WarmArgs) -> u8 {
 
 fn run(settings: Settings, environment: &Environment, screen: &Screen) -> anyhow::Result<u8> {
     let (job, warnings, output) = job_from(settings, environment)?;
-    screen.hide(job.build.veil());
+    screen.hide(job.build.redactor());
     reported(screen, &output, |cancel, events| {
         warnings.into_iter().for_each(|warning| events.warn(warning));
         warm::warm(job, cancel, events)

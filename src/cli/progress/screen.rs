@@ -10,13 +10,13 @@ use std::sync::{Arc, OnceLock};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-use crate::veil::Veil;
+use crate::redact::Redactor;
 
 /// Where talk goes. Clones are the same screen.
 #[derive(Clone)]
 pub(crate) struct Screen {
     lines: Lines,
-    secrets: Arc<OnceLock<Veil>>,
+    secrets: Arc<OnceLock<Redactor>>,
 }
 
 #[derive(Clone)]
@@ -37,12 +37,12 @@ impl Screen {
     }
 
     /// Shows nothing of these secrets from now on. The first call counts.
-    pub(crate) fn hide(&self, secrets: Veil) {
+    pub(crate) fn hide(&self, secrets: Redactor) {
         let _ = self.secrets.set(secrets);
     }
 
     /// What is hidden.
-    pub(crate) fn secrets(&self) -> Veil {
+    pub(crate) fn secrets(&self) -> Redactor {
         self.secrets.get().cloned().unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! Hides the secrets of a build from everything that is written: a [`Veil`] knows their values.
+//! Hides the secrets of a build from everything that is written: a [`Redactor`] knows their values.
 //!
 //! It knows what a build was given as secrets, and of variables the values that are secrets by their names. A build argument
 //! is no place for a secret (BuildKit writes it into images and provenance); a report is not to be one more. The Dockerfile
@@ -40,7 +40,7 @@ const LONGEST_LINE: usize = 16 * 1024;
 
 /// The secrets of a build. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Veil {
+pub(crate) struct Redactor {
     values: Option<Arc<Values>>,
     /// Names of variables that hold no secrets, whatever they are called.
     public: Arc<BTreeSet<String>>,
@@ -54,19 +54,19 @@ struct Values {
     longest: usize,
 }
 
-impl Veil {
+impl Redactor {
     /// Hides these secrets, each by all of its parts in every spelling.
-    pub(crate) fn of_secrets<'c>(contents: impl IntoIterator<Item = &'c [u8]>) -> Veil {
-        Veil::hiding(contents.into_iter().flat_map(sensitive::spelled).map(|(_, value)| value).collect())
+    pub(crate) fn of_secrets<'c>(contents: impl IntoIterator<Item = &'c [u8]>) -> Redactor {
+        Redactor::hiding(contents.into_iter().flat_map(sensitive::spelled).map(|(_, value)| value).collect())
     }
 
     /// The same, where the values of these variables are no secrets.
-    pub(crate) fn but_not(self, public: BTreeSet<String>) -> Veil {
-        Veil { public: Arc::new(public), ..self }
+    pub(crate) fn but_not(self, public: BTreeSet<String>) -> Redactor {
+        Redactor { public: Arc::new(public), ..self }
     }
 
     /// Hides the values of variables whose names say that they are secrets, as well, and the passwords in those of others.
-    pub(crate) fn and<'v>(&self, variables: impl IntoIterator<Item = (&'v str, &'v str)>) -> Veil {
+    pub(crate) fn and<'v>(&self, variables: impl IntoIterator<Item = (&'v str, &'v str)>) -> Redactor {
         let secret = |(name, value): (&str, &'v str)| match self.is_secret(name) {
             true => Some(value),
             false if self.public.contains(name) => None,
@@ -76,22 +76,22 @@ impl Veil {
             |value: &str| sensitive::spelled(value.as_bytes()).map(|(_, spelled)| spelled).collect::<Vec<_>>();
         let secrets = variables.into_iter().filter_map(secret).filter(|value| is_worth_hiding(value));
         let values = secrets.flat_map(|value| spelled(value).into_iter().chain([value.as_bytes().to_owned()]));
-        Veil { public: self.public.clone(), ..Veil::hiding(self.values().cloned().chain(values).collect()) }
+        Redactor { public: self.public.clone(), ..Redactor::hiding(self.values().cloned().chain(values).collect()) }
     }
 
     /// Hides all that any of these hides.
-    pub(crate) fn all<'v>(veils: impl IntoIterator<Item = &'v Veil>) -> Veil {
-        let veils: Vec<&Veil> = veils.into_iter().collect();
-        let public = veils.first().map(|veil| veil.public.clone()).unwrap_or_default();
-        Veil { public, ..Veil::hiding(veils.iter().flat_map(|veil| veil.values().cloned()).collect()) }
+    pub(crate) fn all<'v>(veils: impl IntoIterator<Item = &'v Redactor>) -> Redactor {
+        let veils: Vec<&Redactor> = veils.into_iter().collect();
+        let public = veils.first().map(|redactor| redactor.public.clone()).unwrap_or_default();
+        Redactor { public, ..Redactor::hiding(veils.iter().flat_map(|redactor| redactor.values().cloned()).collect()) }
     }
 
-    fn hiding(all: BTreeSet<Vec<u8>>) -> Veil {
+    fn hiding(all: BTreeSet<Vec<u8>>) -> Redactor {
         let longest = all.iter().map(Vec::len).max().unwrap_or_default();
         let search = AhoCorasick::new(&all);
         // There are too many only where a billion bytes of secrets were given, which BuildKit refuses.
         let values = search.ok().filter(|_| longest > 0).map(|search| Arc::new(Values { all, search, longest }));
-        Veil { values, public: Arc::default() }
+        Redactor { values, public: Arc::default() }
     }
 
     fn values(&self) -> impl Iterator<Item = &Vec<u8>> {
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     fn variable(name: &str, value: &str) -> String {
-        Veil::default().variable(name, value, |_| "****".to_owned())
+        Redactor::default().variable(name, value, |_| "****".to_owned())
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
             (variable("NPM_TOKEN", ""), variable("DB_PASSWORD", "postgres")),
             (String::new(), "postgres".into())
         );
-        let public = Veil::default().but_not(BTreeSet::from(["DEMO_TOKEN".to_owned()]));
+        let public = Redactor::default().but_not(BTreeSet::from(["DEMO_TOKEN".to_owned()]));
         assert_eq!(public.variable("DEMO_TOKEN", "hush", |_| "****".to_owned()), "hush");
         assert_eq!(
             public.and([("DEMO_TOKEN", "hushhush"), ("TOKEN", "hunter2")]).text("hushhush hunter2"),
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn text_is_kept_but_for_what_grants_something() {
-        let veil = Veil::default().and([("NPM_TOKEN", "hunter2hunter"), ("MODE", "fast"), ("PIN_KEY", "abc")]);
+        let redactor = Redactor::default().and([("NPM_TOKEN", "hunter2hunter"), ("MODE", "fast"), ("PIN_KEY", "abc")]);
         for text in [
             "npm config set t \"hunter2hunter\"",
             "https://me:hunter2@pypi.example/simple",
@@ -296,62 +296,63 @@ mod tests {
             "curl -H 'Authorization: Bearer hunter2hunter2hunter2' x",
             "https://bucket/x?X-Amz-Signature=hunter2&a=b",
         ] {
-            let shown = veil.text(text);
+            let shown = redactor.text(text);
             assert!(!shown.contains("hunter2"), "{shown}");
-            assert_eq!(veil.text(&shown), shown);
+            assert_eq!(redactor.text(&shown), shown);
         }
         for text in ["make fast abc", "https://proxy.example/x/@v/list", "a@b", "https://host/x?a=b"] {
-            assert_eq!(veil.text(text), text);
+            assert_eq!(redactor.text(text), text);
         }
-        let kept = veil.text("git clone https://ghp_0123456789abcdef0123@github.com/a/b && make");
+        let kept = redactor.text("git clone https://ghp_0123456789abcdef0123@github.com/a/b && make");
         assert_eq!(kept, "git clone https://(secret)@github.com/a/b && make");
     }
 
     #[test]
     fn the_password_of_an_address_is_hidden_wherever_it_stands() {
         let url = "postgres://app:pa%40ss-word@db.example/app";
-        let veil = Veil::default().and([("DATABASE_URL", url), ("SOURCE", "https://deploy@git.example/x")]);
+        let redactor = Redactor::default().and([("DATABASE_URL", url), ("SOURCE", "https://deploy@git.example/x")]);
         assert_eq!(
-            veil.text(&format!("{url} pa@ss-word app deploy")),
+            redactor.text(&format!("{url} pa@ss-word app deploy")),
             "postgres://(secret)@db.example/app (secret) app deploy"
         );
     }
 
     #[test]
     fn a_secret_of_a_file_is_hidden_by_its_values_in_every_spelling() {
-        let veil = Veil::of_secrets([&b"registry=https://npm.example/\n//npm.example/:_authToken=hunter2hunter\n"[..]]);
+        let redactor =
+            Redactor::of_secrets([&b"registry=https://npm.example/\n//npm.example/:_authToken=hunter2hunter\n"[..]]);
         assert_eq!(
-            veil.text("hunter2hunter aHVudGVyMmh1bnRlcg== https://npm.example/"),
+            redactor.text("hunter2hunter aHVudGVyMmh1bnRlcg== https://npm.example/"),
             "(secret) (secret)g== https://npm.example/"
         );
         assert_eq!(
-            veil.json(r#"{"hunter2hunter": ["a\"hunter2hunter", 1]}"#),
+            redactor.json(r#"{"hunter2hunter": ["a\"hunter2hunter", 1]}"#),
             r#"{"hunter2hunter": ["a\"(secret)", 1]}"#
         );
-        assert_eq!(veil.json(r#"{"a": "hunter2hunt"#), r#"{"a": "hunter2hunt"#);
+        assert_eq!(redactor.json(r#"{"a": "hunter2hunt"#), r#"{"a": "hunter2hunt"#);
     }
 
     #[test]
     fn lines_of_a_log_are_shown_when_they_are_whole() {
-        let veil = Veil::default().and([("TOKEN", "hunter2")]);
+        let redactor = Redactor::default().and([("TOKEN", "hunter2")]);
         let mut held = Vec::new();
-        assert_eq!(veil.log(&mut held, b"one\nhun"), "one\n");
-        assert_eq!(veil.log(&mut held, b"ter2 and"), "");
-        assert_eq!(veil.log(&mut held, b" more\n"), "(secret) and more\n");
-        assert_eq!(veil.log(&mut held, b"hunter"), "");
-        assert_eq!(veil.bytes(&held), "hunter");
+        assert_eq!(redactor.log(&mut held, b"one\nhun"), "one\n");
+        assert_eq!(redactor.log(&mut held, b"ter2 and"), "");
+        assert_eq!(redactor.log(&mut held, b" more\n"), "(secret) and more\n");
+        assert_eq!(redactor.log(&mut held, b"hunter"), "");
+        assert_eq!(redactor.bytes(&held), "hunter");
         let long = "x".repeat(LONGEST_LINE);
         held.clear();
-        assert_eq!(veil.log(&mut held, format!("{long}hunter").as_bytes()), long);
-        assert_eq!(veil.log(&mut held, b"2\n"), "(secret)\n");
+        assert_eq!(redactor.log(&mut held, format!("{long}hunter").as_bytes()), long);
+        assert_eq!(redactor.log(&mut held, b"2\n"), "(secret)\n");
     }
 
     proptest! {
         #[test]
         fn no_text_is_too_odd(before in any::<String>(), password in "[!-~]{8,20}", after in any::<String>()) {
             prop_assume!(is_worth_hiding(&password));
-            let veil = Veil::default().and([("PASSWORD", password.as_str())]);
-            let is_there = veil.text(&format!("{before} {password} {after}")).contains(&password);
+            let redactor = Redactor::default().and([("PASSWORD", password.as_str())]);
+            let is_there = redactor.text(&format!("{before} {password} {after}")).contains(&password);
             prop_assert!(!is_there || before.contains(&password) || after.contains(&password) || MASK.contains(&password));
         }
 
@@ -359,15 +360,15 @@ mod tests {
         fn a_secret_that_pieces_of_a_log_cut_is_not_shown(
             secret in "[a-z\n]{6,20}", around in "[a-z \n]{0,20}", cuts in proptest::collection::vec(0usize..60, 0..6),
         ) {
-            let veil = Veil::hiding(BTreeSet::from([secret.clone().into_bytes()]));
+            let redactor = Redactor::hiding(BTreeSet::from([secret.clone().into_bytes()]));
             let whole = format!("{around}{secret}{around}");
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (whole.len() + 1)).chain([0, whole.len()]).collect();
             cuts.sort_unstable();
             let mut held = Vec::new();
             let mut shown: String =
-                cuts.windows(2).map(|ends| veil.log(&mut held, &whole.as_bytes()[ends[0]..ends[1]])).collect();
-            shown += &veil.bytes(&held);
-            prop_assert_eq!(&shown, &veil.text(&whole));
+                cuts.windows(2).map(|ends| redactor.log(&mut held, &whole.as_bytes()[ends[0]..ends[1]])).collect();
+            shown += &redactor.bytes(&held);
+            prop_assert_eq!(&shown, &redactor.text(&whole));
             prop_assert!(!shown.contains(&secret) || around.contains(&secret));
         }
     }

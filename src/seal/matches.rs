@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::erase::{Located, Root};
-use super::finding::{Cure, Finding};
+use super::finding::{Action, Finding};
 use super::needles::{Found, Shapes};
 use super::search::{Hit, Place, Searched};
 use crate::inspect::{Record, RecordType, StateRoot};
@@ -133,14 +133,14 @@ pub(super) fn findings(searched: &Searched, parts: &Parts, known: &[Finding]) ->
             kind: FindingKind::Secret,
             place: file.display().to_string(),
             what: named(&found),
-            cure: cure(file, parts),
+            action: action(file, parts),
         })
         .collect();
     findings.extend(searched.unread.iter().map(|(path, why)| Finding {
         kind: FindingKind::Unread,
         place: path.display().to_string(),
         what: why.clone(),
-        cure: Cure::Ask("run as root, and look at the disk".to_owned()),
+        action: Action::Ask("run as root, and look at the disk".to_owned()),
     }));
     findings
 }
@@ -153,26 +153,26 @@ fn named(found: &[&Found]) -> String {
     names.collect::<Vec<_>>().join("; ")
 }
 
-fn cure(file: &Path, parts: &Parts) -> Cure {
+fn action(file: &Path, parts: &Parts) -> Action {
     if let Some((_, holder)) = parts.holder(file) {
         return match &holder.located {
-            Some(located) => Cure::Forget(holder.id.clone(), Some(located.clone())),
-            None => Cure::Ask(format!(
+            Some(located) => Action::Forget(holder.id.clone(), Some(located.clone())),
+            None => Action::Ask(format!(
                 "the layer of `{}` has it: give it to the step with --mount=type=secret, and warm an empty root",
                 holder.description
             )),
         };
     }
     if parts.databases.contains(file) {
-        return Cure::Ask(
+        return Action::Ask(
             "BuildKit remembers it with a step or a source: take it out of the Dockerfile and of URLs, and warm an empty root"
                 .to_owned(),
         );
     }
     if file.starts_with(&parts.root) {
-        return Cure::Ask("BuildKit keeps it: warm an empty root without it, and leave no history of it".to_owned());
+        return Action::Ask("BuildKit keeps it: warm an empty root without it, and leave no history of it".to_owned());
     }
-    Cure::Ask(format!(
+    Action::Ask(format!(
         "remove it from the machine (and from what writes it), or accept it with --ignore {}",
         file.display()
     ))

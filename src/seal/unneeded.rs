@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::erase::{Located, Root};
-use super::finding::{Cure, Finding};
+use super::finding::{Action, Finding};
 use crate::inspect::bolt::Database;
 use crate::inspect::{self, Leftovers, RecordType, StateRoot, Unreadable, Worker};
 use crate::report::seal::FindingKind;
@@ -21,7 +21,7 @@ const CHUNK: u64 = 1 << 20;
 ///
 /// # Errors
 /// When a database cannot be read.
-pub(super) fn luggage(
+pub(super) fn unneeded(
     path: &Path,
     root: &Root,
     state: &StateRoot,
@@ -34,7 +34,7 @@ pub(super) fn luggage(
         kind: FindingKind::Leftover,
         place: format!("record {id}"),
         what: "its files were overwritten, and BuildKit did not come to forget it".to_owned(),
-        cure: Cure::Forget(id.clone(), None),
+        action: Action::Forget(id.clone(), None),
     }));
     for worker in &state.workers {
         findings.extend(records(root, worker, with_cache_mounts)?);
@@ -68,7 +68,7 @@ fn history(path: &Path, root: &Root, state: &StateRoot) -> Result<Option<Finding
         kind: FindingKind::History,
         place: database.display().to_string(),
         what: format!("{} with {}: arguments, logs, provenance", count(builds, "build"), count(blobs.len(), "blob")),
-        cure: Cure::ForgetHistory(below.unwrap_or_default(), blobs.clone()),
+        action: Action::ForgetHistory(below.unwrap_or_default(), blobs.clone()),
     };
     Ok((builds > 0 || !blobs.is_empty()).then_some(finding))
 }
@@ -91,7 +91,7 @@ fn records(root: &Root, worker: &Worker, with_cache_mounts: bool) -> Result<Vec<
             kind,
             place: format!("record {id}"),
             what: record.description.clone(),
-            cure: Cure::Forget(id.clone(), files.flatten()),
+            action: Action::Forget(id.clone(), files.flatten()),
         });
     }
     Ok(findings)
@@ -111,14 +111,14 @@ fn left_behind(root: &Root, leftovers: &Leftovers) -> Result<Vec<Finding>, Unrea
             kind: FindingKind::Leftover,
             place: path.display().to_string(),
             what: what.to_owned(),
-            cure: Cure::Erase(located),
+            action: Action::Erase(located),
         }));
     }
     findings.extend(leftovers.stray_snapshots.iter().map(|name| Finding {
         kind: FindingKind::Leftover,
         place: format!("snapshot {name}"),
         what: "a snapshot that no record leads to".to_owned(),
-        cure: Cure::Collect,
+        action: Action::Collect,
     }));
     Ok(findings)
 }
@@ -136,7 +136,7 @@ pub(super) fn stale(root: &Root, path: &Path) -> Result<Option<Finding>, Unreada
         kind: FindingKind::StaleBytes,
         place: path.display().to_string(),
         what: format!("{} of what was written there before", bytes(sum)),
-        cure: Cure::Zero(database, written),
+        action: Action::Zero(database, written),
     }))
 }
 
@@ -177,7 +177,7 @@ mod tests {
         let look = || {
             let state = inspect::read(root.path()).unwrap();
             let leftovers = inspect::leftovers(root.path(), &state).unwrap();
-            luggage(root.path(), &opened, &state, &leftovers, false).unwrap()
+            unneeded(root.path(), &opened, &state, &leftovers, false).unwrap()
         };
         let kinds = |findings: &[Finding], kind| findings.iter().filter(|finding| finding.kind == kind).count();
 
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!((kinds(&found, FindingKind::LocalSource), kinds(&found, FindingKind::CacheMount)), (3, 0));
         assert!(kinds(&found, FindingKind::Leftover) >= 2, "{found:?}");
         for finding in &found {
-            if let Cure::Zero(path, parts) = &finding.cure {
+            if let Action::Zero(path, parts) = &finding.action {
                 opened.zero(path, parts).unwrap();
             }
         }
@@ -197,8 +197,8 @@ mod tests {
         file.write_all_at(b"stale", length + 100).unwrap();
         let found = look();
         assert_eq!(kinds(&found, FindingKind::StaleBytes), 1);
-        let Some(Cure::Zero(path, parts)) =
-            found.into_iter().find(|finding| finding.kind == FindingKind::StaleBytes).map(|finding| finding.cure)
+        let Some(Action::Zero(path, parts)) =
+            found.into_iter().find(|finding| finding.kind == FindingKind::StaleBytes).map(|finding| finding.action)
         else {
             panic!("it can be zeroed")
         };

@@ -11,17 +11,17 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::doomed;
 use super::erase::{Located, Root};
-use super::finding::{Cure, Finding};
+use super::finding::{Action, Finding};
 use super::hold::hold;
 use super::job::Job;
 use super::key;
-use super::luggage::stale;
+use super::overwriting;
+use super::unneeded::stale;
 use crate::buildkit::{Builder, Spawn, collect_garbage, forget_history, interrupted, prune};
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect;
-use crate::veil::Veil;
+use crate::redact::Redactor;
 use crate::verify;
 
 const AGAIN: &str = "run as root on a disk that is not full or read-only, and clean again";
@@ -36,7 +36,7 @@ pub(super) async fn apply(
     findings: Vec<Finding>,
     job: &Job,
     snapshotters: &[String],
-    veil: &Veil,
+    redactor: &Redactor,
     cancel: &CancellationToken,
 ) -> anyhow::Result<()> {
     let forgetting = Forgetting::of(&findings);
@@ -45,7 +45,7 @@ pub(super) async fn apply(
         true => Some(daemon(job, snapshotters).await?),
         false => None,
     };
-    let (root, cancelled, veil) = (job.root.clone(), cancel.clone(), veil.clone());
+    let (root, cancelled, redactor) = (job.root.clone(), cancel.clone(), redactor.clone());
     let cleaned = tokio::task::spawn_blocking(move || {
         let _held = hold(&root)?;
         let opened = Root::open(&root).explain(Kind::Environment, "could not open the state root", AGAIN)?;
@@ -53,12 +53,12 @@ pub(super) async fn apply(
             if cancelled.is_cancelled() {
                 return Err(interrupted());
             }
-            match &finding.cure {
-                Cure::Erase(located) => {
-                    let what = || veil.text(&format!("could not clean {}", finding.place));
+            match &finding.action {
+                Action::Erase(located) => {
+                    let what = || redactor.text(&format!("could not clean {}", finding.place));
                     opened.erase(located).explain(Kind::Environment, what(), AGAIN)?;
                 }
-                Cure::EraseKey(folder, located) => key::erase(folder, located)?,
+                Action::EraseKey(folder, located) => key::erase(folder, located)?,
                 _ => {}
             }
         }
@@ -100,7 +100,7 @@ struct Forgetting {
     has_garbage: bool,
     ids: BTreeSet<String>,
     /// Records whose files are overwritten.
-    doomed: BTreeSet<String>,
+    to_forget: BTreeSet<String>,
     overwritten: BTreeSet<Located>,
 }
 
@@ -108,19 +108,19 @@ impl Forgetting {
     fn of(findings: &[Finding]) -> Forgetting {
         let mut all = Forgetting::default();
         for finding in findings {
-            match &finding.cure {
-                Cure::ForgetHistory(_, blobs) => {
+            match &finding.action {
+                Action::ForgetHistory(_, blobs) => {
                     all.has_history = true;
                     all.overwritten.extend(blobs.iter().cloned());
                 }
-                Cure::Forget(id, files) => {
+                Action::Forget(id, files) => {
                     all.ids.insert(id.clone());
                     if let Some(files) = files {
-                        all.doomed.insert(id.clone());
+                        all.to_forget.insert(id.clone());
                         all.overwritten.insert(files.clone());
                     }
                 }
-                Cure::Collect => all.has_garbage = true,
+                Action::Collect => all.has_garbage = true,
                 _ => {}
             }
         }
@@ -146,9 +146,9 @@ impl Forgetting {
     }
 
     async fn forget(&self, channel: &Channel, root: PathBuf) -> anyhow::Result<()> {
-        let (doomed, overwritten) = (self.doomed.clone(), self.overwritten.clone());
+        let (to_forget, overwritten) = (self.to_forget.clone(), self.overwritten.clone());
         let overwriting = move || {
-            doomed::note(&root, &doomed.iter().map(String::as_str).collect::<Vec<_>>())?;
+            overwriting::note(&root, &to_forget.iter().map(String::as_str).collect::<Vec<_>>())?;
             Root::open(&root)?.overwrite(&overwritten.into_iter().collect::<Vec<_>>())
         };
         tokio::task::spawn_blocking(overwriting).await.context("overwriting")?.context("overwriting")?;
@@ -167,7 +167,9 @@ impl Forgetting {
 /// BuildKit passes over what something is made from, without a word.
 fn is_gone(root: &Path) -> anyhow::Result<()> {
     match inspect::read(root)?.overwritten.first() {
-        None => doomed::clear(root).explain(Kind::Environment, "could not tidy up in the root", "look at the disk"),
+        None => {
+            overwriting::clear(root).explain(Kind::Environment, "could not tidy up in the root", "look at the disk")
+        }
         Some(id) => Err(Failure::new(
             Kind::Environment,
             format!("BuildKit has not forgotten the record {id}, and its files are overwritten"),
@@ -181,7 +183,7 @@ fn wipe(root: &Path) -> anyhow::Result<()> {
     let wiped = || {
         let opened = Root::open(root)?;
         for database in inspect::databases(root)? {
-            if let Some(Finding { cure: Cure::Zero(located, parts), .. }) = stale(&opened, &database)? {
+            if let Some(Finding { action: Action::Zero(located, parts), .. }) = stale(&opened, &database)? {
                 opened.zero(&located, &parts)?;
             }
         }
