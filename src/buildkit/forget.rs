@@ -5,6 +5,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{BuildHistoryRequest, PruneRequest, UpdateBuildHistoryRequest};
 use tonic::transport::Channel;
 
+use super::refusal::Refusal;
 use super::solve::MAX_MESSAGE_BYTES;
 
 /// Has BuildKit forget what nothing refers to, such as the remains of downloads that cannot be completed. Asking it to
@@ -23,8 +24,8 @@ pub(crate) async fn collect_garbage(channel: &Channel) -> anyhow::Result<()> {
 pub(crate) async fn prune(channel: &Channel, filters: Vec<String>) -> anyhow::Result<()> {
     let mut control = ControlClient::new(channel.clone());
     let request = PruneRequest { filter: filters, all: true, ..Default::default() };
-    let mut pruned = control.prune(request).await.context("removing cache records")?.into_inner();
-    while pruned.message().await.context("removing cache records")?.is_some() {}
+    let mut pruned = control.prune(request).await.map_err(Refusal).context("removing cache records")?.into_inner();
+    while pruned.message().await.map_err(Refusal).context("removing cache records")?.is_some() {}
     Ok(())
 }
 
@@ -35,15 +36,19 @@ pub(crate) async fn prune(channel: &Channel, filters: Vec<String>) -> anyhow::Re
 pub(crate) async fn forget_history(channel: &Channel) -> anyhow::Result<()> {
     let mut control = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let request = BuildHistoryRequest { early_exit: true, ..Default::default() };
-    let mut history =
-        control.listen_build_history(request).await.context("listing the history of builds")?.into_inner();
+    let mut history = control
+        .listen_build_history(request)
+        .await
+        .map_err(Refusal)
+        .context("listing the history of builds")?
+        .into_inner();
     let mut builds = Vec::new();
-    while let Some(event) = history.message().await.context("listing the history of builds")? {
+    while let Some(event) = history.message().await.map_err(Refusal).context("listing the history of builds")? {
         builds.extend(event.record.map(|record| record.r#ref));
     }
     for build in builds {
         let request = UpdateBuildHistoryRequest { r#ref: build, delete: true, ..Default::default() };
-        control.update_build_history(request).await.context("removing a build from the history")?;
+        control.update_build_history(request).await.map_err(Refusal).context("removing a build from the history")?;
     }
     Ok(())
 }

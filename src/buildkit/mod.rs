@@ -6,6 +6,7 @@ mod address;
 mod connect;
 mod forget;
 mod records;
+mod refusal;
 mod session;
 mod solve;
 

@@ -9,6 +9,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{DiskUsageRequest, UsageRecord};
 use tonic::transport::Channel;
 
+use super::refusal::Refusal;
 use super::solve::MAX_MESSAGE_BYTES;
 
 /// BuildKit measures records it has not measured yet, so this may take a while on a large cache.
@@ -65,6 +66,7 @@ async fn list(channel: &Channel, filter: &str) -> anyhow::Result<Vec<UsageRecord
         ..Default::default()
     };
     let usage = tokio::time::timeout(TIMEOUT, control.disk_usage(request)).await;
-    let usage = usage.context("BuildKit did not list its records in time")?.context("listing BuildKit's records")?;
+    let usage = usage.context("BuildKit did not list its records in time")?;
+    let usage = usage.map_err(Refusal).context("listing BuildKit's records")?;
     Ok(usage.into_inner().record)
 }

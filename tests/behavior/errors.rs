@@ -67,6 +67,28 @@ fn what_a_donor_gets_wrong() {
     tells!("donor_unreachable", |world| world.warm().from(["127.0.0.1:1/team/sample:cache"]));
 }
 
+/// BuildKit sends the text of the Dockerfile along with its errors, as a header of the answer.
+#[test]
+fn an_error_arrives_however_long_the_dockerfile_is() {
+    for (lines, first, code, words) in [
+        (1, "FROM busybox:1.35\nCOPPY a /", 4, "dockerfile parse error on line 2: unknown instruction: COPPY"),
+        (600, "FROM busybox:1.35\nCOPPY a /", 4, "dockerfile parse error on line 2: unknown instruction: COPPY"),
+        (9_000, "FROM busybox:1.35\nRUN false", 4, "did not complete successfully: exit code: 1"),
+        (9_000, "FROM absent:1\nRUN true", 3, "docker.io/library/absent:1"),
+        (9_000, "FROM busybox:1.35\nCOPY absent /", 4, "\"/absent\": not found"),
+    ] {
+        let world = World::new();
+        let project = world.path("project");
+        std::fs::create_dir(&project).unwrap();
+        std::fs::write(project.join("Dockerfile"), format!("{first}\n{}", "# pad pad pad\n".repeat(lines))).unwrap();
+        let run = world.warm().source(["--context", project.to_str().unwrap()]).from([]).run().exits(code);
+        assert!(run.stderr.contains(words), "{lines} lines: {}", run.stderr);
+        for debug in ["code: '", "Status {", "status: '", "http2"] {
+            assert!(!run.stderr.contains(debug), "{lines} lines: {}", run.stderr);
+        }
+    }
+}
+
 #[test]
 fn what_a_builder_gets_wrong() {
     tells!("builder_unreachable", |world| world.warm().builder("unix:///nowhere/buildkitd.sock"));

@@ -21,6 +21,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::{Address, address};
+use crate::buildkit::refusal::Refusal;
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
 use crate::retry;
@@ -355,7 +356,12 @@ fn same(one: &Path, other: &Path) -> Option<bool> {
 const CONTAINER: &str = "docker-container";
 
 async fn workers(channel: Channel) -> anyhow::Result<Vec<WorkerRecord>> {
-    Ok(ControlClient::new(channel).list_workers(ListWorkersRequest::default()).await?.into_inner().record)
+    Ok(ControlClient::new(channel)
+        .list_workers(ListWorkersRequest::default())
+        .await
+        .map_err(Refusal)?
+        .into_inner()
+        .record)
 }
 
 /// What BuildKit says of itself; nothing from the one in Docker before 23.0, which has no word for that.
@@ -363,6 +369,6 @@ async fn version(channel: Channel) -> anyhow::Result<String> {
     match ControlClient::new(channel).info(InfoRequest::default()).await {
         Ok(info) => Ok(info.into_inner().buildkit_version.map(|version| version.version).unwrap_or_default()),
         Err(status) if status.code() == Code::Unimplemented => Ok(String::new()),
-        Err(status) => Err(status.into()),
+        Err(status) => Err(Refusal(status).into()),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::buildkit::refusal;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::failure::{Explain, Failure, Kind};
@@ -84,6 +85,7 @@ pub(super) async fn dial(host: &str, port: u16, tls: &Tls) -> anyhow::Result<Cha
     let endpoint = Endpoint::from_shared(format!("{scheme}://{}", &address["tcp://".len()..]))
         .explain(Kind::Usage, what.as_str(), "write tcp://HOST:PORT")?
         .connect_timeout(CONNECT_TIMEOUT);
+    let endpoint = refusal::endpoint(endpoint);
     let endpoint = if tls.is_wanted() {
         endpoint.tls_config(tls.config()?).explain(Kind::Usage, what.as_str(), NO_PEM)?
     } else {

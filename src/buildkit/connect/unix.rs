@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
+use crate::buildkit::refusal::unused_address;
 use crate::failure::{Explain, Kind};
 
 /// Connects to the daemon.
@@ -29,11 +30,9 @@ pub(crate) async fn dial(socket: &Path) -> anyhow::Result<Channel> {
 
 /// Connects without explaining: for whoever waits until a daemon is ready.
 pub(super) async fn connect(socket: PathBuf) -> anyhow::Result<Channel> {
-    // The address is not used; BuildKit takes any authority on a unix socket.
-    let endpoint = Endpoint::from_static("http://localhost");
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
     });
-    Ok(endpoint.connect_with_connector(connector).await?)
+    Ok(unused_address().connect_with_connector(connector).await?)
 }

@@ -30,6 +30,7 @@ use super::credentials::{self, Credentials};
 use super::files::{self, FileSync};
 use super::health::{self, Healthy};
 use super::{MESSAGE_LIMIT, Services, secrets, ssh};
+use crate::buildkit::refusal::{HEADER_LIMIT, Refusal};
 
 /// How long the builder may take to begin talking on a new session, and to end one.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,8 +39,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const CHUNK_BYTES: usize = 32 * 1024;
 /// Bytes between our server and the stream.
 const PIPE_BYTES: usize = 256 * 1024;
-/// Bytes of metadata we take: a long `.dockerignore` comes as metadata, and the builder sends up to this much.
-const METADATA_LIMIT: u32 = 16 * 1024 * 1024;
 
 /// What a builder knows a session by. Builds name it to be served by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +136,7 @@ impl Session {
         let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, control.session(request)).await;
         let incoming = opened
             .context("the builder did not answer within 30 seconds")
-            .and_then(|answer| Ok(answer?.into_inner()))
+            .and_then(|answer| Ok(answer.map_err(Refusal)?.into_inner()))
             .context("could not open a session on the builder")?;
 
         let (end, ended) = watch::channel(None);
@@ -176,7 +175,8 @@ async fn serve(connection: DuplexStream, services: Services) {
     // The connection is the only one there will ever be; the server has to outlive it.
     let connections = futures::stream::iter([Ok::<_, Infallible>(connection)]).chain(futures::stream::pending());
     let served = Server::builder()
-        .http2_max_header_list_size(METADATA_LIMIT)
+        // A long `.dockerignore` comes as metadata.
+        .http2_max_header_list_size(HEADER_LIMIT)
         .add_service(limited!(HealthServer::new(Healthy)))
         .add_service(limited!(AuthServer::new(Credentials(services.logins))))
         .add_service(limited!(SecretsServer::new(services.secrets)))

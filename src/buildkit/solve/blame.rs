@@ -1,7 +1,8 @@
 //! Whose fault it is that BuildKit could not do something, as far as its words tell: it has no codes for that.
 
-use tonic::{Code, Status};
+use tonic::Code;
 
+use crate::buildkit::refusal::Refusal;
 use crate::buildkit::session::SessionEnded;
 
 /// What BuildKit, containerd and Go say when a registry, the network or the disk failed, rather than the build.
@@ -45,10 +46,10 @@ pub(crate) fn blames_surroundings(text: &str) -> bool {
 /// Whether an error's text, or the code BuildKit gave, blames a registry, the network or the disk.
 pub(crate) fn is_surroundings(error: &anyhow::Error) -> bool {
     let codes = [Code::ResourceExhausted, Code::DeadlineExceeded, Code::PermissionDenied, Code::Unauthenticated];
-    let status = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<Status>().is_some_and(|status| codes.contains(&status.code()))
+    let refused = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<Refusal>().is_some_and(|refusal| codes.contains(&refusal.0.code()))
     };
-    error.chain().any(status) || blames_surroundings(&format!("{error:#}"))
+    error.chain().any(refused) || blames_surroundings(&format!("{error:#}"))
 }
 
 /// Whether what was downloaded is not what was asked for. BuildKit keeps it, and goes on from its end the next time.
@@ -67,22 +68,26 @@ pub(crate) fn is_left_by_a_crash(error: &anyhow::Error) -> bool {
 /// Whether it was the builder itself that went away, whatever it was asked for. The end of a session may be seen
 /// before that of a call.
 pub(crate) fn is_lost(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| match cause.downcast_ref::<Status>() {
-        Some(status) => status.code() == Code::Unavailable || std::error::Error::source(status).is_some(),
+    error.chain().any(|cause| match cause.downcast_ref::<Refusal>() {
+        Some(refusal) => refusal.0.code() == Code::Unavailable || std::error::Error::source(refusal).is_some(),
         None => cause.is::<tonic::transport::Error>() || cause.is::<SessionEnded>(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic::Status;
+
     use super::*;
 
     #[test]
     fn a_full_disk_is_not_the_dockerfiles_fault() {
-        let full = anyhow::Error::new(Status::resource_exhausted("write /x: no space left on device"));
-        let wrong = anyhow::Error::new(Status::unknown("dockerfile parse error on line 1: unknown instruction: FORM"));
+        let full = anyhow::Error::new(Refusal(Status::resource_exhausted("write /x: no space left on device")));
+        let wrong =
+            anyhow::Error::new(Refusal(Status::unknown("dockerfile parse error on line 1: unknown instruction: FORM")));
         assert_eq!((is_surroundings(&full), is_surroundings(&wrong)), (true, false));
-        let left = anyhow::Error::new(Status::unknown("failed to rename: rename /s/new-259 /s/6: file exists"));
+        let left =
+            anyhow::Error::new(Refusal(Status::unknown("failed to rename: rename /s/new-259 /s/6: file exists")));
         assert_eq!((is_left_by_a_crash(&left), is_left_by_a_crash(&wrong)), (true, false));
     }
 }

@@ -19,6 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::progress::StatusTracker;
+use crate::buildkit::refusal::Refusal;
 use crate::buildkit::session::SessionId;
 use crate::failure::{Failure, Kind};
 
@@ -170,11 +171,11 @@ impl Build {
     pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
         let request =
             self.request(frontend::ReturnRequest { result: Some(frontend::Result::default()), ..Default::default() });
-        self.bridge.r#return(request).await.context("ending a build")?;
+        self.bridge.r#return(request).await.map_err(Refusal).context("ending a build")?;
         let ended = self.outer.wait_for(Option::is_some).await.context("waiting for a build to end")?.clone();
-        ended.transpose().context("ending a build")?;
+        ended.transpose().map_err(Refusal).context("ending a build")?;
         let heard = (&mut self.status).await.context("reading the last of a build's status")?;
-        heard.context("reading the last of a build's status")
+        heard.map_err(Refusal).context("reading the last of a build's status")
     }
 
     async fn solve(&self, request: frontend::SolveRequest) -> anyhow::Result<frontend::Result> {
@@ -188,9 +189,9 @@ impl Build {
     async fn alive<T>(&self, call: impl Future<Output = Result<T, Status>>) -> anyhow::Result<T> {
         let mut outer = self.outer.clone();
         tokio::select! {
-            answer = call => Ok(answer?),
+            answer = call => Ok(answer.map_err(Refusal)?),
             ended = outer.wait_for(Option::is_some) => match ended.ok().and_then(|ended| ended.clone()) {
-                Some(Err(status)) => Err(status.into()),
+                Some(Err(status)) => Err(Refusal(status).into()),
                 _ => bail!("the build ended early"),
             },
         }

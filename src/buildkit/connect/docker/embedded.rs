@@ -5,6 +5,7 @@
 
 use std::io;
 
+use crate::buildkit::refusal::unused_address;
 use anyhow::Context;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{Method, Request, StatusCode};
@@ -13,7 +14,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::Engine;
 use super::host;
@@ -33,7 +34,7 @@ pub(in crate::buildkit::connect) async fn dial(engine: &Engine) -> anyhow::Resul
         let endpoint = endpoint.clone();
         async move { upgraded(&endpoint).await }
     });
-    let connected = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
+    let connected = unused_address().connect_with_connector(connector).await;
     connected.explain(Kind::Environment, what, "use Docker 20.10 or later, or --builder docker-container or spawn")
 }
 

@@ -3,13 +3,14 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::buildkit::refusal::unused_address;
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use futures::{StreamExt as _, TryStreamExt as _};
 use hyper_util::rt::TokioIo;
 use tokio_util::io::StreamReader;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::host::Io;
 
@@ -46,8 +47,7 @@ pub(super) async fn dial(docker: &Docker, container: &str, complaints: &Complain
         let (docker, container, complaints) = (docker.clone(), container.clone(), complaints.clone());
         async move { connection(&docker, &container, complaints).await.map(TokioIo::new) }
     });
-    // The address is not used; BuildKit takes any authority on its socket.
-    Ok(Endpoint::from_static("http://localhost").connect_with_connector(connector).await?)
+    Ok(unused_address().connect_with_connector(connector).await?)
 }
 
 /// Whether a server's first bytes are those of HTTP/2: a SETTINGS frame, whose type is the fourth byte (RFC 9113, 3.4).
