@@ -12,6 +12,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 
 /// How often the processes are listed: one that is stopped starts no other, so that few rounds find all.
 const ROUNDS: usize = 16;
+/// How long a process that was killed may take to be gone.
+const LONGEST_END: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 const STOP_IS_ASKED_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Asks a program to end. One that has ended is left alone: its id may be another's by now.
@@ -51,6 +53,7 @@ pub(crate) fn kill_with_descendants(child: &mut Child) {
     below.values().for_each(|process| process.signal(Signal::KILL));
     let _ = child.kill();
     let _ = child.wait();
+    below.values().for_each(Process::wait);
 }
 
 /// Waits for a program. When `stop` says so it is killed, and there is no status.
@@ -90,6 +93,11 @@ impl Process {
     fn signal(&self, signal: Signal) {
         // It may have ended by itself.
         let _ = pidfd_send_signal(&self.0, signal);
+    }
+
+    /// Waits until it is gone. One that hangs in the kernel is not waited for.
+    fn wait(&self) {
+        let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&LONGEST_END));
     }
 }
 

@@ -12,13 +12,13 @@ mod seal;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 
 use super::settings;
 
 pub(crate) use builder::{BuilderArgs, TlsArgs};
 pub(crate) use check::CheckArgs;
-pub(crate) use manifest::{ManifestCommand, ManifestFormat};
+pub(crate) use manifest::{ManifestCommand, ManifestFormat, Schema};
 pub(crate) use seal::SealArgs;
 
 /// The whole command line.
@@ -80,17 +80,6 @@ pub(crate) enum Command {
         /// The command the page is about; cachewarm itself when absent.
         command: Option<String>,
     },
-}
-
-/// What has a JSON schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Schema {
-    #[value(aliases = ["warm", "smoke"])]
-    Report,
-    Check,
-    Seal,
-    Explain,
-    Manifest,
 }
 
 /// Flags of every command.
@@ -260,15 +249,19 @@ pub(crate) struct BuildArgs {
 
 /// The caches, and who we are to them.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Donors")]
+#[command(next_help_heading = "Cache sources")]
 pub(crate) struct DonorArgs {
     /// Registry cache to import from: REF or type=registry,ref=REF; {rev} in it becomes the commit. In order,
     /// repeatable; replaces those of --bake.
     #[arg(long, value_name = "REF")]
     pub(crate) cache_from: Vec<String>,
-    /// An unusable donor is only a warning as long as another one works.
+    /// A cache that cannot be used is only a warning as long as another one works.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
+    pub(crate) cache_optional: Option<String>,
+    /// The name of --cache-optional in earlier versions.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    #[arg(value_parser = ["true", "false"])]
     pub(crate) donor_optional: Option<String>,
     #[command(flatten)]
     pub(crate) aws: AwsArgs,
@@ -288,7 +281,7 @@ pub(crate) struct BehaviorArgs {
     /// No progress for this long cancels and retries: 60s, 5m.
     #[arg(long, value_name = "DURATION")]
     pub(crate) stall_timeout: Option<String>,
-    /// Have BuildKit build again on a shadow root, without donors; only with --builder spawn unless given.
+    /// Have BuildKit build again on a shadow root, without cache sources; only with --builder spawn unless given.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = ["true", "false"], hide_possible_values = true, overrides_with = "no_prove")]
     pub(crate) prove: Option<String>,

@@ -134,7 +134,7 @@ impl Environment {
 pub(crate) struct Settings {
     pub(crate) source: SourceSettings,
     pub(crate) build: BuildSettings,
-    pub(crate) donor_optional: bool,
+    pub(crate) cache_optional: bool,
     pub(crate) credentials: KeychainOptions,
     pub(crate) builder: Address,
     /// `BUILDKIT_HOST`.
@@ -216,7 +216,10 @@ impl Settings {
         let prove = if behavior.no_prove { Some("false".to_owned()) } else { behavior.prove };
         Ok(Settings {
             source: source_from(&from, source, environment)?,
-            donor_optional: from.on("donor-optional", donor.donor_optional)?,
+            cache_optional: match from.switch("cache-optional", donor.cache_optional)? {
+                Some(given) => given.value,
+                None => from.on("donor-optional", donor.donor_optional)?,
+            },
             credentials: credentials_from(&from, donor.aws, environment)?,
             build: build_from(&from, build, donor.cache_from)?,
             builder: from.some("builder", builder.builder)?.read(ADDRESS_FORMS, str::parse)?.value,

@@ -321,7 +321,7 @@ impl From<Tally> for Layers {
     }
 }
 
-/// BuildKit built again, without donors.
+/// BuildKit built again, without cache sources.
 #[derive(Debug, Clone, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Proof {
@@ -356,7 +356,7 @@ impl Prover {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Prover::Shadow => "a build on a shadow of the state root",
-            Prover::Builder => "another build without donors",
+            Prover::Builder => "another build without cache sources",
         }
     }
 }

@@ -16,6 +16,11 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value:.1} TiB")
 }
 
+/// A phase of a run as people read it; the reports' JSON keeps the older word.
+pub(crate) fn phase_name(name: &str) -> &str {
+    if name == "donors" { "caches" } else { name }
+}
+
 /// A time in seconds: `240 ms`, `3.4 s`, `2m 05s`, `1h 02m`.
 pub(crate) fn seconds(seconds: f64) -> String {
     if !seconds.is_finite() || seconds <= 0.0 {

@@ -88,7 +88,8 @@ impl Checkout {
         for donor in &mut target.donors {
             if donor.reference.contains(REV) {
                 let commit = self.commit.as_deref().ok_or_else(|| {
-                    let what = format!("donor {} names {REV}, and {} has no commit", donor.reference, self.location);
+                    let what =
+                        format!("the cache {} names {REV}, and {} has no commit", donor.reference, self.location);
                     Failure::new(Kind::Usage, what, "write the tag itself, or name the repository with --repo")
                 })?;
                 donor.reference = donor.reference.replace(REV, commit);

@@ -53,9 +53,9 @@ pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &
     let probes = registry::probe_all(&client, donors).await;
     for probe in &probes {
         match &probe.problem {
-            None => events.note(format!("donor {}: {} layers", probe.reference, probe.layers().len())),
-            Some(problem) if job.donor_optional => {
-                events.warn(format!("passed over the donor {}: {}", probe.reference, problem.what));
+            None => events.note(format!("cache {}: {} layers", probe.reference, probe.layers().len())),
+            Some(problem) if job.cache_optional => {
+                events.warn(format!("passed over the cache {}: {}", probe.reference, problem.what));
             }
             Some(problem) => return Err(problem.failure(&probe.reference)),
         }

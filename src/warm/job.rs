@@ -12,8 +12,8 @@ use crate::plan::Build;
 pub(crate) struct Job {
     /// What is built.
     pub(crate) build: Build,
-    /// An unusable donor is only a warning as long as another one works.
-    pub(crate) donor_optional: bool,
+    /// A cache that cannot be used is only a warning as long as another one works.
+    pub(crate) cache_optional: bool,
     /// Who logs in where.
     pub(crate) credentials: KeychainOptions,
     /// The builder.

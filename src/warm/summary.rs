@@ -169,7 +169,7 @@ fn notes(steps: &[Step], plan: &Plan) -> Vec<String> {
         notes.push(format!("{always} steps run in every build (--no-cache): they are not warmed and count as no hits"));
     }
     if ran > 0 && plan.targets.iter().any(|target| !target.donors.is_empty()) {
-        notes.push(format!("{ran} steps ran or were fetched although donors were given: see why below"));
+        notes.push(format!("{ran} steps ran or were fetched although cache sources were given: see why below"));
     }
     notes
 }

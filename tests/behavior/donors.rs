@@ -105,7 +105,7 @@ fn an_unusable_donor_may_be_optional_when_another_one_works() {
 
     world.warm().from([&absent, &good]).run().blames(&[&absent]);
     world.built_nothing();
-    let run = world.warm().from([&absent, &good]).with(["--donor-optional"]).run().ends_warm();
+    let run = world.warm().from([&absent, &good]).with(["--cache-optional"]).run().ends_warm();
     assert_eq!((run.reports("/donors/0/usable"), run.reports("/donors/1/usable")), (false.into(), true.into()));
 
     let alone = World::new();

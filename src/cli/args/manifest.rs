@@ -1,4 +1,4 @@
-//! What `manifest` and `explain` are told.
+//! `cachewarm manifest` and `cachewarm schema`: what documents they are about.
 
 use std::path::PathBuf;
 
@@ -27,4 +27,15 @@ pub(crate) enum ManifestFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// What has a JSON schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Schema {
+    #[value(aliases = ["warm", "smoke"])]
+    Report,
+    Check,
+    Seal,
+    Explain,
+    Manifest,
 }

@@ -28,7 +28,7 @@ fn job_from(settings: Settings, environment: &Environment) -> anyhow::Result<(Jo
     let (build, warnings) = targets::build_from(&settings.source, &settings.build, environment)?;
     let job = Job {
         build,
-        donor_optional: settings.donor_optional,
+        cache_optional: settings.cache_optional,
         credentials: settings.credentials,
         builder: settings.builder,
         buildkit_host: settings.buildkit_host,

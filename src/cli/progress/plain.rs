@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::tally::Tally;
 use super::{Listener, Moment, Screen};
 use crate::event::Event;
-use crate::report::words::{clean, seconds};
+use crate::report::words::{clean, phase_name, seconds};
 
 /// The least time between two lines of totals.
 const BETWEEN_TOTALS: Duration = Duration::from_secs(5);
@@ -46,8 +46,10 @@ impl Listener for Plain {
         }
         self.tally.see(at.elapsed, event);
         match event {
-            Event::PhaseStarted { phase } => self.line(at, phase),
-            Event::PhaseEnded { phase, seconds: took } => self.line(at, &format!("{phase} took {}", seconds(*took))),
+            Event::PhaseStarted { phase } => self.line(at, phase_name(phase)),
+            Event::PhaseEnded { phase, seconds: took } => {
+                self.line(at, &format!("{} took {}", phase_name(phase), seconds(*took)))
+            }
             Event::Note { text } => self.line(at, &format!("note: {text}")),
             Event::StepRunning { name, .. } => self.line(at, &format!("runs: {name}")),
             Event::StepRan { name, seconds: took, error, .. } if error.is_empty() => {

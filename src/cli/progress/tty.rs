@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::tally::Tally;
 use super::{Listener, Moment, Screen, plain};
 use crate::event::Event;
-use crate::report::words::{bytes, clean, duration, seconds, short_digest};
+use crate::report::words::{bytes, clean, duration, phase_name, seconds, short_digest};
 
 /// Lines for things under way; more are counted in one line.
 const LINES: usize = 12;
@@ -51,7 +51,9 @@ impl Listener for Tty {
     fn see(&mut self, at: Moment, event: &Event) {
         self.tally.see(at.elapsed, event);
         match event {
-            Event::PhaseEnded { phase, seconds: took } => self.screen.line(&format!("{phase} took {}", seconds(*took))),
+            Event::PhaseEnded { phase, seconds: took } => {
+                self.screen.line(&format!("{} took {}", phase_name(phase), seconds(*took)))
+            }
             Event::Note { text } => self.screen.line(&clean(text)),
             Event::StepRan { name, seconds: took, error, .. } => {
                 let name = clean(name);
@@ -82,7 +84,7 @@ impl Listener for Tty {
 /// The lines of the display at a moment.
 fn frame(tally: &Tally, now: Duration) -> Vec<String> {
     let Some((phase, since)) = tally.phase else { return Vec::new() };
-    let mut head = vec![format!("{phase} {}", duration(now.saturating_sub(since)))];
+    let mut head = vec![format!("{} {}", phase_name(phase), duration(now.saturating_sub(since)))];
     head.extend(tally.totals(now));
 
     let steps = tally.steps.values().map(|step| {

@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::args::{self, Command};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 53] = [
+const SAMPLES: [(&str, &str); 54] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -30,6 +30,7 @@ const SAMPLES: [(&str, &str); 53] = [
     ("bake", "bake.json"),
     ("bake-target", "app"),
     ("cache-from", "type=registry,ref=r.example/cache:main"),
+    ("cache-optional", "true"),
     ("donor-optional", "true"),
     ("aws-profile", "ci"),
     ("aws-region", "eu-west-1"),

@@ -37,7 +37,7 @@ pub(super) enum Leave {
 
 /// Every key of a settings file, and what a checkout may say there. A key that is missing here is refused.
 #[rustfmt::skip]
-pub(super) const KEYS: [(&str, Leave); 53] = [
+pub(super) const KEYS: [(&str, Leave); 54] = [
     // How much is shown, and how sure the caller wants to be.
     ("verbose", Leave::Any), ("quiet", Leave::Any), ("progress", Leave::Any), ("stall-timeout", Leave::Any),
     ("min-hit-rate", Leave::Any), ("on-miss", Leave::Any), ("prove", Leave::Any), ("require", Leave::Any),
@@ -49,7 +49,7 @@ pub(super) const KEYS: [(&str, Leave); 53] = [
     ("build-arg", Leave::WithValue), ("label", Leave::WithValue),
     ("context", Leave::Inside), ("file", Leave::Inside), ("bake", Leave::Inside),
     // Where its cache comes from, as a bake file may say it, too.
-    ("cache-from", Leave::Any), ("donor-optional", Leave::Any),
+    ("cache-from", Leave::Any), ("cache-optional", Leave::Any), ("donor-optional", Leave::Any),
     // Directories, secrets, agents and entitlements of the host.
     ("build-context", Leave::Nothing), ("secret", Leave::Nothing), ("ssh", Leave::Nothing), ("allow", Leave::Nothing),
     // Secrets that are shown.

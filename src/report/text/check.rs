@@ -17,7 +17,7 @@ pub(crate) fn text(report: &CheckReport) -> String {
         (report.frontends.total > 0).then(|| layers(Some(&report.frontends))).into_iter().flatten(),
     );
     page.section("results", results(report));
-    page.section("donors", report.donors.iter().flat_map(covered));
+    page.section("caches", report.donors.iter().flat_map(covered));
     page.section("manifest", report.manifest.iter().map(promise));
     page.section("deep", report.deep.iter().flat_map(deep));
     page.section("leftovers", leftovers(&report.leftovers));
@@ -152,7 +152,7 @@ fn requirement(requirement: &Requirement) -> String {
         "extracted" => "layers with results are extracted and survive a restart",
         "survives" => "layers with results survive a restart",
         "kept" => "layers with results are kept by the first garbage collection",
-        "donor" => "layers of the donors are extracted and survive a restart",
+        "donor" => "layers of the caches are extracted and survive a restart",
         "manifest" => "layers of the manifest are extracted and survive a restart",
         other => other,
     };

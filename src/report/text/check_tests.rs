@@ -11,14 +11,14 @@ fn a_warm_root_reads_calmly() {
     layers     11 of 11 extracted; on disk 12 MiB compressed, 22 MiB unpacked
     frontends  1 of 1 extracted; on disk 0 B compressed, 0 B unpacked
     results    21 cache keys lead to 17 results in 11 layers
-    donors     registry.example/shop/cache:main: 11 layers, 12 MiB, sha256:1f2e3d4c5b6a
+    caches     registry.example/shop/cache:main: 11 layers, 12 MiB, sha256:1f2e3d4c5b6a
                  11 of 11 extracted
     manifest   manifest.json of 1f2e3d4c5b6a, made 2026-01-01T00:00:00Z: 12 of 12 layers extracted
     deep       16 blobs hashed (19 MiB), 319 files of 12 snapshots counted, those of 11 compared with their blobs: as recorded
     gc         nothing of 60 MiB would go by BuildKit's default policy on this disk
 
     required   11 of 11 layers with results are extracted and survive a restart (at least 100 %)
-               11 of 11 layers of the donors are extracted and survive a restart (at least 100 %)
+               11 of 11 layers of the caches are extracted and survive a restart (at least 100 %)
     time       read 3 ms; 3 ms in all
 
     verdict    warm
@@ -36,7 +36,7 @@ fn a_root_that_is_not_warm_says_what_is_amiss_and_ends_with_its_reasons() {
     results    3 cache keys lead to 3 results in 3 layers
                2 dangling: the record is gone, and the next start forgets them
                1 of a worker that is not here: the next start forgets them
-    donors     registry.example/shop/cache:main: 11 layers, 12 MiB, sha256:1f2e3d4c5b6a
+    caches     registry.example/shop/cache:main: 11 layers, 12 MiB, sha256:1f2e3d4c5b6a
                  1 of 7 extracted, 1 blob only, 1 lazy, 1 phantom, 1 broken, 1 dropped by a restart, 1 not here at all
     deep       1 blob hashed (0 B), 0 files of 0 snapshots counted: not as recorded:
                  sha256:bb: it is not what it was

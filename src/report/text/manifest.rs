@@ -18,7 +18,7 @@ pub(crate) fn text(manifest: &Manifest) -> String {
     page.section("builder", [format!("BuildKit {}, {snapshotter}, worker {worker}", manifest.buildkit_version)]);
     page.section("frontends", manifest.frontends.iter().cloned());
     page.section(
-        "donors",
+        "caches",
         manifest.donors.iter().map(|(reference, digest)| {
             format!("{reference} {}", digest.as_deref().map(short_digest).unwrap_or_default())
         }),

@@ -14,7 +14,7 @@ pub(crate) use manifest::text as manifest;
 pub(super) use seal::text as seal;
 pub(super) use warm::text as warm;
 
-use super::words::{bytes, clean, count, seconds, short_digest};
+use super::words::{bytes, clean, count, phase_name, seconds, short_digest};
 use super::{Donor, Layers, Phase, Reason, Verdict};
 
 /// Width of the first column.
@@ -105,7 +105,8 @@ fn some_reason(name: &str, reason: Option<&Reason>) -> Vec<String> {
 }
 
 fn time(phases: &[Phase]) -> String {
-    let each: Vec<String> = phases.iter().map(|phase| format!("{} {}", phase.name, seconds(phase.seconds))).collect();
+    let each: Vec<String> =
+        phases.iter().map(|phase| format!("{} {}", phase_name(&phase.name), seconds(phase.seconds))).collect();
     if each.is_empty() {
         return "not measured".to_owned();
     }

@@ -9,7 +9,7 @@ pub(crate) fn text(report: &Report) -> String {
     let mut page = Page::default();
     page.section("source", [source(&report.source)]);
     page.section("builder", [builder(report)]);
-    page.section("donors", report.donors.iter().map(donor));
+    page.section("caches", report.donors.iter().map(donor));
     page.gap();
     page.block(targets(&report.targets));
     page.gap();
@@ -110,9 +110,9 @@ fn transfer(transfer: &Transfer) -> Vec<String> {
 
 fn proof(proof: &Proof) -> Vec<String> {
     let asked = match proof.on {
-        Prover::Shadow => format!("BuildKit built {} again without donors", count(proof.results, "result")),
+        Prover::Shadow => format!("BuildKit built {} again without cache sources", count(proof.results, "result")),
         Prover::Builder => {
-            format!("asked again, the builder itself found {} without donors", count(proof.results, "result"))
+            format!("asked again, the builder itself found {} without cache sources", count(proof.results, "result"))
         }
     };
     let lists =

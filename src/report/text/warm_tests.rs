@@ -9,7 +9,7 @@ fn a_warm_run_reads_calmly() {
     insta::assert_snapshot!(text(&sample::warm()), @"
     source     https://git.example/shop.git, main at 1f2e3d4c5b6a
     builder    spawn /usr/local/bin/buildkitd, BuildKit v0.32.2, state root /var/lib/buildkit
-    donors     registry.example/shop/cache:main: 11 layers, 1.2 GiB, sha256:1f2e3d4c5b6a
+    caches     registry.example/shop/cache:main: 11 layers, 1.2 GiB, sha256:1f2e3d4c5b6a
                registry.example/shop/cache:next: not usable: there is no such tag
 
     app (runtime)  12 steps  11 hit   1 ran
@@ -31,10 +31,10 @@ fn a_warm_run_reads_calmly() {
                1.1 GiB in 10 blobs from registry.example/team/cache:main
                84 MiB in 1 blob from images
                time per blob: half within 1.2 s, 95 % within 4.0 s, 99 % within 5.1 s
-    proof      BuildKit built 24 results again without donors: nothing fetched, unpacked or run
+    proof      BuildKit built 24 results again without cache sources: nothing fetched, unpacked or run
     resolves   every build, also a fully cached one, still asks the network for
                  docker.io/library/debian:bookworm
-    time       source 1.2 s, donors 300 ms, materialize 1m 11s; 1m 13s in all
+    time       source 1.2 s, caches 300 ms, materialize 1m 11s; 1m 13s in all
     notes      build arg UNUSED is consumed by no stage
 
     verdict    warm
@@ -54,7 +54,7 @@ fn a_run_that_is_not_warm_ends_with_its_reasons() {
     insta::assert_snapshot!(text(&report), @"
     source     https://git.example/shop.git, main at 1f2e3d4c5b6a
     builder    spawn /usr/local/bin/buildkitd, BuildKit v0.32.2, state root /var/lib/buildkit
-    donors     registry.example/shop/cache:main: not usable: manifest unknown
+    caches     registry.example/shop/cache:main: not usable: manifest unknown
                registry.example/shop/cache:next: not usable: there is no such tag
 
     app (runtime)  12 steps  11 hit   1 ran
@@ -79,11 +79,11 @@ fn a_run_that_is_not_warm_ends_with_its_reasons() {
                1.1 GiB in 10 blobs from registry.example/team/cache:main
                84 MiB in 1 blob from images
                time per blob: half within 1.2 s, 95 % within 4.0 s, 99 % within 5.1 s
-    proof      BuildKit built 24 results again without donors; it
+    proof      BuildKit built 24 results again without cache sources; it
                  ran [build 2/2] RUN make
     resolves   every build, also a fully cached one, still asks the network for
                  docker.io/library/debian:bookworm
-    time       source 1.2 s, donors 300 ms, materialize 1m 11s; 1m 13s in all
+    time       source 1.2 s, caches 300 ms, materialize 1m 11s; 1m 13s in all
     notes      build arg UNUSED is consumed by no stage
 
     verdict    not warm
