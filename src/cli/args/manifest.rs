@@ -1,4 +1,4 @@
-//! `cachewarm manifest` and `cachewarm schema`: what documents they are about.
+//! What `manifest`, `explain` and `schema` are told.
 
 use std::path::PathBuf;
 
