@@ -14,6 +14,7 @@ mod progress;
 mod running;
 mod secrets;
 mod settings;
+mod surroundings;
 mod targets;
 
 use std::ffi::OsString;

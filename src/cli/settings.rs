@@ -109,7 +109,7 @@ impl Environment {
         if is_possible { (self.0)(name).map(OsString::into_vec) } else { None }
     }
 
-    fn filled(&self, name: &str) -> anyhow::Result<Option<String>> {
+    pub(super) fn filled(&self, name: &str) -> anyhow::Result<Option<String>> {
         Ok(self.text(name)?.filter(|value| !value.is_empty()))
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::allow;
 use super::secrets;
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
+use super::surroundings;
 use crate::child;
 use crate::failure::{Explain, Failure, Kind};
 use crate::foreign;
@@ -89,6 +90,7 @@ pub(super) fn targets_from(
         allow::ensure(&targets, source, build.allow.as_ref().map_or(&[][..], |given| &given.value))?;
     }
     override_everywhere(&mut targets, build)?;
+    surroundings::add_to(&mut targets, environment)?;
     Ok((targets, warnings))
 }
 

@@ -16,6 +16,9 @@ mod donors;
 mod ecr;
 mod source;
 
+// What buildx takes into a build beside the flags.
+mod surroundings;
+
 // What it is built with.
 mod builders;
 mod conformance;

@@ -106,6 +106,8 @@ impl World {
         let buildx = |arguments: &[&str]| {
             let mut buildx = Command::new(tool("BUILDX"));
             buildx.env("BUILDX_CONFIG", folder.path().join("buildx")).env("DOCKER_CONFIG", folder.path());
+            // What the surroundings say to us they say to buildx.
+            buildx.envs(self.environment());
             buildx.args(arguments).current_dir(self.folder()).output().unwrap()
         };
         let made = buildx(&["create", "--name=judge", "--driver=remote", &builder.address()]);

@@ -86,6 +86,11 @@ impl World {
         self.environment.retain(|(known, _)| known != name);
     }
 
+    /// The variables that were set.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The steps that were executed in containers: what each ran. Frontends are none.
     pub(crate) fn steps_run(&self) -> Vec<String> {
         let record = fs::read_to_string(self.path("steps")).unwrap_or_default();

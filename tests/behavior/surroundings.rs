@@ -1,0 +1,50 @@
+//! What buildx takes from its surroundings into a build, we take as well: it finds everything on the root that we warmed.
+
+use std::fs;
+
+use crate::support::World;
+
+/// A project whose steps depend on an argument, which nobody gives by a flag.
+fn project(world: &World, steps: &str) -> std::path::PathBuf {
+    let project = world.path("project");
+    fs::create_dir_all(&project).unwrap();
+    fs::write(project.join("Dockerfile"), format!("FROM busybox:1.35\n{steps}")).unwrap();
+    project
+}
+
+/// Warms the project, and has buildx build it on a copy of the root from the same surroundings.
+fn is_the_same_for_buildx(world: &World, project: &std::path::Path) {
+    world.warm().source(["--context", project.to_str().unwrap()]).from([]).run().exits(0);
+    let judged = world.judged_by_buildx(&world.root(), project, &[], "");
+    assert_eq!((judged.ran, judged.fetched), (vec![], vec![]));
+    world.smoke(&world.root(), project, &[]).exits(0);
+}
+
+#[test]
+fn the_time_of_the_sources_is_an_argument_of_the_build() {
+    let mut world = World::new();
+    let project = project(&world, "WORKDIR /w\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH >/time\n");
+    world.set("SOURCE_DATE_EPOCH", "86400");
+    is_the_same_for_buildx(&world, &project);
+    // Another time is another build.
+    world.set("SOURCE_DATE_EPOCH", "0");
+    world.smoke(&world.root(), &project, &[]).exits(5);
+    world.smoke(&world.root(), &project, &["--build-arg", "SOURCE_DATE_EPOCH=86400"]).exits(0);
+}
+
+#[test]
+fn the_proxies_of_dockers_configuration_are_arguments_of_the_build() {
+    let mut world = World::new();
+    let project = project(&world, "ARG HTTP_PROXY\nRUN echo \"p=$HTTP_PROXY\" >/proxy\n");
+    let docker = world.path("docker");
+    fs::create_dir(&docker).unwrap();
+    let config = r#"{"proxies": {"default": {"httpProxy": "http://p:3128", "noProxy": "*.example"}}}"#;
+    fs::write(docker.join("config.json"), config).unwrap();
+    world.set("DOCKER_CONFIG", docker.to_str().unwrap());
+    is_the_same_for_buildx(&world, &project);
+    // An argument of the build's own wins, whatever its case.
+    world.smoke(&world.root(), &project, &["--build-arg", "http_proxy="]).exits(5);
+    fs::write(docker.join("config.json"), "{").unwrap();
+    let run = world.smoke(&world.root(), &project, &[]).fails();
+    assert!(run.stderr.contains("docker's configuration"), "{}", run.stderr);
+}
