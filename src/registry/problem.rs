@@ -63,8 +63,20 @@ impl fmt::Display for Problem {
 impl Problem {
     /// The error to end a run with when `reference` cannot be done without.
     pub(crate) fn failure(&self, reference: &str) -> anyhow::Error {
+        self.failure_with(reference, &self.remedy)
+    }
+
+    /// The same where another cache can be used.
+    pub(crate) fn failure_beside_others(&self, reference: &str) -> anyhow::Error {
+        self.failure_with(
+            reference,
+            &format!("{}; or pass --cache-optional, for another cache can be used", self.remedy),
+        )
+    }
+
+    fn failure_with(&self, reference: &str, remedy: &str) -> anyhow::Error {
         let kind = if self.kind == ProblemKind::BadReference { Kind::Usage } else { Kind::Environment };
-        Failure::new(kind, format!("cannot use the cache {reference}: {}", self.what), self.remedy.clone())
+        Failure::new(kind, format!("cannot use the cache {reference}: {}", self.what), remedy)
     }
 
     fn new(kind: ProblemKind, what: impl Into<String>, remedy: impl Into<String>) -> Problem {

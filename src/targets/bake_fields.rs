@@ -68,12 +68,25 @@ pub(super) fn target(
         }
     }
     for entry in fields.list("cache-from")? {
-        match entry {
-            Value::String(text) => target.donors.extend(flags::cache_from(text).context("`cache-from`")?),
-            Value::Object(object) => {
-                target.donors.push(flags::donor(strings(object, "cache-from")?).context("`cache-from`")?)
-            }
+        let attributes = match entry {
+            Value::String(text) => match flags::attributes(text).context("`cache-from`")? {
+                Some(attributes) => attributes,
+                None => {
+                    target.donors.extend(flags::cache_from(text).context("`cache-from`")?);
+                    continue;
+                }
+            },
+            Value::Object(object) => strings(object, "cache-from")?,
             _ => bail!("`cache-from` has an entry that is neither a string nor an object"),
+        };
+        match attributes.get("type").filter(|kind| *kind != "registry") {
+            // As buildx does where its builder has no such cache.
+            Some(kind) => warnings.push(format!(
+                "target {}: its cache of type {kind} is left out, for only caches in registries can be read; \
+                 --cache-from replaces it",
+                fields.target
+            )),
+            None => target.donors.push(flags::donor(attributes).context("`cache-from`")?),
         }
     }
     target.secrets = secrets(fields, is_variable)?;

@@ -167,14 +167,16 @@ fn unknown_fields_are_warned_about_and_known_harmless_ones_are_not() {
 }
 
 #[test]
-fn caches_that_are_no_registry_are_errors_that_name_the_target() {
+fn caches_that_are_no_registry_are_left_out_with_a_word() {
     for kind in ["gha", "s3", "local", "inline", "azblob"] {
-        let json = format!(r#"{{"target":{{"web":{{"cache-from":[{{"type":"{kind}"}}]}}}}}}"#);
-        let problem = problem(&json, &["web"]);
-        assert!(
-            problem.contains("target web") && problem.contains(&format!("type {kind} are not supported")),
-            "{problem}"
-        );
+        let entries = [format!(r#"{{"type":"{kind}","scope":"x"}}"#), format!(r#""type={kind},src=y""#)];
+        for entry in entries {
+            let json = format!(r#"{{"target":{{"web":{{"cache-from":[{entry},"r.example/a:b"]}}}}}}"#);
+            let (targets, warnings) = read(&json, &["web"]).unwrap();
+            assert_eq!(targets[0].donors.len(), 1, "{entry}");
+            let told = format!("target web: its cache of type {kind} is left out");
+            assert!(warnings.len() == 1 && warnings[0].starts_with(&told), "{warnings:?}");
+        }
     }
 }
 

@@ -84,17 +84,24 @@ fn quoted_field(text: &str) -> anyhow::Result<(String, &str)> {
 
 /// `--cache-from`: `REF`, several of them parted by commas, or `type=registry,ref=REF,…`.
 pub(crate) fn cache_from(text: &str) -> anyhow::Result<Vec<Donor>> {
-    let fields = csv_fields(text)?;
+    if let Some(attributes) = attributes(text)? {
+        return Ok(vec![donor(attributes)?]);
+    }
+    let named = csv_fields(text)?.into_iter().filter(|field| !field.is_empty());
+    Ok(named.map(|reference| Donor { reference, attributes: BTreeMap::new() }).collect())
+}
+
+/// The attributes of a cache import, `type=…,ref=…`; none where it is a reference, or several of them.
+pub(crate) fn attributes(text: &str) -> anyhow::Result<Option<BTreeMap<String, String>>> {
     if !text.contains('=') {
-        let named = fields.into_iter().filter(|field| !field.is_empty());
-        return Ok(named.map(|reference| Donor { reference, attributes: BTreeMap::new() }).collect());
+        return Ok(None);
     }
     let mut attributes = BTreeMap::new();
-    for field in fields {
+    for field in csv_fields(text)? {
         let (key, value) = field.split_once('=').with_context(|| format!("invalid value {field}"))?;
         attributes.insert(key.to_lowercase(), value.to_owned());
     }
-    Ok(vec![donor(attributes)?])
+    Ok(Some(attributes))
 }
 
 /// A donor from the attributes of `type=registry,…`.

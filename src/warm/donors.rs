@@ -57,6 +57,9 @@ pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &
             Some(problem) if job.cache_optional => {
                 events.warn(format!("passed over the cache {}: {}", probe.reference, problem.what));
             }
+            Some(problem) if probes.iter().any(Probe::usable) => {
+                return Err(problem.failure_beside_others(&probe.reference));
+            }
             Some(problem) => return Err(problem.failure(&probe.reference)),
         }
     }

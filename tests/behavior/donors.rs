@@ -103,7 +103,7 @@ fn an_unusable_donor_may_be_optional_when_another_one_works() {
     let world = World::new();
     let (absent, good) = (donor("absent"), donor("cache"));
 
-    world.warm().from([&absent, &good]).run().blames(&[&absent]);
+    world.warm().from([&absent, &good]).run().blames(&[&absent, "--cache-optional"]);
     world.built_nothing();
     let run = world.warm().from([&absent, &good]).with(["--cache-optional"]).run().ends_warm();
     assert_eq!((run.reports("/donors/0/usable"), run.reports("/donors/1/usable")), (false.into(), true.into()));
