@@ -92,6 +92,11 @@ fn nothing_outlives_the_run_after_one_that_was_interrupted_at_any_point() {
         if number % 4 == 3 {
             let what = format!("run {number}: {which} after {delay} ms, twice: {twice}");
             wait_until("the daemons end", 30, || process::using(world.folder()).is_empty());
+            // A seal that was killed after it had overwritten records is gone through to its end first, as warm and smoke say.
+            let overwritten = world.root().join(".cachewarm-doomed").exists();
+            if overwritten {
+                world.seal(&system, &["--fix"]);
+            }
             world.warm().run().ends_warm();
             assert_eq!(left(&world), Vec::<String>::new(), "{what}");
             world.left_nothing_running();
