@@ -1,12 +1,25 @@
 //! Reads files that somebody else may have written: a Dockerfile of a checkout, what a bake printed.
 
-use std::fs::OpenOptions;
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use rustix::fs::OFlags;
+
+/// Opens a file for reading, and only a regular one: opening a pipe waits for whoever writes to it. Links are followed.
+///
+/// # Errors
+/// When it is not regular, or cannot be opened.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
+}
 
 /// Reads everything, up to `limit` bytes.
 ///

@@ -90,6 +90,11 @@ impl Blobs {
         }
     }
 
+    /// The blobs of the cache that the content store lists and whose files are missing or of another size.
+    pub(super) fn damaged(&self) -> impl Iterator<Item = &str> {
+        self.listed.keys().map(String::as_str).filter(|digest| self.state(digest) == Blob::Damaged)
+    }
+
     fn bytes_on_disk(&self, digest: &str) -> Option<u64> {
         let path = self.path(digest)?;
         let name = path.file_name()?;

@@ -23,6 +23,7 @@ use tar::{Archive, Entry, EntryType};
 use crate::beneath::{self, is_absent};
 use crate::compression;
 use crate::document::folder;
+use crate::foreign;
 
 /// Bytes compared at once.
 const CHUNK: usize = 64 * 1024;
@@ -52,7 +53,7 @@ pub(super) fn compare_with_blob(
     told: impl FnMut(u64) -> bool,
 ) -> io::Result<Option<Contents>> {
     let failure = Cell::new(None);
-    let blob = Watched { file: File::open(blob)?, failure: &failure };
+    let blob = Watched { file: foreign::open_regular(blob)?, failure: &failure };
     let compared = compression::unpacked(blob).and_then(|archive| compare(files, archive, told));
     match (failure.into_inner(), compared) {
         (Some(error), _) => Err(io::Error::from_raw_os_error(error)),

@@ -6,7 +6,6 @@
 //! agree with it; and blocks that list a file's blocks may have come or gone since.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +18,7 @@ use super::root::StateRoot;
 use super::snapshots::SnapshotKind;
 use super::usage::{Usage, usage};
 use super::worker::Worker;
-use crate::digest;
+use crate::{digest, foreign};
 
 /// Bytes read at once; what a core's cache holds.
 const CHUNK: usize = 256 * 1024;
@@ -233,7 +232,7 @@ fn hash(path: &Path, digest: &str, read: impl FnMut(u64) -> bool) -> std::io::Re
 }
 
 fn hash_with<D: Digest>(name: &str, path: &Path, mut read: impl FnMut(u64) -> bool) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = foreign::open_regular(path)?;
     let mut hasher = D::new();
     let mut chunk = vec![0; CHUNK];
     loop {

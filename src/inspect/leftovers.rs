@@ -10,6 +10,7 @@ use super::root::StateRoot;
 use super::unreadable::Unreadable;
 use super::worker::Worker;
 use crate::beneath::is_absent;
+use crate::foreign;
 use crate::locks::{self, Lock};
 
 /// What was found.
@@ -117,7 +118,8 @@ fn name(path: &Path) -> &str {
 fn partial(directory: &Path) -> Result<Option<PartialDownload>, Unreadable> {
     let data = directory.join("data");
     let Some(data) = there(&data, data.symlink_metadata())? else { return Ok(None) };
-    let text = |name: &str| there(&directory.join(name), fs::read_to_string(directory.join(name)));
+    let read = |path: &Path| foreign::open_regular(path).and_then(io::read_to_string);
+    let text = |name: &str| there(&directory.join(name), read(&directory.join(name)));
     // The name of the namespace and of the lease stand in front.
     let reference = text("ref")?.unwrap_or_default();
     let expected = text("total")?.and_then(|total| total.trim().parse::<u64>().ok());

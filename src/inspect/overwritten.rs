@@ -1,12 +1,13 @@
 //! The records whose files `seal --fix` has overwritten so that BuildKit can forget them. seal notes their ids in the root before
 //! the first byte goes: until BuildKit has forgotten them, builds would use zeros.
 
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Unreadable;
 use super::worker::Worker;
 use crate::beneath;
+use crate::foreign;
 
 /// The file with the ids of the records, one a line.
 pub(crate) fn overwritten_file(root: &Path) -> PathBuf {
@@ -16,11 +17,10 @@ pub(crate) fn overwritten_file(root: &Path) -> PathBuf {
 /// The noted records that are still there.
 pub(super) fn left(root: &Path, workers: &[Worker]) -> Result<Vec<String>, Unreadable> {
     let path = overwritten_file(root);
-    let noted = match fs::read(&path) {
+    let noted = match foreign::open_regular(&path).and_then(io::read_to_string) {
         Err(error) if beneath::is_absent(&error) => return Ok(Vec::new()),
         noted => noted.map_err(|error| Unreadable::io(&path, error))?,
     };
-    let noted = String::from_utf8_lossy(&noted);
     let is_there = |id: &&str| workers.iter().any(|worker| worker.records.contains_key(*id));
     Ok(noted.lines().filter(is_there).map(str::to_owned).collect())
 }

@@ -34,7 +34,8 @@ impl StateRoot {
         cache.into_iter().chain(self.workers.iter().flat_map(|worker| worker.missing.iter().cloned())).collect()
     }
 
-    /// What the databases alone do not show and no warm root has: missing databases, and overwritten records. A sentence each.
+    /// What the databases alone do not show and no warm root has: missing databases, overwritten records, and lost blobs of
+    /// images. A sentence each.
     pub(crate) fn losses(&self) -> Vec<String> {
         let missing = self
             .missing()
@@ -46,7 +47,10 @@ impl StateRoot {
                  or start with an empty state root"
             )
         });
-        missing.chain(overwritten).collect()
+        let lost = self.workers.iter().flat_map(Worker::lost_blobs);
+        let lost = lost
+            .map(|blob| format!("the blob {blob} of an image is missing or cut short: start with an empty state root"));
+        missing.chain(overwritten).chain(lost).collect()
     }
 
     /// The worker of that id.

@@ -12,6 +12,7 @@ use super::root::Pace;
 use super::snapshots::{self, Snapshot, SnapshotKind, Snapshots, files_directory, snapshot_store};
 use super::usage::usage;
 use crate::beneath;
+use crate::foreign;
 
 /// What one snapshotter of buildkitd's OCI worker keeps.
 #[derive(Debug)]
@@ -43,6 +44,15 @@ pub(crate) struct Chain<'w> {
 }
 
 impl Worker {
+    /// Blobs that are no record's, such as manifests and configurations of images, and that are listed and not there. A build
+    /// that needs one fails.
+    pub(super) fn lost_blobs(&self) -> Vec<&str> {
+        let of_records: HashSet<&str> = self.records.values().filter_map(|record| record.blob.as_deref()).collect();
+        let mut lost: Vec<&str> = self.blobs.damaged().filter(|digest| !of_records.contains(digest)).collect();
+        lost.sort_unstable();
+        lost
+    }
+
     /// Reads the databases of a worker that is looked at by itself.
     pub(crate) fn read(directory: &Path, snapshotter: &str) -> Result<Worker, Unreadable> {
         Worker::read_at(directory, snapshotter, Pace::AtOnce)
@@ -360,7 +370,7 @@ fn opened(
 }
 
 fn worker_id(path: &Path) -> Result<Option<String>, Unreadable> {
-    match std::fs::read_to_string(path) {
+    match foreign::open_regular(path).and_then(std::io::read_to_string) {
         Ok(id) => Ok(Some(id)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Unreadable::io(path, error)),

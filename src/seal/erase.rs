@@ -46,6 +46,11 @@ impl Root {
         Ok(Root { path: path.to_owned(), directory: beneath::directory(path)? })
     }
 
+    /// Its descriptor.
+    pub(super) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
     /// Notes which file or directory is at `path`; none when nothing is.
     ///
     /// # Errors

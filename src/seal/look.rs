@@ -10,6 +10,7 @@ use super::erase::Root;
 use super::finding::Finding;
 use super::job::Job;
 use super::key;
+use super::links;
 use super::machine::Machine;
 use super::matches::{self, Parts};
 use super::needles::{Known, Needles, is_searchable};
@@ -72,6 +73,7 @@ fn look_at(job: &Job, scope: Scope, watch: Watch<'_>) -> anyhow::Result<Looked> 
     let databases = inspect::databases(&job.root).map_err(unreadable)?;
     let leftovers = inspect::leftovers(&job.root, &state).map_err(unreadable)?;
     let root = Root::open(&job.root).map_err(|error| unreadable(Unreadable::io(&job.root, error)))?;
+    links::refuse(&root, &job.root)?;
     let found = unneeded::unneeded(&job.root, &root, &state, &leftovers, job.drop_cache_mounts);
     let mut findings = found.map_err(unreadable)?;
     findings.extend(scratches::findings(job).map_err(unreadable)?);

@@ -13,6 +13,7 @@ mod finding;
 mod hold;
 mod job;
 mod key;
+mod links;
 mod look;
 mod machine;
 mod marker;

@@ -1,7 +1,6 @@
 //! What lies in a state root that no build needs from an image: history, copies of directories, what interrupted work left,
 //! and in the databases what was written there before.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -9,6 +8,7 @@ use std::path::Path;
 
 use super::erase::{Located, Root};
 use super::finding::{Action, Finding};
+use crate::foreign;
 use crate::inspect::bolt::Database;
 use crate::inspect::{self, Leftovers, RecordType, StateRoot, Unreadable, Worker};
 use crate::report::seal::FindingKind;
@@ -142,7 +142,7 @@ pub(super) fn stale(root: &Root, path: &Path) -> Result<Option<Finding>, Unreada
 
 /// Those of the parts that are not all zeros.
 fn written(path: &Path, parts: &[Range<u64>]) -> io::Result<Vec<Range<u64>>> {
-    let file = File::open(path)?;
+    let file = foreign::open_regular(path)?;
     let mut written = Vec::new();
     let mut chunk = vec![0; CHUNK as usize];
     for part in parts {

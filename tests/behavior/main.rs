@@ -44,6 +44,7 @@ mod seal_machine;
 mod interrupted;
 
 // What the kernel does not let us see is never a yes.
+mod odd_roots;
 mod unseen;
 
 // What a person is told, and what nobody is.

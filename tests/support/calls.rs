@@ -127,17 +127,22 @@ impl World {
 
     /// `cachewarm seal` of the root and of the machine in `system`, with further arguments, to its end.
     pub(crate) fn seal(&self, system: &Path, more: &[&str]) -> Run {
-        self.start(&self.sealing(system, more), None).ends()
+        self.seal_of(&self.root(), system, more)
+    }
+
+    /// The same of another root.
+    pub(crate) fn seal_of(&self, root: &Path, system: &Path, more: &[&str]) -> Run {
+        self.start(&self.sealing(root, system, more), None).ends()
     }
 
     /// As [`World::seal`], not waited for.
     pub(crate) fn seal_starts(&self, system: &Path, more: &[&str]) -> Running {
-        self.start(&self.sealing(system, more), None)
+        self.start(&self.sealing(&self.root(), system, more), None)
     }
 
     /// As [`World::seal`], with faults that strace injects into its system calls: `--inject=openat2:error=ENOSYS`.
     pub(crate) fn seal_under(&self, faults: &[&str], system: &Path, more: &[&str]) -> Run {
-        self.under(faults, &self.sealing(system, more))
+        self.under(faults, &self.sealing(&self.root(), system, more))
     }
 
     /// A call of cachewarm with faults that strace injects into its system calls, and into those of what it starts.
@@ -152,13 +157,13 @@ impl World {
         self.run(enter).ends()
     }
 
-    fn sealing(&self, system: &Path, more: &[&str]) -> Vec<String> {
+    fn sealing(&self, root: &Path, system: &Path, more: &[&str]) -> Vec<String> {
         let path = |name: &str, path: PathBuf| [name.to_owned(), path.display().to_string()];
         let mut arguments = vec!["seal".to_owned()];
         if !more.contains(&"--builder") {
             arguments.push(format!("--builder=spawn:{}", tool("BUILDKITD").display()));
         }
-        arguments.extend(path("--root", self.root()));
+        arguments.extend(path("--root", root.to_owned()));
         arguments.extend(path("--system", system.to_owned()));
         arguments.extend(path("--marker", self.path("sealed.json")));
         arguments.extend(path("--buildkitd-config", self.config()));

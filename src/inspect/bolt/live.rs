@@ -14,6 +14,7 @@ use std::path::Path;
 use super::meta::{self, HEAD, Meta};
 use super::pages::Pages;
 use super::{BoltError, Database, walk};
+use crate::foreign::open_regular;
 
 /// A copy takes milliseconds and a commit about as long, so that this many misses in a row mean something else.
 const ATTEMPTS: usize = 100;
@@ -32,7 +33,7 @@ pub(crate) struct Image {
 impl Image {
     /// Takes a consistent image of a database file.
     pub(crate) fn take(path: &Path) -> Result<Image, BoltError> {
-        take_from(&File::open(path)?)
+        take_from(&open_regular(path)?)
     }
 
     /// The file up to the last page in use; the newest transaction in it is the one that was walked.
@@ -43,7 +44,7 @@ impl Image {
 
 /// Reads a database file, keeping nothing of the buckets in the buckets of the name `shallow`.
 pub(super) fn open(path: &Path, shallow: Option<&'static [u8]>) -> Result<Database, BoltError> {
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     // The pages are asked for in the order of the tree, which is not that of the disk.
     let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed);
     page_by_page(&file, shallow)
@@ -56,7 +57,7 @@ pub(super) fn page_by_page(source: &dyn Source, shallow: Option<&'static [u8]>) 
 
 /// The parts of a file that its newest transaction does not use.
 pub(super) fn unused(path: &Path) -> Result<Vec<Range<u64>>, BoltError> {
-    settled(&File::open(path)?, |source, meta, _| {
+    settled(&open_regular(path)?, |source, meta, _| {
         let size = meta.page_size as u64;
         let numbers = walk::unused(Pages::of(source, meta)?, meta)?;
         let pages = numbers.into_iter().map(|number| number * size..(number + 1) * size);
@@ -73,7 +74,7 @@ pub(super) fn unused(path: &Path) -> Result<Vec<Range<u64>>, BoltError> {
 }
 
 pub(super) fn newest_transaction(path: &Path) -> Result<u64, BoltError> {
-    let head = File::open(path)?.first(HEAD as u64)?;
+    let head = open_regular(path)?.first(HEAD as u64)?;
     meta::newest(&head).map(|meta| meta.transaction)
 }
 
