@@ -88,7 +88,7 @@ END
 # A checkout as a person has it who uses Packer 1.6.6: without what only newer ones know.
 checkout() {
   mkdir -p "$lane/checkout/target/release"
-  cp -R "$here/../packer" "$here/../examples" "$lane/checkout/"
+  cp -R "$here/../packer" "$lane/checkout/"
   rm "$lane/checkout/packer/plugins.pkr.hcl"
   sed -i '/since 1.7 {$/,/since 1.7 }$/d' "$lane/checkout/packer/cachewarm.pkr.hcl"
   ln -s "$CACHEWARM_BINARY" "$lane/checkout/target/release/cachewarm"
