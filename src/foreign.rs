@@ -13,7 +13,11 @@ use rustix::fs::OFlags;
 /// # Errors
 /// When it is not regular, or cannot be opened.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    open(path, OFlags::empty())
+}
+
+fn open(path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | more;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
@@ -43,13 +47,9 @@ pub(crate) fn read_inside(directory: &Path, path: &Path, limit: u64) -> anyhow::
     let real = path.canonicalize().with_context(|| format!("could not find {shown}"))?;
     let is_inside = real.starts_with(directory.canonicalize()?);
     ensure!(is_inside, "{shown} leads out of {}", directory.display());
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&real);
-    let file = file.with_context(|| format!("could not open {shown}"))?;
-    let metadata = file.metadata()?;
-    ensure!(metadata.is_file(), "{shown} is not a regular file");
-    ensure!(metadata.len() <= limit, "{shown} is larger than {limit} bytes");
-    let size = metadata.len();
+    let file = open(&real, OFlags::NOFOLLOW).with_context(|| format!("could not open {shown}"))?;
+    let size = file.metadata()?.len();
+    ensure!(size <= limit, "{shown} is larger than {limit} bytes");
     read(file.take(size), limit).with_context(|| format!("could not read {shown}"))
 }
 

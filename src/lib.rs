@@ -26,7 +26,7 @@
 
 // What an error owes its reader, when to try again, what a step tells its listeners, how sizes, digests and our own
 // documents are written, what is compressed, how files are reached below a directory and read that others wrote, where
-// something is mounted, which programs are started, and which names, values and parts of files are secrets.
+// something is mounted, which programs are started, what nobody can guess, and which names, values and parts of files are secrets.
 mod beneath;
 mod child;
 mod compression;
@@ -36,6 +36,7 @@ mod event;
 mod failure;
 mod foreign;
 mod mounts;
+mod random;
 mod retry;
 mod sensitive;
 mod units;

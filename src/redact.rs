@@ -80,10 +80,13 @@ impl Redactor {
     }
 
     /// Hides all that any of these hides.
-    pub(crate) fn all<'v>(veils: impl IntoIterator<Item = &'v Redactor>) -> Redactor {
-        let veils: Vec<&Redactor> = veils.into_iter().collect();
-        let public = veils.first().map(|redactor| redactor.public.clone()).unwrap_or_default();
-        Redactor { public, ..Redactor::hiding(veils.iter().flat_map(|redactor| redactor.values().cloned()).collect()) }
+    pub(crate) fn all<'v>(redactors: impl IntoIterator<Item = &'v Redactor>) -> Redactor {
+        let redactors: Vec<&Redactor> = redactors.into_iter().collect();
+        let public = redactors.first().map(|redactor| redactor.public.clone()).unwrap_or_default();
+        Redactor {
+            public,
+            ..Redactor::hiding(redactors.iter().flat_map(|redactor| redactor.values().cloned()).collect())
+        }
     }
 
     fn hiding(all: BTreeSet<Vec<u8>>) -> Redactor {

@@ -4,14 +4,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::holders::Place;
+use crate::buildkit;
 use crate::failure::{Explain, Kind};
 use crate::inspect::StateRoot;
 use crate::inspect::gc::{Disk, Forecast, Limit, Policy, forecast};
 use crate::report;
 use crate::report::words::bytes;
-
-/// Where buildkitd looks for its configuration.
-const USUAL: &str = "/etc/buildkit/buildkitd.toml";
 
 /// The forecasts of all workers, and what they were made from.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ pub(super) fn collection(root: &Path, config: Option<&Path>, state: &StateRoot) 
         format!("could not ask how full the disk of {} is", root.display()),
         "look at the disk and the kernel's log",
     )?;
-    let config = config.map(Path::to_owned).or_else(|| Some(PathBuf::from(USUAL)).filter(|usual| usual.exists()));
+    let config = buildkit::config_of_machine(config).map(Path::to_owned);
     let policy = config.as_deref().map_or_else(|| Ok(Policy::default_on(disk)), |path| Policy::of_file(path, disk))?;
     let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
     let forecasts = state.workers.iter().map(|worker| forecast(worker, &policy, disk, now)).collect();

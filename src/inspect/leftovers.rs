@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use super::root::StateRoot;
 use super::unreadable::Unreadable;
 use super::worker::Worker;
-use crate::beneath::is_absent;
 use crate::foreign;
 use crate::locks::{self, Lock};
 
@@ -93,21 +92,13 @@ pub(crate) fn leftovers(root: &Path, state: &StateRoot) -> Result<Leftovers, Unr
 /// What is in a directory, links as such; nothing where there is no directory.
 fn entries(directory: &Path) -> Result<Vec<(PathBuf, Metadata)>, Unreadable> {
     let mut found = Vec::new();
-    for entry in there(directory, fs::read_dir(directory))?.into_iter().flatten() {
+    for entry in Unreadable::unless_absent(directory, fs::read_dir(directory))?.into_iter().flatten() {
         let path = entry.map_err(|error| Unreadable::io(directory, error))?.path();
-        if let Some(file) = there(&path, path.symlink_metadata())? {
+        if let Some(file) = Unreadable::unless_absent(&path, path.symlink_metadata())? {
             found.push((path, file));
         }
     }
     Ok(found)
-}
-
-/// What was read of a path; none when nothing is there.
-fn there<T>(path: &Path, read: io::Result<T>) -> Result<Option<T>, Unreadable> {
-    match read {
-        Err(error) if is_absent(&error) => Ok(None),
-        read => read.map(Some).map_err(|error| Unreadable::io(path, error)),
-    }
 }
 
 fn name(path: &Path) -> &str {
@@ -117,9 +108,9 @@ fn name(path: &Path) -> &str {
 /// containerd's `plugins/content/local`: a directory with `data`, `ref`, and once it is known `total`.
 fn partial(directory: &Path) -> Result<Option<PartialDownload>, Unreadable> {
     let data = directory.join("data");
-    let Some(data) = there(&data, data.symlink_metadata())? else { return Ok(None) };
+    let Some(data) = Unreadable::unless_absent(&data, data.symlink_metadata())? else { return Ok(None) };
     let read = |path: &Path| foreign::open_regular(path).and_then(io::read_to_string);
-    let text = |name: &str| there(&directory.join(name), read(&directory.join(name)));
+    let text = |name: &str| Unreadable::unless_absent(&directory.join(name), read(&directory.join(name)));
     // The name of the namespace and of the lease stand in front.
     let reference = text("ref")?.unwrap_or_default();
     let expected = text("total")?.and_then(|total| total.trim().parse::<u64>().ok());

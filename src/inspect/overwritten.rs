@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::Unreadable;
 use super::worker::Worker;
-use crate::beneath;
 use crate::foreign;
 
 /// The file with the ids of the records, one a line.
@@ -17,10 +16,7 @@ pub(crate) fn overwritten_file(root: &Path) -> PathBuf {
 /// The noted records that are still there.
 pub(super) fn left(root: &Path, workers: &[Worker]) -> Result<Vec<String>, Unreadable> {
     let path = overwritten_file(root);
-    let noted = match foreign::open_regular(&path).and_then(io::read_to_string) {
-        Err(error) if beneath::is_absent(&error) => return Ok(Vec::new()),
-        noted => noted.map_err(|error| Unreadable::io(&path, error))?,
-    };
+    let noted = Unreadable::unless_absent(&path, foreign::open_regular(&path).and_then(io::read_to_string))?;
     let is_there = |id: &&str| workers.iter().any(|worker| worker.records.contains_key(*id));
-    Ok(noted.lines().filter(is_there).map(str::to_owned).collect())
+    Ok(noted.unwrap_or_default().lines().filter(is_there).map(str::to_owned).collect())
 }

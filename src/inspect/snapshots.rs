@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, FileType, statat};
 
 use super::bolt::{Bucket, Database};
 use super::unreadable::Unreadable;
-use crate::beneath::{self, is_absent};
+use crate::beneath;
 
 /// containerd's label for a snapshot whose files come over the network when they are read.
 const REMOTE: &[u8] = b"containerd.io/snapshot/remote";
@@ -123,19 +123,13 @@ pub(super) fn rows(
 ) -> Result<HashMap<String, Snapshot>, Unreadable> {
     // Looked up from here, each directory is one step away instead of ten.
     let all = store.join("snapshots");
-    let directory = match beneath::directory(&all) {
-        Err(error) if is_absent(&error) => None,
-        directory => Some(directory.map_err(|error| Unreadable::io(&all, error))?),
-    };
+    let directory = Unreadable::unless_absent(&all, beneath::directory(&all))?;
     let is_there = |number: u64| {
         let Some(directory) = &directory else { return Ok(false) };
         let files = files_directory(Path::new(&number.to_string()), snapshotter);
-        match statat(directory, &files, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from) {
-            Err(error) if is_absent(&error) => Ok(false),
-            found => found
-                .map(|found| FileType::from_raw_mode(found.st_mode).is_dir())
-                .map_err(|error| Unreadable::io(&all.join(files), error)),
-        }
+        let found = statat(directory, &files, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from);
+        let found = Unreadable::unless_absent(&all.join(files), found)?;
+        Ok(found.is_some_and(|found| FileType::from_raw_mode(found.st_mode).is_dir()))
     };
     let listed = own.and_then(|own| own.root().path(["v1", "snapshots"])).into_iter().flat_map(Bucket::buckets);
     let mut rows = HashMap::new();

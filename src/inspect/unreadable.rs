@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use super::bolt::BoltError;
+use crate::beneath::is_absent;
 use crate::failure::{Failure, Kind};
 
 /// Why a state root could not be read.
@@ -50,6 +51,17 @@ impl Unreadable {
             io::ErrorKind::NotFound => Unreadable::Missing(path.to_owned()),
             io::ErrorKind::PermissionDenied => Unreadable::Denied(path.to_owned()),
             _ => Unreadable::Io(path.to_owned(), error),
+        }
+    }
+
+    /// What was read of a path; none when nothing is there.
+    ///
+    /// # Errors
+    /// When it cannot be seen.
+    pub(super) fn unless_absent<T>(path: &Path, read: io::Result<T>) -> Result<Option<T>, Unreadable> {
+        match read {
+            Err(error) if is_absent(&error) => Ok(None),
+            read => read.map(Some).map_err(|error| Unreadable::io(path, error)),
         }
     }
 

@@ -11,7 +11,6 @@ use super::records::{Record, RecordType};
 use super::root::Pace;
 use super::snapshots::{self, Snapshot, SnapshotKind, Snapshots, files_directory, snapshot_store};
 use super::usage::usage;
-use crate::beneath;
 use crate::foreign;
 
 /// What one snapshotter of buildkitd's OCI worker keeps.
@@ -314,17 +313,14 @@ fn missing(directory: &Path, store: &Path) -> Result<Vec<PathBuf>, Unreadable> {
     let all = [directory.join("metadata_v2.db"), directory.join("containerdmeta.db"), of_snapshotter.clone()];
     let mut missing = Vec::new();
     for path in &all {
-        match std::fs::symlink_metadata(path) {
-            Ok(_) => {}
-            Err(error) if beneath::is_absent(&error) => missing.push(path.clone()),
-            Err(error) => return Err(Unreadable::io(path, error)),
+        if Unreadable::unless_absent(path, std::fs::symlink_metadata(path))?.is_none() {
+            missing.push(path.clone());
         }
     }
     let has_a_database = missing.len() < all.len();
-    let is_filled = |path: PathBuf| match std::fs::read_dir(&path) {
-        Ok(mut entries) => Ok(entries.next().is_some()),
-        Err(error) if beneath::is_absent(&error) => Ok(false),
-        Err(error) => Err(Unreadable::io(&path, error)),
+    let is_filled = |path: PathBuf| {
+        let entries = Unreadable::unless_absent(&path, std::fs::read_dir(&path))?;
+        Ok(entries.is_some_and(|mut entries| entries.next().is_some()))
     };
     let (has_blobs, has_snapshots) =
         (is_filled(directory.join("content/blobs/sha256"))?, is_filled(store.join("snapshots"))?);

@@ -13,12 +13,12 @@ use std::sync::LazyLock;
 use anyhow::{Context as _, ensure};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use regex::Regex;
-use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::Sha256;
 
 use crate::digest;
 use crate::document::folder;
 use crate::failure::{Explain, Kind};
+use crate::random;
 
 /// What the file of a key begins with, so that no other file passes for one.
 const PREFIX: &str = "cachewarm-manifest-key-1:";
@@ -114,10 +114,7 @@ impl Key {
     /// # Errors
     /// When the kernel has no random bytes.
     pub(crate) fn random() -> anyhow::Result<Key> {
-        let mut bytes = [0; KEY_BYTES];
-        let filled = getrandom(&mut bytes, GetRandomFlags::empty())?;
-        ensure!(filled == KEY_BYTES, "the kernel has no random bytes");
-        Ok(Key(bytes))
+        Ok(Key(random::bytes()?))
     }
 
     /// Writes the key beside a manifest, for its owner alone, unless there is one.

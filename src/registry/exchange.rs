@@ -97,29 +97,20 @@ impl Exchange {
     /// As BuildKit does with `insecure` and `http`: in the clear only where the answer to TLS was none, or where nobody listens
     /// at the port of https.
     async fn in_either(&self, endpoint: &Endpoint, request: &Request<'_>) -> Result<Answer, RegistryError> {
-        let known = self.spoken.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.host).copied();
-        let learn =
-            |scheme| self.spoken.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.host.clone(), scheme);
-        let outcome = self.in_scheme(known.unwrap_or("https"), endpoint, request).await;
-        let is_unreachable = |outcome: &Result<Answer, RegistryError>| {
-            matches!(outcome, Err(RegistryError { fault: Fault::Unreachable { .. }, .. }))
-        };
-        match (known, &outcome) {
-            (Some(_), _) => outcome,
-            (None, Err(RegistryError { fault: Fault::Unreachable { speaks_no_tls: true, .. }, .. })) => {
-                let outcome = self.in_scheme("http", endpoint, request).await;
-                if !is_unreachable(&outcome) {
-                    learn("http");
-                }
-                outcome
-            }
-            (None, _) => {
-                if !is_unreachable(&outcome) {
-                    learn("https");
-                }
-                outcome
-            }
+        let spoken = || self.spoken.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = spoken().get(&endpoint.host).copied();
+        let mut scheme = known.unwrap_or("https");
+        let mut outcome = self.in_scheme(scheme, endpoint, request).await;
+        if let (None, Err(RegistryError { fault: Fault::Unreachable { speaks_no_tls: true, .. }, .. })) =
+            (known, &outcome)
+        {
+            scheme = "http";
+            outcome = self.in_scheme(scheme, endpoint, request).await;
         }
+        if !matches!(outcome, Err(RegistryError { fault: Fault::Unreachable { .. }, .. })) {
+            spoken().insert(endpoint.host.clone(), scheme);
+        }
+        outcome
     }
 
     async fn in_scheme(

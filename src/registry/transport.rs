@@ -58,7 +58,7 @@ impl Transport {
 enum Redirects {
     /// All but those to the same port without TLS, along which reqwest would send the login.
     Safe,
-    /// Those to the same scheme, host and port. Another one is an answer like every other.
+    /// Redirects to the same scheme, host and port. Another one is an answer like every other.
     WithinOrigin,
 }
 

@@ -28,7 +28,7 @@ pub(super) fn remove(job: &Job) -> Result<(), Unreadable> {
     Ok(())
 }
 
-/// Those that are left.
+/// The directories that killed runs left.
 ///
 /// # Errors
 /// When a directory cannot be read.

@@ -88,9 +88,13 @@ const USUAL: &str = "/etc/buildkit/buildkitd.toml";
 ///
 /// # Errors
 /// When it cannot be read or is not TOML.
-pub(crate) fn configured_snapshotter(file: Option<&Path>) -> anyhow::Result<Option<String>> {
-    let usual = Some(Path::new(USUAL)).filter(|usual| usual.symlink_metadata().is_ok());
-    snapshotter(&read(file.or(usual))?)
+pub(super) fn configured_snapshotter(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    snapshotter(&read(of_machine(file))?)
+}
+
+/// The configuration of a machine's daemon: `file`, else the usual one where there is one.
+pub(crate) fn of_machine(file: Option<&Path>) -> Option<&Path> {
+    file.or_else(|| Some(Path::new(USUAL)).filter(|usual| usual.symlink_metadata().is_ok()))
 }
 
 /// The snapshotter that a configuration asks for; none when it leaves that to the daemon.

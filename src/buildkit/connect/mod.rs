@@ -28,6 +28,7 @@ use crate::retry;
 use docker::{Container, Engine};
 use spawn::Daemon;
 
+pub(crate) use config::of_machine as config_of_machine;
 pub(crate) use docker::{Create, DockerHost, Restart};
 pub(crate) use runc::{is_stand_in, stand_in};
 pub(crate) use spawn::Spawn;

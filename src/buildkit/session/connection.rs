@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
@@ -17,7 +17,6 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use futures::{Stream, StreamExt as _};
-use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,6 +30,7 @@ use super::files::{self, FileSync};
 use super::health::{self, Healthy};
 use super::{MESSAGE_LIMIT, Services, secrets, ssh};
 use crate::buildkit::refusal::{HEADER_LIMIT, Refusal};
+use crate::random;
 
 /// How long the builder may take to begin talking on a new session, and to end one.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,9 +73,7 @@ pub(crate) fn process_token() -> anyhow::Result<&'static str> {
 /// 25 lower-case letters and digits that nobody can guess.
 fn digits() -> anyhow::Result<String> {
     let digits = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    let mut bytes = [0; 25];
-    let filled = getrandom(&mut bytes, GetRandomFlags::empty()).context("asking the kernel for random bytes")?;
-    ensure!(filled == bytes.len(), "the kernel has no random bytes");
+    let bytes = random::bytes::<25>()?;
     Ok(bytes.iter().map(|byte| char::from(digits[usize::from(*byte) % digits.len()])).collect())
 }
 

@@ -5,7 +5,6 @@
 
 use std::io;
 
-use crate::buildkit::refusal::unused_address;
 use anyhow::Context;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{Method, Request, StatusCode};
@@ -18,6 +17,7 @@ use tonic::transport::Channel;
 
 use super::Engine;
 use super::host;
+use crate::buildkit::refusal::unused_address;
 use crate::failure::{Explain, Failure, Kind};
 
 /// A channel to dockerd's own BuildKit.

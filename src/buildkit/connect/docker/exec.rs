@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::buildkit::refusal::unused_address;
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
@@ -13,6 +12,7 @@ use tokio_util::io::StreamReader;
 use tonic::transport::Channel;
 
 use super::host::Io;
+use crate::buildkit::refusal::unused_address;
 
 /// Bytes of a frame's buffer; dial-stdio writes up to 32 KiB at once.
 const FRAME_BYTES: usize = 64 * 1024;
