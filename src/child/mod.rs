@@ -2,6 +2,7 @@
 
 mod contained;
 mod end;
+mod path;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -12,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub(crate) use contained::{Containment, containment};
 pub(crate) use end::{kill_with_descendants, terminate, terminate_below, wait_unless};
+pub(crate) use path::with_safe_path;
 
 /// The variables that no child gets. They are those of a process, not of one job.
 static WITHHELD: OnceLock<BTreeSet<String>> = OnceLock::new();

@@ -35,6 +35,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // BuildKit reads why a container did not start from here.
         return output::error(&Screen::stderr(false), &buildkit::stand_in(program, rest)).into();
     }
+    let screen = Screen::stderr(false);
+    if let Err(error) = child::with_safe_path(&arguments, |warning| screen.log(&format!("warning: {warning}"))) {
+        return output::error(&screen, &error).into();
+    }
     child::without_core();
     child::with_many_files();
     let cli = match args::parse(arguments) {
@@ -57,7 +61,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::error(&Screen::stderr(false), &error).into(),
+        Err(error) => output::error(&screen, &error).into(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::support::World;
 use crate::support::git::git;
+use crate::support::ground::ground;
 use crate::support::run::Run;
 
 /// The user `nobody` of Debian.
@@ -177,4 +178,34 @@ fn a_dockerfile_that_is_a_link_out_of_the_checkout_is_not_followed() {
         assert!(run.stderr.contains("Dockerfile"), "{}", run.stderr);
         fs::remove_dir_all(folder).unwrap();
     }
+}
+
+#[test]
+fn a_program_that_others_could_have_put_into_the_path_does_not_run_as_root() {
+    let mut world = super::seal::warmed();
+    let (folder, pwned) = (world.path("open"), world.path("pwned"));
+    let open = folder.display().to_string();
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("buildkitd"), format!("#!/bin/sh\nid >{}\n", pwned.display())).unwrap();
+    mode(&folder.join("buildkitd"), 0o755);
+    let usual = "/usr/sbin:/usr/bin:/sbin:/bin";
+    let mut smoke = |first: &str, bits: u32| {
+        mode(&folder, bits);
+        world.set("PATH", &format!("{first}:{usual}"));
+        world.smoke(&world.root(), &ground().sample, &["--builder", "spawn"]).exits(3)
+    };
+    for (first, bits, why) in [
+        (open.as_str(), 0o777, "another user can write it"),
+        // A directory of a checkout, which the caller goes into.
+        ("open", 0o755, "it is relative"),
+    ] {
+        let run = smoke(first, bits);
+        for word in [&format!("no program is taken from `{first}` of PATH: {why}"), "could not start buildkitd"] {
+            assert!(run.stderr.contains(word), "no `{word}` in:\n{}", run.stderr);
+        }
+        assert!(!pwned.exists());
+    }
+    // One that is root's own counts.
+    smoke(&open, 0o755);
+    assert!(pwned.exists());
 }
