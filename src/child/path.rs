@@ -11,8 +11,6 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::failure::{Explain as _, Kind};
-
 /// The permission bits of a directory that everybody can write, and of one in which nobody can rename what others own.
 const WRITE_BY_ALL: u32 = 0o002;
 const STICKY: u32 = 0o1000;
@@ -21,7 +19,11 @@ const STICKY: u32 = 0o1000;
 /// all of it may.
 ///
 /// # Errors
-/// Explained: when it cannot be started anew.
+/// When it cannot be started anew.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it comes before all settings, and is about how this process was started"
+)]
 pub(crate) fn with_safe_path(arguments: &[OsString], warn: impl Fn(&str)) -> anyhow::Result<()> {
     let Some(path) = env::var_os("PATH") else { return Ok(()) };
     let caller = rustix::process::geteuid().as_raw();
@@ -34,16 +36,9 @@ pub(crate) fn with_safe_path(arguments: &[OsString], warn: impl Fn(&str)) -> any
         let why = if directory.is_absolute() { "another user can write it" } else { "it is relative" };
         warn(&format!("no program is taken from `{}` of PATH: {why}", directory.display()));
     }
-    let what = "could not start again without the directories of PATH that others can write";
-    let hint = "call cachewarm with a PATH that only root can write";
-    let kept = env::join_paths(kept).explain(Kind::Environment, what, hint)?;
-    let ourselves = env::current_exe().explain(Kind::Environment, what, hint)?;
     let [name, arguments @ ..] = arguments else { return Ok(()) };
-    Err(Command::new(ourselves).arg0(name).args(arguments).env("PATH", kept).exec()).explain(
-        Kind::Environment,
-        what,
-        hint,
-    )
+    let mut again = Command::new(env::current_exe()?);
+    Err(again.arg0(name).args(arguments).env("PATH", env::join_paths(kept)?).exec().into())
 }
 
 /// The directories that count for a caller, and those that do not. `behind` is the user who became root by sudo.

@@ -24,7 +24,7 @@ use self::args::{Command, ManifestCommand};
 use self::progress::Screen;
 use crate::buildkit;
 use crate::child;
-use crate::failure::Kind;
+use crate::failure::{Explain as _, Kind};
 
 /// Runs the command line and gives the exit code of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -36,7 +36,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return output::error(&Screen::stderr(false), &buildkit::stand_in(program, rest)).into();
     }
     let screen = Screen::stderr(false);
-    if let Err(error) = child::with_safe_path(&arguments, |warning| screen.log(&format!("warning: {warning}"))) {
+    let safe = child::with_safe_path(&arguments, |warning| screen.log(&format!("warning: {warning}"))).explain(
+        Kind::Environment,
+        "could not start again without the directories of PATH that others can write",
+        "call cachewarm with a PATH that has none",
+    );
+    if let Err(error) = safe {
         return output::error(&screen, &error).into();
     }
     child::without_core();

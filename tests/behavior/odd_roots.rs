@@ -80,14 +80,15 @@ fn a_root_that_lacks_something_is_never_warm_and_never_sealed() {
         let folder = tempfile::Builder::new().prefix("odd").tempdir_in(world.folder()).unwrap();
         let root = copied(&world.root(), folder.path());
         let path = part(&root, random(1000));
-        let what = format!("{}: {}", path.strip_prefix(&root).unwrap().display(), spoil(&path, random(5)));
+        let how = random(5);
+        let what = format!("{}: {}", path.strip_prefix(&root).unwrap().display(), spoil(&path, how));
         let checked = world.check(&root, &[]);
         let smoked = world.smoke(&root, &ground().sample, &[]);
         let sealed = world.seal_of(&root, &system, &["--fix"]);
         if checked.code == Some(0) || smoked.code == Some(0) {
             let again = tempfile::Builder::new().prefix("again").tempdir_in(world.folder()).unwrap();
             let root = copied(&world.root(), again.path());
-            spoil(&root.join(path.strip_prefix(folder.path().join("root")).unwrap()), 0);
+            spoil(&root.join(path.strip_prefix(folder.path().join("root")).unwrap()), how);
             let codes = format!("{what}: check {:?}, smoke {:?}", checked.code, smoked.code);
             match world.try_judged(&root, |_| {}) {
                 Ok(judged) => assert!(judged.ran.is_empty(), "{codes}"),

@@ -10,7 +10,8 @@ use std::process::Command;
 use super::seal::{machine, warmed};
 use super::seal_machine::checksum;
 use crate::support::World;
-use crate::support::ground::{random, runs};
+use crate::support::ground::{ground, random, runs};
+use crate::support::judge::{changed, copied};
 
 const CALLS: [&str; 13] = [
     "openat",
@@ -97,4 +98,20 @@ fn a_machine_with_a_login_is_never_sealed_and_never_changed() {
         assert!(!world.path("sealed.json").exists(), "{fault} {more:?}");
     }
     assert!(before == checksum(&system), "the machine was changed");
+}
+
+#[test]
+fn smoke_never_passes_a_build_that_would_run_a_step_and_never_changes_the_root() {
+    let world = warmed();
+    fs::create_dir(world.path("edited")).unwrap();
+    let context = copied(&ground().sample, &world.path("edited"));
+    changed("vllm/serve.py")(&context);
+    let before = checksum(&world.root());
+    world.smoke(&world.root(), &context, &[]).exits(5);
+    assert!(before == checksum(&world.root()), "the root was changed");
+    for fault in faults(13) {
+        let run = world.smoke_under(&[&fault], &world.root(), &context);
+        assert!(run.code != Some(0), "{fault}: {}\n{}", run.stdout, run.stderr);
+        assert!(before == checksum(&world.root()), "{fault}: the root was changed");
+    }
 }

@@ -125,6 +125,12 @@ impl World {
         self.smoke_started(context, &["--root", &root, "--builder", &builder])
     }
 
+    /// The same with faults that strace injects, as [`World::seal_under`].
+    pub(crate) fn smoke_under(&self, faults: &[&str], root: &Path, context: &Path) -> Run {
+        let (root, builder) = (root.display().to_string(), format!("spawn:{}", tool("BUILDKITD").display()));
+        self.under(faults, &self.smoking(context, &["--root", &root, "--builder", &builder]))
+    }
+
     /// `cachewarm seal` of the root and of the machine in `system`, with further arguments, to its end.
     pub(crate) fn seal(&self, system: &Path, more: &[&str]) -> Run {
         self.seal_of(&self.root(), system, more)
@@ -175,6 +181,10 @@ impl World {
     }
 
     fn smoke_started(&self, context: &Path, more: &[&str]) -> Running {
+        self.start(&self.smoking(context, more), None)
+    }
+
+    fn smoking(&self, context: &Path, more: &[&str]) -> Vec<String> {
         let mut arguments = vec!["smoke".to_owned(), format!("--context={}", context.display())];
         arguments.push(format!("--buildkitd-config={}", self.config().display()));
         if !more.contains(&"--manifest") {
@@ -183,7 +193,7 @@ impl World {
             arguments.extend(["--manifest".to_owned(), manifest]);
         }
         arguments.extend(more.iter().map(ToString::to_string));
-        self.start(&arguments, None)
+        arguments
     }
 
     /// Starts cachewarm with these arguments and a report of each kind.
