@@ -16,7 +16,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Keychain;
-use crate::buildkit::{Spawn, interrupted, unless_cancelled};
+use crate::buildkit::{self, Spawn, interrupted, unless_cancelled};
 use crate::event::{Event, Events};
 use crate::inspect::{self, Deep, Leftovers, StateRoot};
 use crate::manifest::Manifest;
@@ -105,7 +105,8 @@ async fn read_everything(looked: Looked, cancel: CancellationToken, events: Even
 
 /// The donors, looked at as a warm run looks at them: one that cannot be used is an error.
 async fn probe(job: &Job) -> anyhow::Result<Vec<Probe>> {
-    let client = Client::configured(job.buildkitd_config.as_deref(), Keychain::new(job.credentials.clone()))?;
+    let config = buildkit::config_of_machine(job.buildkitd_config.as_deref());
+    let client = Client::configured(config, Keychain::new(job.credentials.clone()))?;
     let donors = job.donors.iter().map(|donor| (donor.reference.as_str(), donor.is_insecure()));
     let probes = registry::probe_all(&client, donors).await;
     match probes.iter().find_map(|probe| Some(probe.problem.as_ref()?.failure(&probe.reference))) {

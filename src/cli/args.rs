@@ -133,7 +133,8 @@ pub(crate) struct SmokeArgs {
     /// and stopped as soon as it begins a step.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) builder: Option<String>,
-    /// buildkitd.toml of the daemon that will use the root, for its registry hosts.
+    /// buildkitd.toml of the daemon that will use the root, for its registry hosts; /etc/buildkit/buildkitd.toml where there
+    /// is one.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) buildkitd_config: Option<String>,
     #[command(flatten)]
@@ -255,7 +256,8 @@ pub(crate) struct DonorArgs {
     /// repeatable; replaces those of --bake.
     #[arg(long, value_name = "REF")]
     pub(crate) cache_from: Vec<String>,
-    /// A cache that cannot be used is only a warning as long as another one works.
+    /// A cache that cannot be used is only a warning as long as another one works. One that is absent is no more than that
+    /// anyway.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) cache_optional: Option<String>,

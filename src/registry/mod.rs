@@ -28,4 +28,5 @@ pub(crate) use hosts::is_loopback;
 pub(crate) use layer::Layer;
 pub(crate) use layer::StackedLayer;
 pub(crate) use probe::{Probe, probe_all};
+pub(crate) use problem::ProblemKind;
 pub(crate) use reference::Reference;

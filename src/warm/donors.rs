@@ -6,9 +6,10 @@ use anyhow::Context;
 
 use super::Job;
 use crate::auth::Keychain;
+use crate::buildkit;
 use crate::event::Events;
 use crate::plan::Plan;
-use crate::registry::{self, Client, Probe};
+use crate::registry::{self, Client, Probe, ProblemKind};
 use crate::report;
 use crate::targets::Donor;
 
@@ -40,9 +41,10 @@ impl Donors {
 /// Looks at every donor of every target.
 ///
 /// # Errors
-/// Explained: a donor that cannot be used, unless donors are optional and another one works.
+/// Explained: a donor that cannot be used, unless another one can and it is only absent, or donors are optional.
 pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &Events) -> anyhow::Result<Donors> {
-    let client = Client::configured(job.buildkitd_config.as_deref(), keychain.clone())?;
+    let config = buildkit::config_of_machine(job.buildkitd_config.as_deref());
+    let client = Client::configured(config, keychain.clone())?;
     let mut wanted: Vec<&Donor> = Vec::new();
     for donor in plan.targets.iter().flat_map(|target| &target.donors) {
         if !wanted.iter().any(|known| known.reference == donor.reference) {
@@ -51,19 +53,19 @@ pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &
     }
     let donors = wanted.iter().map(|donor| (donor.reference.as_str(), donor.is_insecure()));
     let probes = registry::probe_all(&client, donors).await;
+    let another = probes.iter().any(Probe::usable);
     for probe in &probes {
         match &probe.problem {
             None => events.note(format!("cache {}: {} layers", probe.reference, probe.layers().len())),
-            Some(problem) if job.cache_optional => {
+            // BuildKit passes over it as well, and a branch's own cache is there once its first build is done.
+            Some(problem) if job.cache_optional || (another && problem.kind == ProblemKind::NotFound) => {
                 events.warn(format!("passed over the cache {}: {}", probe.reference, problem.what));
             }
-            Some(problem) if probes.iter().any(Probe::usable) => {
-                return Err(problem.failure_beside_others(&probe.reference));
-            }
+            Some(problem) if another => return Err(problem.failure_beside_others(&probe.reference)),
             Some(problem) => return Err(problem.failure(&probe.reference)),
         }
     }
-    if let (Some(first), false) = (probes.first(), probes.iter().any(Probe::usable)) {
+    if let (Some(first), false) = (probes.first(), another) {
         let problem = first.problem.as_ref().context("a donor is neither usable nor has a problem")?;
         return Err(problem.failure(&first.reference));
     }

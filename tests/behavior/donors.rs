@@ -98,19 +98,32 @@ fn a_registry_that_only_fails_stops_everything() {
     }
 }
 
+/// As BuildKit passes over it: a branch's own cache is there once its first build is done.
 #[test]
-fn an_unusable_donor_may_be_optional_when_another_one_works() {
+fn a_donor_that_is_absent_is_passed_over_where_another_one_is_there() {
     let world = World::new();
     let (absent, good) = (donor("absent"), donor("cache"));
 
-    world.warm().from([&absent, &good]).run().blames(&[&absent, "--cache-optional"]);
-    world.built_nothing();
-    let run = world.warm().from([&absent, &good]).with(["--cache-optional"]).run().ends_warm();
+    let run = world.warm().from([&absent, &good]).run().ends_warm();
     assert_eq!((run.reports("/donors/0/usable"), run.reports("/donors/1/usable")), (false.into(), true.into()));
+    assert!(run.stderr.contains(&format!("passed over the cache {absent}")), "{}", run.stderr);
 
     let alone = World::new();
+    alone.warm().from([&absent]).run().blames(&[&absent]);
     alone.warm().from([&absent]).with(["--donor-optional"]).run().blames(&[&absent]);
     alone.built_nothing();
+}
+
+#[test]
+fn a_donor_that_fails_may_be_optional_when_another_one_works() {
+    let world = World::new();
+    let (faults, broken) = faulty();
+    faults.always("team/sample", Fault::status(500));
+
+    world.warm().from([&broken, &donor("cache")]).run().blames(&[&broken, "--cache-optional"]);
+    world.built_nothing();
+    let run = world.warm().from([&broken, &donor("cache")]).with(["--cache-optional"]).run().ends_warm();
+    assert_eq!((run.reports("/donors/0/usable"), run.reports("/donors/1/usable")), (false.into(), true.into()));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::support::World;
+use crate::support::ground::{CACHE, ground};
 
 /// A project whose steps depend on an argument, which nobody gives by a flag.
 fn project(world: &World, steps: &str) -> std::path::PathBuf {
@@ -47,4 +48,20 @@ fn the_proxies_of_dockers_configuration_are_arguments_of_the_build() {
     fs::write(docker.join("config.json"), "{").unwrap();
     let run = world.smoke(&world.root(), &project, &[]).fails();
     assert!(run.stderr.contains("docker's configuration"), "{}", run.stderr);
+}
+
+/// What the machine's own daemon is told of registries counts for a daemon of ours and for our own questions.
+#[test]
+fn the_configuration_of_the_machine_is_taken_where_none_is_named() {
+    let mut world = World::new();
+    let port = ground().registry.address().port();
+    let host = format!("registry.test:{port}");
+    world.resolve("127.0.0.1", "registry.test");
+    world.configure_builder(&format!("[registry.\"{host}\"]\n  http = true\n"));
+    world.configure_machine();
+    let cache = format!("{host}/{}:{}", CACHE.0, CACHE.1);
+    let run = world.warm().from([&cache]).run().ends_warm();
+    assert!(run.reports("/hit_rate") == 1.0, "{}", run.stdout);
+    world.smoke(&world.root(), &ground().sample, &[]).exits(0);
+    world.check(&world.root(), &["--cache-from", &cache]).exits(0);
 }

@@ -74,7 +74,7 @@ impl Invocation<'_> {
         if self.names_root {
             arguments.extend(path("--root", world.root()));
         }
-        arguments.extend(path("--buildkitd-config", world.config()));
+        arguments.extend(world.named_config());
         arguments.extend(path("--manifest", world.path("manifest.json")));
         world.start(&arguments, self.umask)
     }
@@ -172,7 +172,7 @@ impl World {
         arguments.extend(path("--root", root.to_owned()));
         arguments.extend(path("--system", system.to_owned()));
         arguments.extend(path("--marker", self.path("sealed.json")));
-        arguments.extend(path("--buildkitd-config", self.config()));
+        arguments.extend(self.named_config());
         if self.path("manifest.json").exists() {
             arguments.extend(path("--manifest", self.path("manifest.json")));
         }
@@ -184,9 +184,14 @@ impl World {
         self.start(&self.smoking(context, more), None)
     }
 
+    /// The argument that names the builder's configuration, unless that is the machine's.
+    fn named_config(&self) -> Option<String> {
+        (!self.configures_machine).then(|| format!("--buildkitd-config={}", self.config().display()))
+    }
+
     fn smoking(&self, context: &Path, more: &[&str]) -> Vec<String> {
         let mut arguments = vec!["smoke".to_owned(), format!("--context={}", context.display())];
-        arguments.push(format!("--buildkitd-config={}", self.config().display()));
+        arguments.extend(self.named_config());
         if !more.contains(&"--manifest") {
             let manifest = self.path("manifest.json");
             let manifest = if manifest.exists() { manifest.display().to_string() } else { "none".to_owned() };
@@ -229,6 +234,9 @@ impl World {
         let binary = env!("CARGO_BIN_EXE_cachewarm");
         // `/run` is the world's own, so that what is left there can be told.
         let mut mounts = "mount --bind \"$0/run\" /run && ".to_owned();
+        if self.configures_machine {
+            mounts += "mount -t overlay overlay -o lowerdir=\"$0/etc\":/etc /etc && ";
+        }
         for (file, covered) in &self.covered {
             mounts += &format!("mount --bind \"$0/{file}\" {covered} && ");
         }

@@ -16,6 +16,8 @@ pub(crate) struct World {
     pub(super) folder: PathBuf,
     /// Files of its folder that take the place of others for cachewarm and what it starts.
     pub(super) covered: Vec<(&'static str, &'static str)>,
+    /// Whether the builder's configuration lies where buildkitd looks for it, and no call names it.
+    pub(super) configures_machine: bool,
     /// Beside the clean environment.
     pub(super) environment: Vec<(String, String)>,
 }
@@ -29,7 +31,7 @@ impl World {
         for name in ["home", "run", "tmp"] {
             made(folder.join(name));
         }
-        let world = World { folder, covered: Vec::new(), environment: Vec::new() };
+        let world = World { folder, covered: Vec::new(), configures_machine: false, environment: Vec::new() };
         world.configure_builder("");
         world
     }
@@ -68,6 +70,13 @@ impl World {
     pub(crate) fn resolve(&mut self, address: &str, names: &str) {
         fs::write(self.path("hosts"), format!("127.0.0.1 localhost\n{address} {names}\n")).unwrap();
         self.covered.push(("hosts", "/etc/hosts"));
+    }
+
+    /// From now on the builder's configuration is the machine's, for cachewarm and what it starts, and no call names it.
+    pub(crate) fn configure_machine(&mut self) {
+        fs::create_dir_all(self.path("etc/buildkit")).unwrap();
+        fs::copy(self.config(), self.path("etc/buildkit/buildkitd.toml")).unwrap();
+        self.configures_machine = true;
     }
 
     /// From now on the machine seems to have only so many mebibytes of memory to spare.

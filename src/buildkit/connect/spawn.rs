@@ -140,7 +140,7 @@ impl Spawn {
     fn launch(&self) -> anyhow::Result<Daemon> {
         let program = self.program.clone().unwrap_or_else(|| "buildkitd".into());
         let runtime = runtime_dir().context("making a directory for the socket of buildkitd")?;
-        let given = config::read(self.config.as_deref())?;
+        let given = config::read(config::of_machine(self.config.as_deref()))?;
         let socket = runtime.path().join("buildkitd.sock");
         let private = Private {
             root: &self.root,

@@ -13,7 +13,8 @@ pub(crate) struct BuilderArgs {
     /// State root; what the builder says when absent, else /var/lib/buildkit.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) root: Option<String>,
-    /// buildkitd.toml for a daemon or container we start; its registry hosts count for donors too.
+    /// buildkitd.toml for a daemon or container we start; its registry hosts count for cache sources too.
+    /// /etc/buildkit/buildkitd.toml where there is one, but not in a container.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) buildkitd_config: Option<String>,
     #[command(flatten)]
