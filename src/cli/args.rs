@@ -147,7 +147,7 @@ pub(crate) struct SmokeArgs {
     /// there, and `none` uses none.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) manifest: Option<String>,
-    /// No progress for this long ends it: 60s, 5m.
+    /// No progress of a download for this long ends it: 60s, 5m.
     #[arg(long, value_name = "DURATION")]
     pub(crate) stall_timeout: Option<String>,
     #[command(flatten)]
@@ -280,9 +280,12 @@ pub(crate) struct BehaviorArgs {
     /// accepts that none is found. It is about steps only: a layer that is missing on disk is never warm.
     #[arg(long, value_name = "SHARE")]
     pub(crate) min_hit_rate: Option<String>,
-    /// No progress for this long cancels and retries: 60s, 5m.
+    /// No progress of a download for this long cancels and retries: 60s, 5m. Steps, ADD and git take their time.
     #[arg(long, value_name = "DURATION")]
     pub(crate) stall_timeout: Option<String>,
+    /// A step, or an ADD, that takes longer ends the run: 30m.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) step_timeout: Option<String>,
     /// Have BuildKit build again on a shadow root, without cache sources; only with --builder spawn unless given.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = ["true", "false"], hide_possible_values = true, overrides_with = "no_prove")]

@@ -149,6 +149,7 @@ pub(crate) struct Settings {
     pub(crate) on_miss: OnMiss,
     pub(crate) min_hit_rate: Option<f64>,
     pub(crate) stall_timeout: Duration,
+    pub(crate) step_timeout: Option<Duration>,
     pub(crate) prove: Option<bool>,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) output: Output,
@@ -244,6 +245,7 @@ impl Settings {
                 .some("stall-timeout", behavior.stall_timeout)?
                 .read("60s, 5m or 1h30m", values::duration)?
                 .value,
+            step_timeout: from.duration("step-timeout", behavior.step_timeout)?,
             prove: from.switch("prove", prove)?.map(|given| given.value),
             manifest: from.some("manifest", behavior.manifest)?.read("a path or `none`", values::path_or_none)?.value,
             output: output_from(&from, &global, output, environment)?,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::buildkit::{Account, Accounts, Graph, Operation, OperationKind};
+use crate::buildkit::{self, Account, Accounts, Graph, Operation, OperationKind};
 use crate::manifest::{Manifest, Served, Source};
 use crate::plan::Plan;
 use crate::report::{Reason, StageSummary, Step, StepState, TargetSummary, Transfer, TransferSource};
@@ -145,10 +145,7 @@ pub(crate) fn frontends(accounts: &Accounts) -> Vec<String> {
 /// What every build asks the network for: the metadata of base images and of frontends that BuildKit resolved, and files and
 /// git repositories that no checksum or commit names.
 pub(crate) fn resolved_by_every_build(accounts: &Accounts, graphs: &[Graph]) -> Vec<String> {
-    let name = |account: &Account| {
-        let prefixes = ["[internal] load metadata for ", "resolve image config for docker-image://"];
-        prefixes.iter().find_map(|prefix| account.name.strip_prefix(prefix)).map(str::to_owned)
-    };
+    let name = |account: &Account| buildkit::resolved_image(&account.name).map(str::to_owned);
     let mut names: Vec<String> = accounts.vertices.values().filter_map(name).collect();
     names.retain(|name| !name.contains("@sha256:"));
     for graph in graphs {

@@ -143,7 +143,7 @@ async fn ask_targets(
     cancel: &CancellationToken,
     events: &Events,
 ) -> anyhow::Result<Seen> {
-    let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout };
+    let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout, step: None };
     let tracker = StatusTracker::new(events.clone(), true, plan.secrets.clone());
     let setting = Setting { channel: answerer.builder.channel.clone(), entitlements: plan.entitlements(), tracker };
     let answers = buildkit::ask(&setting, &plan.questions(), patience, cancel, events).await?;

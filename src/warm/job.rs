@@ -38,8 +38,10 @@ pub(crate) struct Job {
     pub(crate) on_miss: OnMiss,
     /// The least share of steps (0 to 1) that must be hits; when absent, more than 0 where cache sources are given.
     pub(crate) min_hit_rate: Option<f64>,
-    /// No progress for this long cancels and retries the solve.
+    /// No progress of a download for this long cancels and retries the solve.
     pub(crate) stall_timeout: Duration,
+    /// A step that takes longer ends the run.
+    pub(crate) step_timeout: Option<Duration>,
     /// Whether BuildKit itself builds again on a shadow root; when absent, only in `spawn`.
     pub(crate) prove: Option<bool>,
     /// Where the manifest of the run goes, if anywhere.

@@ -142,7 +142,7 @@ async fn open_everything(
     events: &Events,
 ) -> anyhow::Result<Solved> {
     let questions = plan.questions();
-    let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout };
+    let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout, step: job.step_timeout };
     let answers = clock.time("solve", buildkit::ask(setting, &questions, patience, cancel, events)).await?;
     let graphs = plan.graphs(&answers)?;
     let frontends = assemble::frontends(&setting.tracker.accounts());
@@ -331,7 +331,7 @@ pub(super) async fn prove(
         secrets: secrets(&solved.graphs),
         layers,
     };
-    let patience = Patience { attempts: 1, stall: job.stall_timeout.max(Duration::from_secs(60)) };
+    let patience = Patience { attempts: 1, stall: job.stall_timeout.max(Duration::from_secs(60)), step: None };
     match (found, builder.root.path()) {
         (Found::OnDisk(found), Some(root)) if will_prove(job, builder) => {
             let daemon = Spawn::on(root.to_owned(), builder.program.clone(), job.buildkitd_config.clone());

@@ -51,6 +51,7 @@ mod unseen;
 mod canaries;
 mod errors;
 mod keyed;
+mod patience;
 mod secrets;
 
 // What a checkout cannot make us do.

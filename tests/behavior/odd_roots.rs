@@ -83,7 +83,8 @@ fn a_root_that_lacks_something_is_never_warm_and_never_sealed() {
         let how = random(5);
         let what = format!("{}: {}", path.strip_prefix(&root).unwrap().display(), spoil(&path, how));
         let checked = world.check(&root, &[]);
-        let smoked = world.smoke(&root, &ground().sample, &[]);
+        // BuildKit waits for ever for what a pipe in the place of a blob has to say.
+        let smoked = world.smoke(&root, &ground().sample, &["--stall-timeout", "5s"]);
         let sealed = world.seal_of(&root, &system, &["--fix"]);
         if checked.code == Some(0) || smoked.code == Some(0) {
             let again = tempfile::Builder::new().prefix("again").tempdir_in(world.folder()).unwrap();

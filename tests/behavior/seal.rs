@@ -108,7 +108,7 @@ fn telling(folder: &Path, values: &[&str]) -> BTreeSet<String> {
 }
 
 /// A web server of a folder, and of the git repositories in it.
-fn server(world: &World) -> (Process, u16) {
+pub(super) fn server(world: &World) -> (Process, u16) {
     let folder = world.path("web");
     fs::create_dir_all(folder.join("cgi-bin")).unwrap();
     fs::write(folder.join("file"), "served").unwrap();

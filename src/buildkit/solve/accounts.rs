@@ -3,15 +3,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use super::graph::is_internal;
+use super::vertex::{imported_from, is_internal};
 
 /// Lines of a step's log that are kept for the report.
 const LOG_TAIL_LINES: usize = 20;
 /// Characters of a line of it; longer lines are cut.
 const LOG_LINE_CHARACTERS: usize = 2_000;
-
-/// How the vertex of a cache import is called, before the donor.
-pub(super) const IMPORTING: &str = "importing cache manifest from ";
 
 /// What became of a vertex.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,6 +30,8 @@ pub(crate) struct Account {
     /// Whether BuildKit said that it was done with it.
     pub(super) ended: bool,
     pub(super) running: Option<Instant>,
+    /// Since when it fetches a file or a repository, of which no progress is told.
+    pub(super) fetching: Option<Instant>,
     pub(super) announced: bool,
     pub(super) told: bool,
     /// When each piece of its log was written, and to which of its streams.
@@ -43,7 +42,7 @@ pub(crate) struct Account {
 impl Account {
     /// Whether it is of the build itself, rather than of the frontend or a donor.
     pub(crate) fn is_of_build(&self) -> bool {
-        !is_internal(&self.name) && !self.name.starts_with(IMPORTING)
+        !is_internal(&self.name) && imported_from(&self.name).is_none()
     }
 
     /// Keeps lines of its log, and gives them.

@@ -11,6 +11,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, Key};
+use super::vertex::{self, is_internal};
 use crate::buildkit::session::Selection;
 use crate::digest;
 use crate::redact::Redactor;
@@ -48,11 +49,6 @@ impl Kind {
     pub(crate) fn is_step(self, name: &str) -> bool {
         self != Kind::Local && !is_internal(name)
     }
-}
-
-/// Whether a vertex of this name is the frontend's own, and no line of a Dockerfile.
-pub(crate) fn is_internal(name: &str) -> bool {
-    name.starts_with("[internal]")
 }
 
 /// One operation: a vertex of the graph.
@@ -118,13 +114,9 @@ impl Operation {
         self.kind == Kind::Local
     }
 
-    /// The stage, as the name tells: `build` for `[build 2/4] RUN make`, also behind a platform.
+    /// The stage, as its name tells.
     pub(crate) fn stage(&self) -> Option<&str> {
-        let (label, _) = self.name.strip_prefix('[')?.split_once(']')?;
-        let mut words = label.split_whitespace().rev();
-        let counter = words.next()?;
-        counter.split_once('/')?;
-        words.next().filter(|word| *word != "internal" && !word.contains('/'))
+        vertex::stage(&self.name)
     }
 }
 

@@ -67,8 +67,10 @@ impl Order {
 pub(crate) struct Patience {
     /// How often it asks in all.
     pub(crate) attempts: u32,
-    /// No progress for this long ends an attempt.
+    /// No progress of a download for this long ends an attempt.
     pub(crate) stall: Duration,
+    /// A step that takes longer ends the run; any time is fine when absent.
+    pub(crate) step: Option<Duration>,
 }
 
 /// Everything to open of one target, in the order in which it is opened.
@@ -193,10 +195,13 @@ pub(super) async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
         let (error, has_stalled) = tokio::select! {
             () = cancel.cancelled() => return Err(interrupted()),
             alarm = setting.tracker.alarmed() => (alarm_error(alarm), false),
-            seconds = stalled(setting, patience.stall) => {
-                events.emit(Event::Stalled { seconds, attempt });
-                (still_error(seconds), true)
-            }
+            too_slow = too_slow(setting, patience) => match too_slow {
+                TooSlow::Download { seconds } => {
+                    events.emit(Event::Stalled { seconds, attempt });
+                    (still_error(seconds), true)
+                }
+                TooSlow::Step { name, limit } => return Err(overdue_error(&name, limit)),
+            },
             outcome = attempt_once() => match outcome {
                 Ok(done) => return Ok(done),
                 Err(error) => (error, false),
@@ -255,15 +260,28 @@ async fn lane(
     build.finish().await
 }
 
-/// Resolves when nothing has moved for `limit`; gives the seconds.
-async fn stalled(setting: &Setting, limit: Duration) -> f64 {
-    let mut tick = tokio::time::interval(Duration::from_millis(200).min(limit));
+/// What patience ended at.
+enum TooSlow {
+    /// Nothing has moved.
+    Download { seconds: f64 },
+    /// A step goes on and on.
+    Step { name: String, limit: Duration },
+}
+
+/// Resolves when nothing has moved for too long, or a step takes too long.
+async fn too_slow(setting: &Setting, patience: Patience) -> TooSlow {
+    let mut tick = tokio::time::interval(Duration::from_millis(200).min(patience.stall));
     loop {
         tick.tick().await;
         setting.tracker.raise_for_running(STEADY);
         let idle = setting.tracker.idle();
-        if idle >= limit {
-            return idle.as_secs_f64();
+        if idle >= patience.stall {
+            return TooSlow::Download { seconds: idle.as_secs_f64() };
+        }
+        if let Some(limit) = patience.step
+            && let Some(name) = setting.tracker.at_work_for(limit)
+        {
+            return TooSlow::Step { name, limit };
         }
     }
 }
@@ -279,8 +297,16 @@ fn worth_another_try(setting: &Setting, error: &anyhow::Error) -> bool {
 fn still_error(seconds: f64) -> anyhow::Error {
     Failure::new(
         Kind::Environment,
-        format!("BuildKit stood still: nothing moved for {seconds:.0} s"),
+        format!("BuildKit stood still: no download moved for {seconds:.0} s (--stall-timeout)"),
         "check the registry and the network, then run the same command again: it goes on where this one stopped",
+    )
+}
+
+fn overdue_error(name: &str, limit: Duration) -> anyhow::Error {
+    Failure::new(
+        Kind::Build,
+        format!("the step `{name}` did not end within {} s (--step-timeout)", limit.as_secs_f64()),
+        "find out what it waits for, or give it more time",
     )
 }
 

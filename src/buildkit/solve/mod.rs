@@ -8,13 +8,15 @@ mod key;
 mod materialize;
 mod progress;
 mod request;
+mod vertex;
 
 pub(crate) use accounts::{Account, Accounts};
 pub(crate) use blame::{blames_surroundings, is_failed_step, is_lost};
 pub(crate) use frontend::{Answer, Question, ask};
-pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image, is_internal};
+pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image};
 pub(crate) use materialize::{
     Order, Patience, Request, find, forbidden, imported_all, interrupted, materialize, silent, unless_cancelled,
 };
 pub(crate) use progress::StatusTracker;
 pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};
+pub(crate) use vertex::{is_internal, resolved_image};

@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::accounts::{Accounts, IMPORTING};
-use super::graph::is_internal;
+use super::accounts::Accounts;
+use super::vertex::{fetches_in_silence, imported_from, is_internal};
 use crate::event::{Event, Events};
 use crate::redact::Redactor;
 
@@ -120,17 +120,26 @@ impl StatusTracker {
         inner.accounts.failed_imports.clear();
         // What an abandoned build had under way does not run any more.
         for account in inner.accounts.vertices.values_mut() {
-            account.running = None;
+            (account.running, account.fetching) = (None, None);
         }
         inner.accounts.extractions.retain(|_, done| *done);
     }
 
-    /// How long nothing has moved; zero while a step runs or a layer is unpacked, which may take any time.
+    /// How long nothing has moved; zero while a step runs, a layer is unpacked, or a file or repository is fetched: those may
+    /// take any time, and say nothing meanwhile.
     pub(crate) fn idle(&self) -> Duration {
         let inner = self.lock();
-        let busy = inner.accounts.vertices.values().any(|account| account.running.is_some())
+        let busy = inner.accounts.vertices.values().any(|account| account.running.or(account.fetching).is_some())
             || inner.accounts.extractions.values().any(|done| !done);
         if busy { Duration::ZERO } else { inner.moved.elapsed() }
+    }
+
+    /// A step that has been running, or fetching, for so long.
+    pub(crate) fn at_work_for(&self, limit: Duration) -> Option<String> {
+        let inner = self.lock();
+        let mut accounts = inner.accounts.vertices.values();
+        let is_long = |since: Instant| since.elapsed() >= limit;
+        accounts.find(|it| it.running.or(it.fetching).is_some_and(is_long)).map(|account| account.name.clone())
     }
 
     /// Tells of steps that have been running for `steady`, and raises the alarm when they must not.
@@ -185,7 +194,7 @@ impl StatusTracker {
                 ended.push(vertex.digest.clone());
             }
             // A donor is known by its name.
-            if !vertex.name.starts_with(IMPORTING) {
+            if imported_from(&vertex.name).is_none() {
                 vertex.name = inner.secrets.text(&vertex.name);
             }
             vertex.error = inner.secrets.text(&vertex.error);
@@ -256,6 +265,9 @@ impl StatusTracker {
             // cache key first, which says nothing: work without inputs ran when it was started again.
             let again = work_alone && account.starts.len() > 1 && !account.cached;
             let executes = !vertex.inputs.is_empty() || again;
+            if vertex.inputs.is_empty() && fetches_in_silence(&vertex.name) {
+                account.fetching = vertex.completed.is_none().then(Instant::now);
+            }
             if executes && new_start {
                 account.running = Some(Instant::now());
                 account.tried = true;
@@ -284,7 +296,7 @@ impl StatusTracker {
             }
         }
         inner.moved = Instant::now();
-        if let (true, Some(donor)) = (failed, vertex.name.strip_prefix(IMPORTING)) {
+        if let (true, Some(donor)) = (failed, imported_from(&vertex.name)) {
             let (donor, error) = (donor.to_owned(), vertex.error);
             if !inner.accounts.failed_imports.iter().any(|(known, _)| *known == donor) {
                 inner.accounts.failed_imports.push((donor.clone(), error.clone()));

@@ -42,6 +42,7 @@ fn job_from(settings: Settings, environment: &Environment) -> anyhow::Result<(Jo
         on_miss: settings.on_miss,
         min_hit_rate: settings.min_hit_rate,
         stall_timeout: settings.stall_timeout,
+        step_timeout: settings.step_timeout,
         prove: settings.prove,
         manifest: settings.manifest,
     };

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Environment;
 use super::file::SettingsFile;
@@ -210,6 +211,12 @@ impl<'a> Sources<'a> {
     pub(crate) fn path(&self, name: &'static str, typed: Option<String>) -> anyhow::Result<Option<PathBuf>> {
         let given = self.one(name, typed)?;
         given.map(|given| Ok(given.read("a path", values::path)?.value)).transpose()
+    }
+
+    /// A span of time, if one was given anywhere.
+    pub(crate) fn duration(&self, name: &'static str, typed: Option<String>) -> anyhow::Result<Option<Duration>> {
+        let given = self.one(name, typed)?;
+        given.map(|given| Ok(given.read("60s, 5m or 1h30m", values::duration)?.value)).transpose()
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::args::{self, Command};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 54] = [
+const SAMPLES: [(&str, &str); 55] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -48,6 +48,7 @@ const SAMPLES: [(&str, &str); 54] = [
     ("on-miss", "fail"),
     ("min-hit-rate", "0.5"),
     ("stall-timeout", "5m"),
+    ("step-timeout", "30m"),
     ("prove", "false"),
     ("manifest", "none"),
     ("progress", "json"),

@@ -37,9 +37,10 @@ pub(super) enum Leave {
 
 /// Every key of a settings file, and what a checkout may say there. A key that is missing here is refused.
 #[rustfmt::skip]
-pub(super) const KEYS: [(&str, Leave); 54] = [
+pub(super) const KEYS: [(&str, Leave); 55] = [
     // How much is shown, and how sure the caller wants to be.
     ("verbose", Leave::Any), ("quiet", Leave::Any), ("progress", Leave::Any), ("stall-timeout", Leave::Any),
+    ("step-timeout", Leave::Any),
     ("min-hit-rate", Leave::Any), ("on-miss", Leave::Any), ("prove", Leave::Any), ("require", Leave::Any),
     ("deep", Leave::Any), ("report", Leave::WithoutFile),
     // What is built. `network = "host"` still needs `--allow network.host`.
