@@ -23,5 +23,5 @@ pub(crate) use session::{
 pub(crate) use solve::{
     Account, Accounts, Answer, Graph, Import, Node, Operation, OperationKind, Order, Patience, Question, Request,
     Setting, StatusTracker, ask, blames_surroundings, find, forbidden, frontend_image, imported_all, interrupted,
-    is_failed_step, is_internal, is_lost, materialize, resolved_image, silent, unless_cancelled,
+    is_failed_step, is_internal, is_lost, materialize, of_copies, resolved_image, silent, unless_cancelled,
 };

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::files::View;
 use super::words::{self, Remedy};
 use super::{Comparison, Traces, files};
-use crate::buildkit::{OperationKind, is_internal};
+use crate::buildkit::{OperationKind, is_internal, of_copies};
 use crate::manifest::{Files, Input, Manifest, Step};
 
 /// Files that are named, at most.
@@ -217,12 +217,8 @@ pub(super) fn of_contexts(comparison: &Comparison<'_>, place: usize) -> Option<D
 
 /// What a step reads of one of its inputs.
 fn reads(step: &Step, input: &Input, files: &Files<'_>) -> files::Reads {
-    let of_copies = |what: &str| {
-        let patterns = step.key.iter().filter(|(name, _)| name.starts_with("copy ") && name.ends_with(what));
-        let patterns: Vec<&str> = patterns.map(|(_, value)| value.as_str()).collect();
-        (!patterns.is_empty()).then(|| patterns.join(" "))
-    };
-    files::read_by(&input.paths, of_copies(" include").as_deref(), of_copies(" exclude").as_deref(), files)
+    let patterns = |what: &str| of_copies(&step.key, what);
+    files::read_by(&input.paths, patterns("include").as_deref(), patterns("exclude").as_deref(), files)
 }
 
 /// Why a root does not have a step although both builds have the same one.

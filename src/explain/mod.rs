@@ -6,6 +6,7 @@
 mod builds;
 mod difference;
 mod files;
+pub(crate) mod git;
 mod pairs;
 mod words;
 

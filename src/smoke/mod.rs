@@ -17,6 +17,7 @@ use crate::buildkit::{
     self, Accounts, Address, Builder, DockerHost, Graph, Patience, Setting, StatusTracker, Tls, unless_cancelled,
 };
 use crate::event::Events;
+use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::plan::{Build, Plan};
 use crate::report::{Clock, Report};
@@ -101,6 +102,7 @@ pub(crate) async fn smoke(job: Job, cancel: CancellationToken, events: Events) -
     let found = clock.time("verify", look(&seen)).await?;
     let mut steps = summary::steps(&plan, &seen);
     clock.time("explain", reasons::explain(&mut steps, before.as_ref(), &plan, &seen, &cancel)).await?;
+    explain::git::explain(&mut steps, &explain::git::takers(&plan, &seen.graphs));
     Ok(summary::report(&job, &plan, seen, steps, found, clock))
 }
 
@@ -155,7 +157,9 @@ async fn ask_targets(
         asked: answerer.asked(),
         ..Seen::default()
     };
-    for (graph, session) in plan.graphs(&answers)?.into_iter().zip(&plan.sessions) {
+    let graphs = plan.graphs(&answers)?;
+    explain::git::warn(&explain::git::takers(plan, &graphs), events);
+    for (graph, session) in graphs.into_iter().zip(&plan.sessions) {
         if seen.ahead.last().is_some_and(|ahead| !ahead.ran.is_empty()) {
             // The last target's steps must not pass for the root's.
             answerer.replace(job, plan, cancel).await?;

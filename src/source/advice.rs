@@ -6,7 +6,7 @@ use crate::targets::{Dockerfile, Target, scan};
 /// Bytes of the largest Dockerfile that we look at. BuildKit takes no larger one from its frontend.
 const LIMIT: u64 = 16 * 1024 * 1024;
 
-/// Warnings about Dockerfiles: lines that take `.git` from the context, and build args that nothing takes.
+/// Warnings about Dockerfiles: build args that nothing takes.
 ///
 /// A Dockerfile that cannot be read, or that is a link out of its directory, gives none: BuildKit says what is wrong with
 /// it when it reads it.
@@ -18,12 +18,6 @@ pub(crate) fn advice(targets: &[Target]) -> Vec<String> {
         let Ok(text) = foreign::read_inside(directory, path, LIMIT) else { continue };
         let scan = scan(&String::from_utf8_lossy(&text));
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        for git_use in &scan.git_uses {
-            warnings.push(format!(
-                "target {}: {name} line {} takes .git from the context, which differs in every clone, so it never hits: {}",
-                target.name, git_use.line, git_use.text
-            ));
-        }
         for argument in scan.unconsumed(target.build_args.keys().map(String::as_str)) {
             warnings.push(format!("target {}: no ARG of {name} takes the build arg {argument}", target.name));
         }

@@ -13,19 +13,8 @@ use super::dockerfile_words::{heredocs, words};
 pub(crate) struct DockerfileScan {
     /// The image of its `# syntax=` line.
     pub(crate) syntax: Option<String>,
-    /// Instructions that copy or mount `.git` from the context, which is never the same in two clones.
-    pub(crate) git_uses: Vec<GitUse>,
     /// The names of all ARGs, of any stage and before the first one.
     pub(crate) args: BTreeSet<String>,
-}
-
-/// An instruction that takes `.git` from the context.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GitUse {
-    /// The line it begins on, from 1.
-    pub(crate) line: usize,
-    /// The instruction, with its continuation lines joined.
-    pub(crate) text: String,
 }
 
 /// Build args that mean something without any ARG (dockerfile reference, "Predefined ARGs"); in either case of letters.
@@ -63,20 +52,11 @@ impl DockerfileScan {
         if words.first().is_some_and(|word| word.eq_ignore_ascii_case("ONBUILD")) {
             words.remove(0);
         }
-        let Some((name, rest)) = words.split_first() else { return };
-        let uses_git = match name.to_uppercase().as_str() {
-            "ARG" => {
-                let names = rest.iter().map(|word| word.split('=').next().unwrap_or(word));
-                self.args.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
-                false
-            }
-            "COPY" | "ADD" => copies_git(rest),
-            "RUN" => rest.iter().map_while(|word| word.strip_prefix("--")).any(mounts_git),
-            _ => false,
-        };
-        if uses_git {
-            let text = instruction.text.split_whitespace().collect::<Vec<&str>>().join(" ");
-            self.git_uses.push(GitUse { line: instruction.line, text });
+        if let Some((name, rest)) = words.split_first()
+            && name.eq_ignore_ascii_case("ARG")
+        {
+            let names = rest.iter().map(|word| word.split('=').next().unwrap_or(word));
+            self.args.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
         }
     }
 }
@@ -87,45 +67,6 @@ fn is_predefined(name: &str) -> bool {
     PREDEFINED.contains(&upper.as_str())
         || name.starts_with("BUILDKIT_")
         || platform.into_iter().any(|rest| PLATFORM_ARGS.contains(&rest))
-}
-
-/// COPY's and ADD's sources, unless they come from another stage or image.
-fn copies_git(words: &[String]) -> bool {
-    let flags = words.iter().take_while(|word| word.starts_with("--")).count();
-    let (flags, operands) = words.split_at(flags);
-    if flags.iter().any(|flag| flag.starts_with("--from=")) {
-        return false;
-    }
-    let list: Option<Vec<String>> = operands.first().filter(|word| word.starts_with('[')).and_then(|_| {
-        // The words keep no quotes, so the JSON form is read back from what is between the brackets.
-        let joined = operands.join(" ");
-        let inner = joined.strip_prefix('[')?.strip_suffix(']')?.to_owned();
-        Some(inner.split(',').map(|item| item.trim().to_owned()).collect())
-    });
-    let operands = list.as_deref().unwrap_or(operands);
-    let sources = operands.split_last().map_or(&[][..], |(_, sources)| sources);
-    sources.iter().any(|source| names_git(source))
-}
-
-/// One flag of RUN, without its dashes.
-fn mounts_git(flag: &str) -> bool {
-    let Some(mount) = flag.strip_prefix("mount=") else { return false };
-    let mut takes = false;
-    for field in mount.split(',') {
-        let (key, value) = field.split_once('=').unwrap_or((field, ""));
-        match key.to_lowercase().as_str() {
-            "type" if !value.eq_ignore_ascii_case("bind") => return false,
-            "from" => return false,
-            "source" | "src" | "target" | "dst" | "destination" => takes |= names_git(value),
-            _ => {}
-        }
-    }
-    takes
-}
-
-/// Whether a path of the context goes through `.git`, by name or by a pattern such as `.git*`.
-fn names_git(path: &str) -> bool {
-    !path.contains("://") && path.split('/').any(|part| matches!(part, ".git" | ".git*" | ".gi*" | ".g*"))
 }
 
 /// The lines before the first instruction that direct the parser.
@@ -154,7 +95,6 @@ impl Directives {
 }
 
 struct Instruction {
-    line: usize,
     text: String,
     escape: char,
 }
@@ -162,8 +102,8 @@ struct Instruction {
 /// Whole instructions: continuation lines joined, comments and empty lines between them dropped, heredocs skipped.
 fn instructions(text: &str, escape: char) -> Vec<Instruction> {
     let mut found = Vec::new();
-    let mut lines = text.lines().enumerate();
-    while let Some((number, line)) = lines.next() {
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
         let line = line.trim_start();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -172,8 +112,7 @@ fn instructions(text: &str, escape: char) -> Vec<Instruction> {
         let mut part = line;
         while let Some(continued) = continued(part, escape) {
             text.push_str(continued);
-            let mut following = lines.by_ref().map(|(_, line)| line);
-            let next = following.find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+            let next = lines.find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
             part = next.unwrap_or("");
         }
         text.push_str(part);
@@ -183,9 +122,9 @@ fn instructions(text: &str, escape: char) -> Vec<Instruction> {
                 line == heredoc.name
             };
             // An open heredoc reaches to the end of the file.
-            lines.by_ref().find(|(_, line)| ends(line));
+            lines.find(|line| ends(line));
         }
-        found.push(Instruction { line: number + 1, text, escape });
+        found.push(Instruction { text, escape });
     }
     found
 }

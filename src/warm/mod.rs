@@ -67,6 +67,9 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     };
     let mut report = summary::report(&job, &plan, donors, &builder, &solved, &found, doubts);
     remember(&job, &plan, &builder, &solved, &found, &mut report, &mut clock, &cancel, &events).await?;
+    if plan.targets.iter().any(|target| !target.donors.is_empty()) {
+        explain::git::explain(&mut report.steps, &explain::git::takers(&plan, &solved.graphs));
+    }
     report.phases = clock.into_phases();
     Ok(report)
 }

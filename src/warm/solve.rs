@@ -15,6 +15,7 @@ use crate::buildkit::{
     Setting, Spawn, StateRoot, StatusTracker,
 };
 use crate::event::Events;
+use crate::explain;
 use crate::failure::{Explain, Failure, Kind};
 use crate::plan::{self, Plan};
 use crate::redact::Redactor;
@@ -145,6 +146,7 @@ async fn open_everything(
     let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout, step: job.step_timeout };
     let answers = clock.time("solve", buildkit::ask(setting, &questions, patience, cancel, events)).await?;
     let graphs = plan.graphs(&answers)?;
+    explain::git::warn(&explain::git::takers(plan, &graphs), events);
     let frontends = assemble::frontends(&setting.tracker.accounts());
     setting.tracker.expect(work(&graphs), secrets(&graphs));
     let requests = requests(plan, donors, builder, &graphs, &frontends);

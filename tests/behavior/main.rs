@@ -27,6 +27,7 @@ mod tcp;
 
 // Is this build warm here, before it runs?
 mod ci;
+mod clones;
 mod explain;
 mod manifests;
 mod smoke;

@@ -14,6 +14,7 @@ pub(crate) use accounts::{Account, Accounts};
 pub(crate) use blame::{blames_surroundings, is_failed_step, is_lost};
 pub(crate) use frontend::{Answer, Question, ask};
 pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image};
+pub(crate) use key::of_copies;
 pub(crate) use materialize::{
     Order, Patience, Request, find, forbidden, imported_all, interrupted, materialize, silent, unless_cancelled,
 };

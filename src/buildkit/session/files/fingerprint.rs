@@ -4,13 +4,16 @@
 //! It walks and filters as a transfer does, so an entry that is here is one that BuildKit is sent.
 
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 
 use super::announced::Announced;
-use super::filter::Filter;
+use super::directory::Directory;
+use super::filter::{Above, Filter, Verdict};
 use super::{Local, follow, walk, wire};
 use crate::digest;
 
@@ -61,7 +64,35 @@ pub(crate) struct Selection {
     pub(crate) follow: Option<Vec<String>>,
 }
 
+impl Selection {
+    fn filter(&self, directory: &Directory) -> anyhow::Result<Filter> {
+        let bytes = |patterns: &Option<Vec<String>>| -> Option<Vec<Vec<u8>>> {
+            Some(patterns.as_ref()?.iter().map(|pattern| pattern.clone().into_bytes()).collect())
+        };
+        let include = follow::include_patterns(directory, bytes(&self.include), bytes(&self.follow).as_deref())
+            .with_context(|| format!("could not follow links in {}", directory.path.display()))?;
+        Filter::new(include.as_deref(), bytes(&self.exclude).as_deref())
+    }
+}
+
 impl Local {
+    /// Whether a build that selects these files is sent what lies at a path in a directory of this one. What cannot be
+    /// looked at is not sent.
+    pub(crate) fn sends(&self, selection: &Selection, path: &str) -> bool {
+        let Local(directory) = self;
+        let Ok(filter) = selection.filter(directory) else { return false };
+        let judged = Path::new(path).ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+        let mut above = Above::default();
+        for part in judged.collect::<Vec<_>>().into_iter().rev() {
+            match filter.judge(part.as_os_str().as_bytes(), true, &above) {
+                Ok((verdict, below)) if verdict != Verdict::Leave => above = below,
+                _ => return false,
+            }
+        }
+        let is_sent = filter.judge(path.as_bytes(), false, &above).is_ok_and(|(verdict, _)| verdict == Verdict::Send);
+        is_sent && directory.path.join(path).symlink_metadata().is_ok()
+    }
+
     /// Tells every entry of the directory that is selected, parents first. Reads the content of files for which `hashes`
     /// says so, a piece at a time.
     ///
@@ -73,14 +104,8 @@ impl Local {
         hashes: impl Fn(&str) -> bool,
         mut tell: impl FnMut(Fingerprint) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let bytes = |patterns: &Option<Vec<String>>| -> Option<Vec<Vec<u8>>> {
-            Some(patterns.as_ref()?.iter().map(|pattern| pattern.clone().into_bytes()).collect())
-        };
         let Local(directory) = self;
-        let include =
-            follow::include_patterns(directory, bytes(&selection.include), bytes(&selection.follow).as_deref())
-                .with_context(|| format!("could not follow links in {}", directory.path.display()))?;
-        let filter = Filter::new(include.as_deref(), bytes(&selection.exclude).as_deref())?;
+        let filter = selection.filter(directory)?;
         let announced = Mutex::new(Announced::default());
         walk::walk_directory(directory, &filter, &announced, &mut |stat| {
             let path = String::from_utf8_lossy(&stat.path).into_owned();
