@@ -10,6 +10,8 @@ use crate::targets::Target;
 
 /// The kind of reason of a step that no cache has, as long as nobody knows more.
 pub(crate) const NOT_IN_CACHE: &str = "not-in-cache";
+/// The kind of reason of a step that no cache can have, because of another one.
+pub(crate) const BELOW_A_MISS: &str = "below-a-miss";
 /// The source of what belongs to no cache.
 const IMAGES: &str = "images";
 const IMAGE_SCHEME: &str = "docker-image://";
@@ -120,6 +122,37 @@ pub(crate) fn explain(steps: &mut [Step], build: &Manifest, reason: impl Fn(usiz
         let log = step.reason.take().and_then(|reason| reason.detail);
         let detail: Vec<String> = found.detail.into_iter().chain(log).collect();
         step.reason = Some(Reason { detail: (!detail.is_empty()).then(|| detail.join("\n")), ..found });
+    }
+}
+
+/// Says of the steps that no cache has, and of which nothing better is known, which other step they are built on that no
+/// cache has either: that one is the cause, and told once.
+pub(crate) fn name_causes(steps: &mut [Step], graphs: &[Graph]) {
+    let places: HashMap<String, usize> = (0..).zip(&*steps).map(|(at, step)| (step.digest.clone(), at)).collect();
+    // By the digests of operations: the place of the step that everything built on it misses for.
+    let mut causes: HashMap<&str, usize> = HashMap::new();
+    for graph in graphs {
+        for operation in graph.operations() {
+            let inherited = graph.made_from(operation).find_map(|below| causes.get(below.digest.as_str()).copied());
+            let place = places.get(&operation.digest).copied().filter(|_| operation.is_work());
+            let Some(place) = place else {
+                causes.extend(inherited.map(|cause| (operation.digest.as_str(), cause)));
+                continue;
+            };
+            if !matches!(steps[place].state, StepState::Ran | StepState::Miss) {
+                continue;
+            }
+            let cause = inherited.map(|cause| (cause, steps[cause].name.clone()));
+            let unexplained = steps[place].reason.as_mut().filter(|reason| reason.kind == NOT_IN_CACHE);
+            if let (Some((cause, name)), Some(reason)) = (cause, unexplained) {
+                reason.kind = BELOW_A_MISS.into();
+                reason.what = format!("it is built on `{name}`, which no cache had");
+                reason.remedy = None;
+                causes.insert(&operation.digest, cause);
+            } else {
+                causes.insert(&operation.digest, place);
+            }
+        }
     }
 }
 

@@ -145,9 +145,10 @@ fn judged(outlooks: &HashMap<&str, &Outlook>, operation: &Operation) -> (StepSta
             let what = if operation.is_work() { "the root has no result of it" } else { "the build would fetch it" };
             (StepState::Miss, reason(assemble::NOT_IN_CACHE, what.to_owned(), Some(remedy)))
         }
-        Some(Outlook::Below(step)) => {
-            (StepState::Unknown, reason("below-a-miss", format!("it is built on `{step}`, which would run"), None))
-        }
+        Some(Outlook::Below(step)) => (
+            StepState::Unknown,
+            reason(assemble::BELOW_A_MISS, format!("it is built on `{step}`, which would run"), None),
+        ),
         None => (StepState::Unknown, reason(NOT_NEEDED, "the build does not need it".to_owned(), None)),
     }
 }

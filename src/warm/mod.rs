@@ -70,6 +70,7 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     if plan.targets.iter().any(|target| !target.donors.is_empty()) {
         explain::git::explain(&mut report.steps, &explain::git::takers(&plan, &solved.graphs));
     }
+    assemble::name_causes(&mut report.steps, &solved.graphs);
     report.phases = clock.into_phases();
     Ok(report)
 }

@@ -227,7 +227,8 @@ impl StatusTracker {
             let text = inner.secrets.text(&String::from_utf8_lossy(&warning.short));
             if !inner.accounts.warnings.contains(&text) {
                 inner.accounts.warnings.push(text.clone());
-                self.events.warn(text);
+                // Of a Dockerfile's style, for the most part: nothing that has to be read where little is to be said.
+                self.events.note(format!("BuildKit's frontend says: {text}"));
             }
         }
     }

@@ -98,10 +98,15 @@ fn some_reason(name: &str, reason: Option<&Reason>) -> Vec<String> {
     let mut lines = vec![name.to_owned()];
     if let Some(reason) = reason {
         lines.push(format!("  {}", reason.what));
-        lines.extend(reason.detail.iter().flat_map(|detail| detail.lines()).map(|line| format!("    {line}")));
+        lines.extend(detail(reason));
         lines.extend(reason.remedy.iter().map(|remedy| format!("  to do: {remedy}")));
     }
     lines
+}
+
+/// What more a reason has to say.
+fn detail(reason: &Reason) -> impl Iterator<Item = String> {
+    reason.detail.iter().flat_map(|detail| detail.lines()).map(|line| format!("    {line}"))
 }
 
 fn time(phases: &[Phase]) -> String {

@@ -1,21 +1,25 @@
 //! What a warm run was told, did and found.
 
-use super::{Page, donor, layers, shortened, some_reason, time};
+use super::{Page, detail, donor, layers, shortened, some_reason, time};
+use crate::report::assemble::BELOW_A_MISS;
 use crate::report::words::{bytes, clean, count, seconds};
 use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer, TransferSource};
 
 /// The report as lines of text.
 pub(crate) fn text(report: &Report) -> String {
     let mut page = Page::default();
+    if report.hit_rate == 0.0 && !report.donors.is_empty() {
+        page.section("hit rate", ["0 %: no step was found in the caches".to_owned()]);
+    }
     page.section("source", [source(&report.source)]);
     page.section("builder", [builder(report)]);
     page.section("caches", report.donors.iter().map(donor));
     page.gap();
     page.block(targets(&report.targets));
     page.gap();
-    page.section("ran", some_steps(&report.steps, StepState::Ran));
-    page.section("missed", some_steps(&report.steps, StepState::Miss));
-    page.section("unknown", some_steps(&report.steps, StepState::Unknown));
+    page.section("ran", some_steps(report, StepState::Ran));
+    page.section("missed", some_steps(report, StepState::Miss));
+    page.section("unknown", some_steps(report, StepState::Unknown));
     page.gap();
     page.section("hit rate", [format!("{:.0} %", (report.hit_rate * 100.0).floor())]);
     page.section("layers", layers(report.layers.as_ref()));
@@ -77,10 +81,37 @@ fn targets(targets: &[TargetSummary]) -> Vec<String> {
     rows.into_iter().map(row).collect()
 }
 
-fn some_steps(steps: &[Step], state: StepState) -> Vec<String> {
-    let in_state = steps.iter().filter(|step| step.state == state);
-    let described = in_state.map(|step| some_reason(&step.name, step.reason.as_ref()));
-    shortened(described)
+/// The steps in a state, each with its reason; those that share one are told together, and those that are only built on
+/// others are told by their names.
+fn some_steps(report: &Report, state: StepState) -> Vec<String> {
+    let in_state = report.steps.iter().filter(|step| step.state == state);
+    let is_along = |step: &&Step| step.reason.as_ref().is_some_and(|reason| reason.kind == BELOW_A_MISS);
+    let (along, causes): (Vec<&Step>, Vec<&Step>) = in_state.partition(is_along);
+    let name = |step: &Step| match report.targets.len() {
+        0 | 1 => step.name.clone(),
+        _ => format!("{} ({})", step.name, step.targets.join(", ")),
+    };
+    let are_alike = |one: &&Step, other: &&Step| match (&one.reason, &other.reason) {
+        (Some(one), Some(other)) => (&one.what, &one.remedy) == (&other.what, &other.remedy),
+        _ => false,
+    };
+    let told = causes.chunk_by(are_alike).flat_map(|alike| {
+        let last = alike.len() - 1;
+        alike.iter().enumerate().map(move |(at, step)| match &step.reason {
+            Some(reason) if at < last => [name(step)].into_iter().chain(detail(reason)).collect(),
+            reason => some_reason(&name(step), reason.as_ref()),
+        })
+    });
+    let mut lines = shortened(told);
+    if !along.is_empty() {
+        lines.push(format!(
+            "and {} that only {} built on such:",
+            count(along.len(), "step"),
+            if along.len() == 1 { "is" } else { "are" }
+        ));
+        lines.extend(shortened(along.into_iter().map(|step| vec![format!("  {}", name(step))])));
+    }
+    lines
 }
 
 fn transfer(transfer: &Transfer) -> Vec<String> {

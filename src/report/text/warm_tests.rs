@@ -19,7 +19,7 @@ fn a_warm_run_reads_calmly() {
     docs            1 step    1 hit
       docs          1 step    1 hit
 
-    ran        [build 2/2] RUN make
+    ran        [build 2/2] RUN make (app)
                  no donor has a record of this step
                    RUN make
                    exit 0
@@ -64,7 +64,7 @@ fn a_run_that_is_not_warm_ends_with_its_reasons() {
     docs            1 step    1 hit
       docs          1 step    1 hit
 
-    missed     [build 2/2] RUN make
+    missed     [build 2/2] RUN make (app)
                  no donor has a record of this step
                    RUN make
                    exit 0
@@ -118,5 +118,5 @@ fn foreign_text_moves_no_cursor_and_a_long_list_ends() {
         Some(Reason { kind: "x".to_owned(), what: "evil\r\u{7}".to_owned(), detail: None, remedy: None });
     let text = text(&report);
     assert!(!text.chars().any(|character| character.is_control() && character != '\n'), "{text:?}");
-    assert!(text.contains("[build] RUN 29\n           and 10 more, all in the JSON report\n"), "{text}");
+    assert!(text.contains("[build] RUN 29 (app)\n           and 10 more, all in the JSON report\n"), "{text}");
 }
