@@ -104,11 +104,7 @@ fn some_steps(report: &Report, state: StepState) -> Vec<String> {
     });
     let mut lines = shortened(told);
     if !along.is_empty() {
-        lines.push(format!(
-            "and {} that only {} built on such:",
-            count(along.len(), "step"),
-            if along.len() == 1 { "is" } else { "are" }
-        ));
+        lines.push(format!("and {} built on those:", count(along.len(), "step")));
         lines.extend(shortened(along.into_iter().map(|step| vec![format!("  {}", name(step))])));
     }
     lines
