@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::auth::{Keychain, Secret};
 use crate::buildkit::{
@@ -39,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) sessions: Vec<SessionPlan>,
     /// Hides the secrets of the build.
     pub(crate) secrets: Redactor,
+    /// When it was decided. Nothing was sent to a builder before.
+    pub(crate) decided_at: SystemTime,
 }
 
 impl Build {
@@ -70,7 +73,7 @@ impl Plan {
         let permissions: PermissionRule = Arc::new(move |path, on_disk| modes.permissions(path, on_disk));
         let session = |target: &Target| session(build, keychain, events, &permissions, target);
         let sessions = targets.iter().map(session).collect::<anyhow::Result<_>>()?;
-        Ok(Plan { checkout, targets, sessions, secrets: build.redactor() })
+        Ok(Plan { checkout, targets, sessions, secrets: build.redactor(), decided_at: SystemTime::now() })
     }
 
     /// What to ask the frontend about each target.

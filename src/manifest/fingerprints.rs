@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
@@ -84,6 +85,8 @@ pub(crate) struct Source {
     pub(crate) selection: Selection,
     /// Whether the content of files is read.
     pub(crate) hashes: bool,
+    /// Since when the build may have been sent them: what changed later may not be what it was sent.
+    pub(crate) since: SystemTime,
 }
 
 impl Manifest {
@@ -115,11 +118,16 @@ impl Manifest {
                 (self.contexts[place].entries, self.contexts[place].left_out) = (entries, left_out);
                 continue;
             }
-            let context = &mut self.contexts[place];
+            let (context, changed) = (&mut self.contexts[place], &mut self.changed);
             let hashes = |_: &str| source.hashes && room.get() > 0;
-            local.fingerprint(&source.selection, hashes, |entry| {
+            let meanwhile = nanoseconds(source.since)..nanoseconds(SystemTime::now());
+            local.fingerprint(&source.selection, hashes, |mut entry| {
                 if cancel.is_cancelled() {
                     return Err(interrupted());
+                }
+                if entry.kind == EntryKind::File && meanwhile.contains(&entry.modified) {
+                    entry.content.clear();
+                    changed.push(entry.path.clone());
                 }
                 match room.get().checked_sub(1) {
                     Some(left) => {
@@ -134,6 +142,11 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+fn nanoseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn line(entry: &Fingerprint) -> String {
@@ -165,7 +178,7 @@ mod tests {
         fn what_is_written_of_an_entry_is_read_again(path in "[^\n]{1,20}", target in ".{0,20}", is_link in any::<bool>()) {
             let kind = if is_link { EntryKind::Symlink } else { EntryKind::File };
             let content = if is_link { target.clone() } else { "sha256:0123456789abcdef0123456789abcdef0123".to_owned() };
-            let entry = Fingerprint { path: path.clone(), kind, mode: 0o644, size: 7, content };
+            let entry = Fingerprint { path: path.clone(), kind, mode: 0o644, size: 7, modified: 0, content };
             let context = Context { entries: vec![line(&entry)], ..Context::default() };
             let files = Files::of(&context);
             let read = files.get(&path).expect("it is there");

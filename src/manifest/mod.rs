@@ -71,6 +71,9 @@ pub(crate) struct Manifest {
     /// The directories of ours, as the build saw them.
     #[serde(default)]
     pub(crate) contexts: Vec<Context>,
+    /// Files that changed while they were built: nobody knows what of them BuildKit was sent. Not written down.
+    #[serde(skip)]
+    pub(crate) changed: Vec<String>,
     /// The ids of the cache records that were found extracted: the layers of all steps and of frontends.
     pub(crate) records: Vec<String>,
 }
@@ -151,6 +154,7 @@ impl Manifest {
             bytes_unpacked: 0,
             steps: Vec::new(),
             contexts: Vec::new(),
+            changed: Vec::new(),
             records: Vec::new(),
         }
     }

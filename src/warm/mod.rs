@@ -99,6 +99,12 @@ async fn remember(
     let (manifest, served) = summary::promise(report, plan, builder, solved, found, &marks);
     let sources = assemble::sources(plan, served, |_| true);
     let manifest = clock.time("fingerprint", manifest.fingerprinted(sources, cancel)).await?;
+    if let [first, more @ ..] = manifest.changed.as_slice() {
+        let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
+        let note = format!("changed while they were built, so the next build may differ: {first}{more}");
+        events.warn(note.clone());
+        report.notes.push(note);
+    }
     if let Some(before) = before {
         summary::explain(report, &before, &manifest);
     }

@@ -7,6 +7,7 @@ use crate::support::World;
 use crate::support::builder::Builder;
 use crate::support::git::git;
 use crate::support::ground::ground;
+use crate::support::process::wait_until;
 
 /// A repository of a project, and two clones of it.
 fn clones(world: &World, dockerfile: &str, ignored: &str) -> (PathBuf, PathBuf) {
@@ -67,4 +68,24 @@ fn a_miss_because_of_git_is_said_to_be_one() {
     assert!(run.stdout.contains("and 1 step built on those:\n"), "{}", run.stdout);
     let run = world.smoke(&world.root(), &one, &["--manifest", "none"]).exits(5);
     assert_eq!(run.reports("/steps/1/reason/kind"), "git-mounted");
+}
+
+/// A log that is written into the context, say: what BuildKit was sent of it is not what the next build sends.
+#[test]
+fn a_file_that_changes_while_it_is_built_is_named_and_not_promised() {
+    let world = World::new();
+    let project = world.path("project");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("Dockerfile"), "FROM busybox:1.35\nCOPY . /app\nRUN sleep 3\n").unwrap();
+    fs::write(project.join("log"), "one\n").unwrap();
+    let running = world.warm().source(["--context", project.to_str().unwrap()]).from([]).start();
+    wait_until("the step runs", 60, || !world.steps_run().is_empty());
+    fs::write(project.join("log"), "two\n").unwrap();
+    let run = running.ends().exits(0);
+    let word = "changed while they were built, so the next build may differ: log";
+    assert!(run.stderr.contains(word) && run.stdout.contains(word), "{}\n{}", run.stderr, run.stdout);
+    let manifest = fs::read_to_string(world.path("manifest.json")).unwrap();
+    assert!(manifest.contains("f 0644 4 - log"), "{manifest}");
+    assert_eq!(world.judged_by_buildx(&world.root(), &project, &[], "").ran.len(), 2);
+    world.smoke(&world.root(), &project, &[]).exits(5);
 }

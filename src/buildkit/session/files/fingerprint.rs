@@ -49,6 +49,8 @@ pub(crate) struct Fingerprint {
     pub(crate) mode: u32,
     /// Its size in bytes; that of a file.
     pub(crate) size: u64,
+    /// When its content was changed last, in nanoseconds since 1970.
+    pub(crate) modified: i64,
     /// `sha256:…` of a file's content, or a symbolic link's target; empty for the rest.
     pub(crate) content: String,
 }
@@ -120,6 +122,7 @@ impl Local {
                 kind,
                 mode: stat.mode & 0o777,
                 size: u64::try_from(stat.size).unwrap_or_default(),
+                modified: stat.modified,
                 content,
             })
         })
