@@ -27,7 +27,7 @@ locals {
   }, var.tags)
 
   # The flags of cachewarm by their variables. An entry ends with a line break, so that commas in it are its own.
-  settings = [for name, value in {
+  settings = [for name, value in merge({
     CACHEWARM_REPO         = var.repo
     CACHEWARM_REV          = var.rev
     CACHEWARM_SUBMODULES   = var.submodules ? "true" : ""
@@ -42,7 +42,8 @@ locals {
     CACHEWARM_SECRET       = join("", [for secret in var.secrets : "${secret}\n"])
     SECRET_PARAMETERS      = join("\n", [for name, parameter in var.secret_parameters : "${name}=${parameter}"])
     AWS_REGION             = var.region
-  } : "${name}=${value}" if value != ""]
+    }, { for flag, value in var.settings : "CACHEWARM_${upper(replace(flag, "-", "_"))}" => value }
+  ) : "${name}=${value}" if value != ""]
 
   # bash gets its flags here: a shebang does not count where the file is an argument. The values stay out of sudo's log.
   as_root = "chmod +x {{ .Path }}; {{ .Vars }} sudo -n -E -H bash -euo pipefail {{ .Path }}"

@@ -82,6 +82,12 @@ variable "min_hit_rate" {
   }
 }
 
+variable "settings" {
+  type        = map(string)
+  default     = {}
+  description = "Any other setting of `cachewarm warm` and `cachewarm seal`, by its flag: { \"cache-optional\" = \"true\", platform = \"linux/arm64\" }. Several values of one have a line break between them."
+}
+
 variable "secrets" {
   type        = list(string)
   default     = []

@@ -45,6 +45,10 @@ case-low-hit-rate() {
   fails 'fewer than the 99.0 % asked for' -var rev=changed -var min_hit_rate=0.99
 }
 
+case-further-setting() {
+  fails 'no cache has .*, and --on-miss fail forbids to run it' -var rev=changed -var 'settings={"on-miss"="fail"}'
+}
+
 case-running-buildkitd() {
   fails 'buildkitd .process [0-9]+. holds /var/lib/buildkit' -var 'commands_before_seal=["setsid buildkitd >/dev/null 2>&1 </dev/null &",
     "for attempt in $(seq 100); do [ ! -S /run/buildkit/buildkitd.sock ] || break; sleep 0.1; done"]'
