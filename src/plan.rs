@@ -1,6 +1,6 @@
 //! What the run will ask of the builder, decided before it is asked: resolved targets, and a session for each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use crate::buildkit::{
 use crate::event::Events;
 use crate::redact::Redactor;
 use crate::source::{self, Checkout, SourceSpec};
-use crate::targets::{self, NamedContext, Target};
+use crate::targets::{self, NamedContext, SecretSource, SshAgent, Target};
 
 /// What is built; nothing in it was read from the environment below `cli`.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     pub(crate) checkout: Checkout,
     /// The targets with absolute paths.
     pub(crate) targets: Vec<Target>,
-    /// What serves each of them.
+    /// What serves each of them; those that are served the same share one.
     pub(crate) sessions: Vec<SessionPlan>,
     /// Hides the secrets of the build.
     pub(crate) secrets: Redactor,
@@ -71,8 +71,13 @@ impl Plan {
         }
         let modes = checkout.modes.clone();
         let permissions: PermissionRule = Arc::new(move |path, on_disk| modes.permissions(path, on_disk));
-        let session = |target: &Target| session(build, keychain, events, &permissions, target);
-        let sessions = targets.iter().map(session).collect::<anyhow::Result<_>>()?;
+        let mut sessions: Vec<SessionPlan> = Vec::new();
+        for target in &targets {
+            // BuildKit takes a directory from a session once, however many builds ask for it.
+            let twin = targets.iter().zip(&sessions).find(|(other, _)| served(other) == served(target));
+            let shared = twin.map(|(_, session)| Ok(session.clone()));
+            sessions.push(shared.unwrap_or_else(|| session(build, keychain, events, &permissions, target))?);
+        }
         Ok(Plan { checkout, targets, sessions, secrets: build.redactor(), decided_at: SystemTime::now() })
     }
 
@@ -128,6 +133,11 @@ fn inputs(target: &Target) -> Vec<(String, String)> {
         _ => None,
     };
     target.named_contexts.iter().filter_map(input).collect()
+}
+
+/// What a session has to serve for a target.
+fn served(target: &Target) -> (BTreeMap<String, PathBuf>, &[SecretSource], &[SshAgent]) {
+    (targets::directories(target), &target.secrets, &target.ssh)
 }
 
 fn session(

@@ -102,7 +102,7 @@ impl Answerer {
         };
         events.note(format!("asking the builder itself: {why}"));
         let known = buildkit::all(&builder.channel).await?;
-        let sessions = open(&plan.sessions, &builder).await?;
+        let sessions = SessionPlan::open_all(&plan.sessions, &builder.channel).await?;
         Ok(Answerer { builder, snapshotter: None, known, sessions, stand: Stand::Itself(why) })
     }
 
@@ -141,7 +141,8 @@ impl Answerer {
         let builder = unless_cancelled(cancel, Builder::spawn(spawn)).await?;
         // The copies of directories on the shadow are empty, so no session may be taken for an earlier one.
         let anew = |session: &SessionPlan| SessionPlan { shared_key: session.id.to_string(), ..session.clone() };
-        let sessions = open(&plan.sessions.iter().map(anew).collect::<Vec<_>>(), &builder).await?;
+        let plans: Vec<SessionPlan> = plan.sessions.iter().map(anew).collect();
+        let sessions = SessionPlan::open_all(&plans, &builder.channel).await?;
         Ok(Answerer { builder, snapshotter, known, sessions, stand: Stand::Shadow(shaded, shadow) })
     }
 
@@ -249,15 +250,6 @@ async fn records(
 pub(super) fn unreadable(unreadable: Unreadable) -> anyhow::Error {
     let (what, hint) = (format!("could not read the state root: {unreadable}"), unreadable.remedy());
     Failure::new(Kind::Environment, what, hint)
-}
-
-/// Opens the sessions of all targets.
-async fn open(plans: &[SessionPlan], builder: &Builder) -> anyhow::Result<Vec<Session>> {
-    let mut sessions = Vec::new();
-    for session in plans {
-        sessions.push(session.open(&builder.channel).await?);
-    }
-    Ok(sessions)
 }
 
 async fn shadow(root: &Path, place: Place<'static>, cancel: &CancellationToken) -> anyhow::Result<Shadow> {

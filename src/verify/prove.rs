@@ -113,10 +113,7 @@ pub(crate) async fn ask_again(
     patience: Patience,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Doubts> {
-    let mut sessions = Vec::new();
-    for plan in &claim.sessions {
-        sessions.push(plan.open(channel).await?);
-    }
+    let sessions = SessionPlan::open_all(&claim.sessions, channel).await?;
     let events = Events::nobody();
     // The first step that starts ends it: it may take an hour, and one is enough.
     let tracker = StatusTracker::new(events.clone(), true, claim.secrets.clone());

@@ -89,10 +89,7 @@ pub(super) async fn solve(
     let tracker = StatusTracker::new(events.clone(), job.on_miss == OnMiss::Fail, plan.secrets.clone());
     let setting =
         Setting { channel: builder.channel.clone(), entitlements: plan.entitlements(), tracker: tracker.clone() };
-    let mut sessions = Vec::new();
-    for plan in &plan.sessions {
-        sessions.push(plan.open(&builder.channel).await?);
-    }
+    let sessions = SessionPlan::open_all(&plan.sessions, &builder.channel).await?;
     let root = builder.root.path().map(Path::to_owned);
     let solved = tokio::select! {
         solved = open_everything(job, plan, donors, builder, &setting, thorough, clock, cancel, events) => solved,

@@ -21,8 +21,22 @@ impl SessionPlan {
     ///
     /// # Errors
     /// When the builder does not take it.
-    pub(crate) async fn open(&self, channel: &Channel) -> anyhow::Result<Session> {
+    async fn open(&self, channel: &Channel) -> anyhow::Result<Session> {
         Session::open(channel.clone(), self.id.clone(), self.shared_key.clone(), self.services.clone()).await
+    }
+
+    /// Opens all, one that stands there several times once.
+    ///
+    /// # Errors
+    /// When the builder does not take one.
+    pub(crate) async fn open_all(plans: &[SessionPlan], channel: &Channel) -> anyhow::Result<Vec<Session>> {
+        let mut sessions = Vec::new();
+        for (at, plan) in plans.iter().enumerate() {
+            if !plans[..at].iter().any(|earlier| earlier.id == plan.id) {
+                sessions.push(plan.open(channel).await?);
+            }
+        }
+        Ok(sessions)
     }
 }
 
