@@ -188,15 +188,3 @@ fn code(text: &str) -> String {
 fn word(text: &str) -> String {
     text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
 }
-
-/// Two versions of what speaks to the network are twice the code to trust, and two sets of certificates.
-#[test]
-fn the_network_is_spoken_to_by_one_version_of_each_library() {
-    let lock = include_str!("../../Cargo.lock");
-    let name = |line: &str| line.strip_prefix("name = \"").map(|rest| rest.trim_end_matches('"').to_owned());
-    let names: Vec<String> = lock.lines().filter_map(name).collect();
-    assert!(names.len() > 100, "{} packages are no lock file", names.len());
-    for library in ["h2", "http", "hyper", "hyper-rustls", "reqwest", "rustls", "rustls-webpki", "tokio-rustls"] {
-        assert_eq!(names.iter().filter(|name| *name == library).count(), 1, "{library}");
-    }
-}

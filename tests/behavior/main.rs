@@ -59,4 +59,5 @@ mod secrets;
 mod trust;
 
 // The shape of the source.
+mod dependencies;
 mod layers;
