@@ -167,6 +167,15 @@ impl Problem {
                 format!("{host} lets us ask no more for now: {error}"),
                 "try again in a few minutes, or start fewer builders at the same moment",
             ),
+            Fault::Unreachable { speaks_no_tls: true, .. } => Problem::new(
+                ProblemKind::Unreachable,
+                format!("{host} speaks no TLS: {error}"),
+                format!(
+                    "if that is meant, write `http = true` under `[registry.\"{}\"]` in /etc/buildkit/buildkitd.toml, or in \
+                     the file of --buildkitd-config",
+                    reference.host()
+                ),
+            ),
             Fault::Unreachable { .. } => Problem::new(
                 ProblemKind::Unreachable,
                 error.to_string(),

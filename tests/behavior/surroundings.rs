@@ -65,3 +65,13 @@ fn the_configuration_of_the_machine_is_taken_where_none_is_named() {
     world.smoke(&world.root(), &ground().sample, &[]).exits(0);
     world.check(&world.root(), &["--cache-from", &cache]).exits(0);
 }
+
+#[test]
+fn a_registry_without_tls_is_told_how_it_is_allowed() {
+    let mut world = World::new();
+    let host = format!("registry.test:{}", ground().registry.address().port());
+    world.resolve("127.0.0.1", "registry.test");
+    let cache = format!("{host}/{}:{}", CACHE.0, CACHE.1);
+    let how = format!("write `http = true` under `[registry.\"{host}\"]` in /etc/buildkit/buildkitd.toml");
+    world.warm().from([&cache]).run().blames(&["registry.test", "speaks no TLS", &how]);
+}
