@@ -79,7 +79,7 @@ fn paths(target: &Target, source: &SourceSpec) -> Vec<PathBuf> {
 /// A clone is temporary, so that nothing on this machine is of its project.
 fn is_of_the_project(path: &Path, source: &SourceSpec) -> bool {
     match source {
-        SourceSpec::Repository { .. } => false,
+        SourceSpec::Repository { .. } | SourceSpec::Remote(_) => false,
         SourceSpec::Directory(directory) => path.starts_with(real(directory)) || path.starts_with(real(Path::new("."))),
     }
 }

@@ -8,6 +8,7 @@ mod builder;
 mod check;
 mod manifest;
 mod seal;
+mod source;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub(crate) use builder::{BuilderArgs, TlsArgs};
 pub(crate) use check::CheckArgs;
 pub(crate) use manifest::{ManifestCommand, ManifestFormat, Schema};
 pub(crate) use seal::SealArgs;
+pub(crate) use source::SourceArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -163,25 +165,6 @@ pub(crate) struct AwsArgs {
     /// AWS region for ECR; the one in the registry's name when absent.
     #[arg(long, value_name = "REGION")]
     pub(crate) aws_region: Option<String>,
-}
-
-/// Where the source comes from.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Source")]
-pub(crate) struct SourceArgs {
-    /// Git repository to clone, https or ssh. A token for https comes from CACHEWARM_GIT_TOKEN or git's helpers.
-    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
-    pub(crate) repo: Option<String>,
-    /// Branch, tag or commit of --repo; the remote's HEAD when absent.
-    #[arg(long, value_name = "REV")]
-    pub(crate) rev: Option<String>,
-    /// Check out the submodules of --repo as well.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
-    pub(crate) submodules: Option<String>,
-    /// Build context: a directory, or with --repo a directory of the checkout.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) context: Option<String>,
 }
 
 /// What is built, in docker's spelling.

@@ -7,6 +7,7 @@
 mod allow;
 mod args;
 mod commands;
+mod context;
 mod known;
 mod logging;
 mod output;

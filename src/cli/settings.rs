@@ -7,6 +7,7 @@ mod check;
 mod file;
 mod seal;
 mod smoke;
+mod source;
 mod sources;
 mod trust;
 mod values;
@@ -20,13 +21,15 @@ use std::time::Duration;
 pub(crate) use check::CheckSettings;
 pub(crate) use seal::SealSettings;
 pub(crate) use smoke::SmokeSettings;
+pub(crate) use source::SourceSettings;
 pub(crate) use sources::{Given, Origin};
 pub(crate) use values::{Format, ReportTo};
 
+use self::source::source_from;
 use self::sources::{Separator, Sources};
-use super::args::{AwsArgs, BuildArgs, GlobalArgs, OutputArgs, SourceArgs, TlsArgs, WarmArgs};
+use super::args::{AwsArgs, BuildArgs, GlobalArgs, OutputArgs, TlsArgs, WarmArgs};
 use super::progress::Mode;
-use crate::auth::{KeychainOptions, Secret};
+use crate::auth::KeychainOptions;
 use crate::buildkit::{ADDRESS_FORMS, Address, DockerHost, Restart, Tls};
 use crate::check::Threshold;
 use crate::failure::{Failure, Kind};
@@ -153,19 +156,6 @@ pub(crate) struct Settings {
     pub(crate) prove: Option<bool>,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) output: Output,
-}
-
-/// Where the source comes from.
-#[derive(Debug)]
-pub(crate) struct SourceSettings {
-    pub(crate) repo: Option<String>,
-    pub(crate) rev: Option<String>,
-    pub(crate) submodules: bool,
-    pub(crate) context: Option<Given<String>>,
-    /// `CACHEWARM_GIT_TOKEN`.
-    pub(crate) git_token: Option<Secret>,
-    /// `SSH_AUTH_SOCK`.
-    pub(crate) ssh_auth_sock: Option<PathBuf>,
 }
 
 /// What is built, still in docker's spelling; `cli/targets.rs` reads it.
@@ -298,30 +288,8 @@ fn output_from(
     })
 }
 
-fn source_from(from: &Sources<'_>, typed: SourceArgs, environment: &Environment) -> anyhow::Result<SourceSettings> {
-    let repo = from.one("repo", typed.repo)?;
-    let rev = from.one("rev", typed.rev)?;
-    let submodules = from.switch("submodules", typed.submodules)?;
-    if repo.is_none() {
-        let submodules = submodules.as_ref().filter(|given| given.value).map(|given| given.refused(NO_REPO, WITH_REPO));
-        if let Some(error) = rev.as_ref().map(|given| given.refused(NO_REPO, WITH_REPO)).or(submodules) {
-            return Err(error);
-        }
-    }
-    Ok(SourceSettings {
-        repo: repo.map(|given| given.value),
-        rev: rev.map(|given| given.value),
-        submodules: submodules.is_some_and(|given| given.value),
-        context: from.one("context", typed.context)?,
-        git_token: environment.filled("CACHEWARM_GIT_TOKEN")?.map(Secret::new),
-        ssh_auth_sock: environment.directory("SSH_AUTH_SOCK"),
-    })
-}
-
 /// What `--builder-restart` takes.
 const RESTARTS: &str = "no, always, unless-stopped, on-failure or on-failure:TIMES";
-const NO_REPO: &str = "there is no repository to look in";
-const WITH_REPO: &str = "add --repo URL; a directory is used as it is";
 
 fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyhow::Result<BuildSettings> {
     use Separator::{Comma, CommaUnlessAttributes, Line};

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::allow;
+use super::context::{absolute, source_from};
 use super::secrets;
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
 use super::surroundings;
@@ -38,33 +39,6 @@ pub(crate) fn build_from(
     child::withhold(secrets::withheld(targets.iter().flat_map(|target| &target.secrets), arguments));
     let secrets = secrets::of_targets(&targets, environment);
     Ok((Build { source, targets, secrets, public: build.public.clone(), ssh_auth_sock }, warnings))
-}
-
-/// Where the source comes from, and the context of builds that are given by flags.
-///
-/// # Errors
-/// A usage error when the context is no directory's path, or has no meaning beside a bake file.
-pub(super) fn source_from(source: &SourceSettings, build: &BuildSettings) -> anyhow::Result<(SourceSpec, Context)> {
-    if let Some(context) = &source.context {
-        if flags::is_remote(&context.value) {
-            return Err(context.refused("it is a URL", "clone it with --repo URL"));
-        }
-        if build.bake.is_some() && source.repo.is_some() {
-            let hint = "leave it out; the paths of the bake file lead from the root of the repository";
-            return Err(context.refused("the bake file names the contexts", hint));
-        }
-    }
-    let typed = PathBuf::from(source.context.as_ref().map_or(".", |context| context.value.as_str()));
-    Ok(match &source.repo {
-        Some(url) => {
-            let (rev, submodules, token) = (source.rev.clone(), source.submodules, source.git_token.clone());
-            (SourceSpec::Repository { url: url.clone(), rev, submodules, token }, Context::Local(typed))
-        }
-        None => {
-            let directory = absolute(&typed)?;
-            (SourceSpec::Directory(directory.clone()), Context::Local(directory))
-        }
-    })
 }
 
 /// The builds, and what a person should know about them.
@@ -113,10 +87,11 @@ fn targets_of_flags(
     common.build_args = arguments.into_iter().flatten().collect();
     common.labels = each(&build.label, "K=V", flags::label)?.into_iter().collect();
     common.platforms = each(&build.platform, "OS/ARCH[/VARIANT]", flags::platforms)?.concat();
+    let is_outside_of_a_checkout = !matches!(source, SourceSpec::Repository { .. });
     let contexts = "NAME=DIR, NAME=docker-image://REF or NAME=URL";
     for (name, mut named) in each(&build.build_context, contexts, flags::build_context)? {
         // Like the context itself, and unlike docker's -f, it never lies in another directory than the shell's.
-        if let (NamedContext::Local(path), SourceSpec::Directory(_)) = (&mut named, source) {
+        if let (NamedContext::Local(path), true) = (&mut named, is_outside_of_a_checkout) {
             *path = absolute(path)?;
         }
         common.named_contexts.insert(name, named);
@@ -124,6 +99,9 @@ fn targets_of_flags(
     common.secrets =
         each(&build.secret, "id=ID,src=FILE or id=ID,env=VARIABLE", |text| flags::secret(text, is_variable))?;
     common.ssh = each(&build.ssh, "default, ID or ID=SOCKET", flags::ssh)?;
+    if let (Context::Remote(url), true) = (&common.context, common.ssh.is_empty()) {
+        common.ssh.extend(flags::agent_of(url));
+    }
     common.network = one(&build.network, "default, none or host", flags::network)?.flatten();
     common.shm_size = one(&build.shm_size, "a size such as 64m", units::size)?;
     common.ulimits = each(&build.ulimit, "NAME=SOFT or NAME=SOFT:HARD", flags::ulimit)?;
@@ -257,14 +235,6 @@ fn each<T>(
     given.as_ref().map_or(Ok(Vec::new()), |given| given.read_each(expected, read))
 }
 
-fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
-    std::path::absolute(path).explain(
-        Kind::Usage,
-        format!("could not find the path {}", path.display()),
-        "run the command in a directory that exists",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,13 +350,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bake_target_needs_a_bake_file_and_a_context_is_no_url() {
+    fn a_bake_target_needs_a_bake_file() {
         let build = BuildSettings { bake_target: given(vec!["app".to_owned()]), ..BuildSettings::default() };
         insta::assert_snapshot!(targets(&build, None).expect_err("refused"), @"could not use --sample: there is no bake file");
-        let error = source_from(&source(None, Some("https://example.com/r")), &build).expect_err("refused");
-        insta::assert_snapshot!(error, @"could not use --sample: it is a URL");
-        let build = BuildSettings { bake: given("bake.json".to_owned()), ..BuildSettings::default() };
-        let error = source_from(&source(Some("https://example.com/r"), Some("sub")), &build).expect_err("refused");
-        insta::assert_snapshot!(error, @"could not use --sample: the bake file names the contexts");
     }
 }

@@ -79,7 +79,12 @@ impl Comparison<'_> {
                 // The same directory: which of its files count is looked at by itself.
             } else if !self.pairs.are(now.step, before.step) && old_input.digest != new_input.digest {
                 let what = format!("it is made from `{}`; it was made from `{}`", new_input.name, old_input.name);
-                differences.push(Difference::new("input-changed", what, Remedy::WarmAgain));
+                let is_sent = |step: &Step| step.kind == OperationKind::Local;
+                let is_fetched = |step: &Step| step.inputs.is_empty() && step.name.contains(" load git source ");
+                let other_kind =
+                    (is_sent(old_input) && is_fetched(new_input)) || (is_fetched(old_input) && is_sent(new_input));
+                let remedy = if other_kind { Remedy::SameContext } else { Remedy::WarmAgain };
+                differences.push(Difference::new("input-changed", what, remedy));
             }
         }
         differences

@@ -31,6 +31,7 @@ pub(super) enum Remedy {
     Evicted,
     Buildkit,
     SameInputs,
+    SameContext,
     Key,
 }
 
@@ -57,6 +58,10 @@ impl Remedy {
                 "give BuildKit's garbage collection more room (`cachewarm check` forecasts it), and warm again"
             }
             Remedy::Buildkit => "use the BuildKit that warmed the cache, or warm with this one",
+            Remedy::SameContext => {
+                "give warm the kind of context that CI gives: a directory is sent as its .dockerignore says, a git URL \
+                 (--context URL#REF) is fetched whole by the builder"
+            }
             Remedy::Key => {
                 "keep the file manifest.json.cachewarm-key beside the manifest, readable for who asks, and compare manifests of one key"
             }

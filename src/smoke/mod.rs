@@ -183,12 +183,9 @@ async fn explained(error: anyhow::Error, builder: &mut Builder) -> anyhow::Error
         let what = format!("the buildkitd that was asked went away; it said last:\n{log}");
         return Failure::because(error, Kind::Environment, what, "see why it ended, then run it again");
     }
-    Failure::because(
-        error,
-        Kind::Environment,
-        "could not find out what the build would do",
-        "check the registries of the base images, the credentials and the disk, then run it again",
-    )
+    let hint = "check the registries of the base images, the credentials and the disk, then run it again";
+    let hint = buildkit::fetch_remedy(&error).unwrap_or(hint);
+    Failure::because(error, Kind::Environment, "could not find out what the build would do", hint)
 }
 
 /// Holds what was found against what lies in the root itself; nothing where that cannot be read.

@@ -88,11 +88,7 @@ pub(super) fn report(
         verdict,
         reasons,
         notes: notes(&seen),
-        source: report::Source {
-            location: plan.checkout.location.clone(),
-            rev: plan.checkout.rev.clone(),
-            commit: plan.checkout.commit.clone(),
-        },
+        source: report::origin::source(plan, &accounts),
         builder: report::Builder {
             kind: seen.asked.kind,
             address: seen.asked.address,
@@ -141,7 +137,8 @@ fn judged(outlooks: &HashMap<&str, &Outlook>, operation: &Operation) -> (StepSta
         }
         Some(Outlook::Hit) => (StepState::Hit, None),
         Some(Outlook::Miss) => {
-            let remedy = "compare the commit, the build arguments and the platform with those it was warmed with";
+            let remedy = "compare the commit, the kind of context (a git URL or a directory), the build arguments and the \
+                          platform with those it was warmed with";
             let what = if operation.is_work() { "the root has no result of it" } else { "the build would fetch it" };
             (StepState::Miss, reason(assemble::NOT_IN_CACHE, what.to_owned(), Some(remedy)))
         }

@@ -29,6 +29,8 @@ pub(crate) struct Checkout {
     pub(crate) commit: Option<String>,
     /// Whether tracked files differ from the commit, when that is known.
     pub(crate) dirty: Option<bool>,
+    /// Whether it is a URL that the builder fetches, of which nothing lies here.
+    pub(crate) is_fetched: bool,
     /// Which permission bits BuildKit should see.
     pub(crate) modes: Modes,
     origin: Origin,
@@ -56,6 +58,7 @@ impl Checkout {
             rev,
             commit: None,
             dirty: None,
+            is_fetched: false,
             modes: Modes::as_on_disk(),
             origin,
             clone: None,

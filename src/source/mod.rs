@@ -1,6 +1,6 @@
 //! The exact commit, on disk, with the modes git recorded.
 //!
-//! [`obtain`] clones a repository (`git`) or takes a directory (`local`); the [`Checkout`] it gives resolves the paths of
+//! [`obtain`] clones a repository (`git`), takes a directory (`local`), or leaves a URL to the builder (`remote`); the [`Checkout`] it gives resolves the paths of
 //! targets, and its [`Modes`] say what BuildKit should see of a file's mode. [`advice()`] looks for what will never hit.
 
 mod advice;
@@ -8,6 +8,7 @@ mod checkout;
 mod git;
 mod local;
 mod modes;
+mod remote;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(crate) enum SourceSpec {
     },
     /// `--context DIR`, or the current directory: used where it is, never written to.
     Directory(PathBuf),
+    /// A URL as context, which the builder fetches itself: git's or an archive's.
+    Remote(String),
 }
 
 /// Brings the source to disk. Dropping the future stops a clone at its next opportunity.
@@ -64,6 +67,7 @@ pub(crate) async fn obtain(spec: &SourceSpec, events: &Events) -> anyhow::Result
             let (path, events) = (path.clone(), events.clone());
             tokio::task::spawn_blocking(move || local::directory(&path, &events)).await?
         }
+        SourceSpec::Remote(url) => remote::fetched_by_the_builder(url),
     }
 }
 

@@ -170,11 +170,8 @@ fn ssh(fields: &Fields<'_>, context: &Context) -> anyhow::Result<Vec<SshAgent>> 
         agents.retain(|known| known.id != agent.id);
         agents.push(agent);
     }
-    if let Context::Remote(url) = context
-        && agents.is_empty()
-        && flags::is_git_over_ssh(url)
-    {
-        agents.push(SshAgent { id: "default".to_owned(), socket: None });
+    if let (Context::Remote(url), true) = (context, agents.is_empty()) {
+        agents.extend(flags::agent_of(url));
     }
     Ok(agents)
 }

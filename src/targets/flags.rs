@@ -240,9 +240,10 @@ pub(crate) fn is_remote(value: &str) -> bool {
     }
 }
 
-/// Whether a context is fetched through git over ssh, for which docker offers the default agent unasked.
-pub(crate) fn is_git_over_ssh(value: &str) -> bool {
-    value.to_lowercase().starts_with("ssh://") || is_scp_style(value)
+/// The agent that docker offers unasked: the default one, for a context that is fetched through git over ssh.
+pub(crate) fn agent_of(context: &str) -> Option<SshAgent> {
+    let is_over_ssh = context.to_lowercase().starts_with("ssh://") || is_scp_style(context);
+    is_over_ssh.then(|| SshAgent { id: "default".to_owned(), socket: None })
 }
 
 /// `user@host:path`.

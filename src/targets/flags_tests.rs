@@ -129,7 +129,7 @@ proptest! {
     fn no_value_of_any_flag_makes_us_panic(text in ".{0,40}") {
         let _ = (cache_from(&text), secret(&text, nowhere), ssh(&text), ulimit(&text), add_host(&text));
         let _ = (build_context(&text), platforms(&text), build_arg(&text, |_| None), label(&text), network(&text));
-        let _ = (is_remote(&text), is_git_over_ssh(&text));
+        let _ = (is_remote(&text), agent_of(&text));
     }
 
     #[test]

@@ -248,6 +248,7 @@ async fn explained(error: anyhow::Error, accounts: &Accounts, builder: &mut Buil
         None => {
             let hint =
                 "check the registry and the disk, then run the same command again: it goes on where this one stopped";
+            let hint = buildkit::fetch_remedy(&error).unwrap_or(hint);
             (Kind::Environment, "could not fetch and unpack everything".to_owned(), hint)
         }
     };

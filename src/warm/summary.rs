@@ -44,11 +44,7 @@ pub(super) fn report(
         verdict,
         reasons,
         notes: notes(&steps, plan),
-        source: report::Source {
-            location: plan.checkout.location.clone(),
-            rev: plan.checkout.rev.clone(),
-            commit: plan.checkout.commit.clone(),
-        },
+        source: report::origin::source(plan, &solved.accounts),
         builder: report::Builder {
             kind: builder.kind.into(),
             address: builder.address.clone(),
@@ -149,7 +145,8 @@ fn reason(operation: &Operation, state: StepState, account: Option<&Account>) ->
     };
     let log = account.map(|account| account.log.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
     let remedy = (kind == NOT_IN_CACHE).then_some(
-        "compare the commit, the build arguments and the platform with those of the build that made the cache",
+        "compare the commit, the kind of context (a git URL or a directory), the build arguments and the platform with those \
+         of the build that made the cache",
     );
     Some(report::Reason {
         kind: kind.into(),

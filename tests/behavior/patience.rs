@@ -28,7 +28,8 @@ const IMPATIENT: [&str; 2] = ["--stall-timeout", "1s"];
 #[test]
 fn files_and_repositories_of_a_slow_server_are_waited_for() {
     let world = World::new();
-    let (_server, port) = server(&world);
+    let server = server(&world);
+    let port = server.address().port();
     let slow = slow(port);
     let url = format!("http://{}", slow.address());
     let adds = format!("ADD {url}/file /file\nADD {url}/cgi-bin/git/repository.git /git\n");
@@ -42,7 +43,8 @@ fn files_and_repositories_of_a_slow_server_are_waited_for() {
 #[test]
 fn a_context_of_a_slow_server_is_waited_for() {
     let world = World::new();
-    let (_server, port) = server(&world);
+    let server = server(&world);
+    let port = server.address().port();
     let slow = slow(port);
     let bake = world.path("bake.json");
     let context = format!("http://{}/cgi-bin/git/repository.git", slow.address());

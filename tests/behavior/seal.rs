@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 
-use crate::support::process::{Process, command};
-use crate::support::{Builder, Run, World, wait_until};
+use crate::support::{Builder, GitServer, Run, World};
 
 /// The findings of a kind: where they are, and whether they were cleaned.
 pub(crate) fn found(run: &Run, kind: &str) -> BTreeSet<(String, bool)> {
@@ -108,34 +106,22 @@ fn telling(folder: &Path, values: &[&str]) -> BTreeSet<String> {
 }
 
 /// A web server of a folder, and of the git repositories in it.
-pub(super) fn server(world: &World) -> (Process, u16) {
+pub(super) fn server(world: &World) -> GitServer {
     let folder = world.path("web");
-    fs::create_dir_all(folder.join("cgi-bin")).unwrap();
+    fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("file"), "served").unwrap();
     let repository = folder.join("repository.git");
     crate::support::git::sample(&repository);
     fs::write(repository.join("Dockerfile"), "FROM scratch\nCOPY Dockerfile /\n").unwrap();
     crate::support::git::git(&repository, ["commit", "--quiet", "--all", "--message", "smaller"]);
-    let script = folder.join("cgi-bin/git");
-    let text = format!(
-        "#!/bin/sh\nexport GIT_PROJECT_ROOT='{}' GIT_HTTP_EXPORT_ALL=1\nexport GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory \
-         GIT_CONFIG_VALUE_0='*'\nexec git http-backend\n",
-        folder.display()
-    );
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut httpd = command("busybox");
-    httpd.args(["httpd", "-f", "-p", &format!("127.0.0.1:{port}"), "-h"]).arg(&folder);
-    let process = Process::start(httpd);
-    wait_until("the web server answers", 10, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-    (process, port)
+    GitServer::of(&folder)
 }
 
 #[test]
 fn what_builds_leave_in_the_root_is_cleaned_to_the_last_byte() {
     let mut world = warmed();
-    let (_server, port) = server(&world);
+    let server = server(&world);
+    let port = server.address().port();
     let canaries: Vec<String> = (1..=11).map(|number| format!("canary-{number:02}-c0ffee")).collect();
     let canary = |number: usize| canaries[number - 1].as_str();
     for (number, variable) in [(1, "FILE_SECRET"), (2, "ENV_SECRET"), (3, "KEPT_SECRET"), (4, "SHOWN_SECRET")] {
@@ -162,7 +148,7 @@ fn what_builds_leave_in_the_root_is_cleaned_to_the_last_byte() {
     built(&world, dockerfile, &more);
     {
         let builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
-        let fetched = builder.fetch(&repository);
+        let fetched = builder.fetch(&repository, &[]);
         assert!(fetched.0.status.success(), "{}", fetched.text());
     }
     let all: Vec<&str> = canaries.iter().map(String::as_str).collect();
@@ -197,7 +183,8 @@ fn what_builds_leave_in_the_root_is_cleaned_to_the_last_byte() {
 #[test]
 fn what_cannot_be_cleaned_is_named_and_is_not_sealed() {
     let world = warmed();
-    let (_server, port) = server(&world);
+    let server = server(&world);
+    let port = server.address().port();
     let secret = "canary-00-c0ffee";
     let gzip = |text: &str| format!("printf %s {text} | gzip -9");
     let dockerfile = format!(

@@ -86,9 +86,10 @@ impl Builder {
     }
 
     /// Builds the Dockerfile of a repository.
-    pub(crate) fn fetch(&self, repository: &str) -> Built {
+    pub(crate) fn fetch(&self, repository: &str, more: &[&str]) -> Built {
         let context = format!("context={repository}");
-        Built(self.buildctl(&["build", "--progress=rawjson", "--frontend=dockerfile.v0", "--opt", &context]))
+        let fixed = ["build", "--progress=rawjson", "--frontend=dockerfile.v0", "--opt", &context];
+        Built(self.buildctl(&[fixed.as_slice(), more].concat()))
     }
 
     /// What it counts as its cache, by record: id and bytes.

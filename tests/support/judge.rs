@@ -30,7 +30,8 @@ impl Judged {
         assert_eq!((&self.ran, moved), (&steps.iter().map(ToString::to_string).collect(), (Vec::new(), Vec::new())));
     }
 
-    fn of(built: &Built) -> Judged {
+    /// What a build printed that it did.
+    pub(crate) fn of(built: &Built) -> Judged {
         let mut steps: BTreeMap<String, (String, bool)> = BTreeMap::new();
         let (mut fetched, mut extracted) = (Vec::new(), Vec::new());
         for message in built.messages() {

@@ -25,6 +25,7 @@ pub(crate) use calls::donor;
 pub(crate) use docker::Docker;
 pub(crate) use ecr::Ecr;
 pub(crate) use faults::{Fault, Faults};
+pub(crate) use git::GitServer;
 pub(crate) use ground::ground;
 pub(crate) use process::wait_until;
 pub(crate) use registry::Registry;

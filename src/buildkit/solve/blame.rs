@@ -6,7 +6,7 @@ use crate::buildkit::refusal::Refusal;
 use crate::buildkit::session::SessionEnded;
 
 /// What BuildKit, containerd and Go say when a registry, the network or the disk failed, rather than the build.
-const SURROUNDINGS: [&str; 20] = [
+const SURROUNDINGS: [&str; 22] = [
     "no space left on device",
     "read-only file system",
     "input/output error",
@@ -27,6 +27,18 @@ const SURROUNDINGS: [&str; 20] = [
     "failed commit on ref",
     "unexpected commit digest",
     "failed to resolve source metadata",
+    "failed to fetch remote",
+    "invalid response status",
+];
+
+/// How git, and a server that it asks, refuse somebody whom they do not know, or hide what they have from them.
+const STRANGER: [&str; 6] = [
+    "could not read Username",
+    "could not read Password",
+    "Authentication failed",
+    "Permission denied (publickey",
+    "Repository not found",
+    "The requested URL returned error: 403",
 ];
 
 /// How BuildKit says that a step's process failed (`solver/llbsolver/ops/exec.go`).
@@ -50,6 +62,30 @@ pub(crate) fn is_surroundings(error: &anyhow::Error) -> bool {
         cause.downcast_ref::<Refusal>().is_some_and(|refusal| codes.contains(&refusal.0.code()))
     };
     error.chain().any(refused) || blames_surroundings(&format!("{error:#}"))
+}
+
+/// What to do when BuildKit could not fetch what a URL names; none where that is not what went wrong.
+pub(crate) fn fetch_remedy(error: &anyhow::Error) -> Option<&'static str> {
+    let text = format!("{error:#}");
+    let says = |words: &str| text.contains(words);
+    if says("repository does not contain ref") || says("invalid subdir") {
+        return Some("correct the revision or the directory in the URL: URL#REF:DIRECTORY");
+    }
+    if says("invalid response status") {
+        return Some(
+            "check the URL; a git repository's ends in .git, every other is downloaded as an archive or a file",
+        );
+    }
+    if !says("failed to fetch remote") && !says("git stderr") {
+        return None;
+    }
+    Some(match STRANGER.iter().any(|words| says(words)) {
+        true => {
+            "give the builder a token for the repository, --secret id=GIT_AUTH_TOKEN,env=VARIABLE (or \
+             id=GIT_AUTH_TOKEN.HOST), or over ssh an agent that has the key, --ssh default; then check the address"
+        }
+        false => "check the address of the repository and the builder's network, then run it again",
+    })
 }
 
 /// Whether what was downloaded is not what was asked for. BuildKit keeps it, and goes on from its end the next time.

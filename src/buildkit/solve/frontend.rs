@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use bollard_buildkit_proto::pb;
 use tokio_util::sync::CancellationToken;
 
-use super::blame::{is_left_by_a_crash, is_lost, is_surroundings};
+use super::blame::{fetch_remedy, is_left_by_a_crash, is_lost, is_surroundings};
 use super::materialize::{Patience, patiently};
 use super::request::{Build, Setting};
 use crate::event::Events;
-use crate::failure::{Explain, Failure, Kind};
+use crate::failure::{Failure, Kind};
 
 /// The frontend that is built into every BuildKit. It hands over to another one when the Dockerfile's
 /// `# syntax=` line names one.
@@ -74,13 +74,15 @@ pub(crate) async fn ask(
             Err(error) if is_lost(&error) => return Err(error.context(what)),
             Err(error) if is_surroundings(&error) => {
                 let hint = "check the registries of the base images, the credentials and the disk, then run it again";
+                let hint = fetch_remedy(&error).unwrap_or(hint);
                 return Err(Failure::because(error, Kind::Environment, what, hint));
             }
-            answer => answer.explain(
-                Kind::Build,
-                what,
-                "correct the Dockerfile or the build flags; `docker buildx build --call check` tells more",
-            )?,
+            Err(error) => {
+                let hint = "correct the Dockerfile or the build flags; `docker buildx build --call check` tells more";
+                let hint = fetch_remedy(&error).unwrap_or(hint);
+                return Err(Failure::because(error, Kind::Build, what, hint));
+            }
+            Ok(answer) => answer,
         });
     }
     Ok(answers)

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::source::source_from;
 use super::sources::Sources;
 use super::{BuildSettings, Defaults, Environment, Output, SourceSettings};
-use super::{build_from, credentials_from, docker_from, manifest_from, output_from, source_from, tls_from, values};
+use super::{build_from, credentials_from, docker_from, manifest_from, output_from, tls_from, values};
 use crate::auth::KeychainOptions;
 use crate::buildkit::{ADDRESS_FORMS, Address, DockerHost, Tls};
 use crate::cli::args::{GlobalArgs, SmokeArgs};

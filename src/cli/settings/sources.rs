@@ -19,6 +19,8 @@ const SETTINGS_FILE: &str = "cachewarm.toml";
 /// Where a value came from; the order is that of strength.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Origin {
+    /// The command's argument.
+    Argument,
     /// `--NAME`.
     Flag(&'static str),
     /// A variable of the environment.
@@ -32,6 +34,7 @@ pub(crate) enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Origin::Argument => f.write_str("the argument PATH|URL"),
             Origin::Flag(name) => write!(f, "--{name}"),
             Origin::Variable(name) => f.write_str(name),
             Origin::Entry { key, file } => write!(f, "`{key}` in {}", file.display()),

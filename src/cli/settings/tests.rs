@@ -1,6 +1,7 @@
 //! Precedence, places and messages of settings, over every flag there is.
 
 use super::*;
+use crate::auth::Secret;
 use crate::cli::args::{self, Command};
 
 /// A value for every setting that is not its default.
@@ -175,7 +176,7 @@ fn an_error_says_where_the_value_came_from() {
     ");
     insta::assert_snapshot!(told(resolve(&[], &[("CACHEWARM_REV", "main")])), @"
     could not use CACHEWARM_REV: there is no repository to look in
-    hint: add --repo URL; a directory is used as it is
+    hint: add --repo URL; a directory is used as it is, and a context's URL names its revision: URL#REF
     ");
     insta::assert_snapshot!(told(resolve(&["--report=text".into(), "--report=json".into()], &[])), @"
     could not use --report: two reports go to the same place

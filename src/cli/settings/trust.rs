@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use crate::failure::{Explain, Failure, Kind};
 use crate::foreign;
+use crate::targets::flags;
 
 /// Bytes of the largest settings file that is read without being named.
 const LIMIT: u64 = 1 << 20;
@@ -115,7 +116,7 @@ pub(super) fn allows(key: &str, values: &[String], file: &Path) -> anyhow::Resul
     let leave = KEYS.iter().find(|(name, _)| *name == key).map_or(Leave::Nothing, |(_, leave)| *leave);
     let refused = |value: &&String| match leave {
         Leave::Any => false,
-        Leave::Inside => !stays_inside(value),
+        Leave::Inside => flags::is_remote(value) || !stays_inside(value),
         Leave::WithValue => !value.contains('='),
         Leave::WithoutFile => value.contains('='),
         Leave::Nothing => true,
@@ -172,6 +173,7 @@ mod tests {
             ("report", "text=/etc/motd"),
             ("build-arg", "AWS_SECRET_ACCESS_KEY"),
             ("context", "src/../.."),
+            ("context", "https://elsewhere.example/r.git"),
             ("file", "/etc/shadow"),
             ("not-yet-known", "x"),
         ] {

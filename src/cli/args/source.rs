@@ -1,0 +1,27 @@
+//! What is built from: the flags and the argument that say so.
+
+use clap::{Args, ValueHint};
+
+/// Where the source comes from.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Source")]
+pub(crate) struct SourceArgs {
+    /// Build context as `docker buildx build` takes it: a directory, or the URL of a git repository (`URL#REF:DIRECTORY`) or
+    /// an archive, which the builder fetches itself. The same as --context; not with --repo and --bake.
+    #[arg(value_name = "PATH|URL", value_hint = ValueHint::DirPath, conflicts_with_all = ["context", "repo", "bake"])]
+    pub(crate) argument: Option<String>,
+    /// Git repository to clone, https or ssh. A token for https comes from CACHEWARM_GIT_TOKEN or git's helpers.
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) repo: Option<String>,
+    /// Branch, tag or commit of --repo; the remote's HEAD when absent.
+    #[arg(long, value_name = "REV")]
+    pub(crate) rev: Option<String>,
+    /// Check out the submodules of --repo as well.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
+    pub(crate) submodules: Option<String>,
+    /// Build context: a directory, with --repo one of the checkout; or a URL that the builder fetches itself, for which a
+    /// token is the secret GIT_AUTH_TOKEN (--secret id=GIT_AUTH_TOKEN,env=VARIABLE).
+    #[arg(long, value_name = "DIR|URL", value_hint = ValueHint::DirPath)]
+    pub(crate) context: Option<String>,
+}
