@@ -109,7 +109,7 @@ impl Plan {
     pub(crate) fn graphs(&self, answers: &[Answer]) -> anyhow::Result<Vec<Graph>> {
         let graph = |answer: &Answer| {
             let mut graph = Graph::default();
-            for definition in &answer.definitions {
+            for definition in answer.definitions() {
                 graph.add(definition)?;
             }
             graph.redact(&self.secrets);

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::blame::{fetch_remedy, is_left_by_a_crash, is_lost, is_surroundings};
 use super::materialize::{Patience, patiently};
-use super::request::{Build, Setting};
+use super::request::{Build, Setting, Solved};
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 
@@ -35,9 +35,57 @@ pub(crate) struct Question {
 /// What a target is made of.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answer {
-    /// One definition per platform; none for a result that is `scratch`.
-    pub(crate) definitions: Vec<pb::Definition>,
+    /// One result for each platform; none for a result that is `scratch`.
+    results: Vec<Made>,
+}
+
+/// What one platform of a target is made of.
+#[derive(Debug, Clone)]
+struct Made {
+    /// None where the target was not asked for several platforms.
+    platform: Option<String>,
+    /// None for `scratch`.
+    definition: Option<pb::Definition>,
+    /// The image's configuration.
     config: Option<Vec<u8>>,
+}
+
+impl Answer {
+    /// The definitions, one for each platform; none for a result that is `scratch`.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = &pb::Definition> {
+        self.results.iter().filter_map(|made| made.definition.as_ref())
+    }
+
+    /// Gives what it is made of to a build that names it as a context: one for each platform, as buildx does (`waitContextDeps`
+    /// in its build/build.go). The frontend takes that of the platform it builds for.
+    fn give(
+        &self,
+        context: &str,
+        options: &mut HashMap<String, String>,
+        inputs: &mut HashMap<String, pb::Definition>,
+    ) -> anyhow::Result<()> {
+        options.remove(&format!("context:{context}"));
+        for made in &self.results {
+            let Some(definition) = made.definition.clone() else {
+                let what = format!(
+                    "the context `{context}` is a target that makes nothing, which BuildKit takes for no context"
+                );
+                let hint = "write FROM scratch in its place, or give the target at least one COPY";
+                return Err(Failure::new(Kind::Build, what, hint));
+            };
+            let name = match &made.platform {
+                Some(platform) => format!("{context}::{platform}"),
+                None => context.to_owned(),
+            };
+            options.insert(format!("context:{name}"), format!("input:{name}"));
+            inputs.insert(name.clone(), sendable(definition));
+            if let Some(config) = &made.config {
+                let metadata = HashMap::from([(IMAGE_CONFIG, STANDARD.encode(config))]);
+                options.insert(format!("input-metadata:{name}"), serde_json::to_string(&metadata)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Asks about the targets in their order; each may take results of those before it as contexts.
@@ -60,12 +108,7 @@ pub(crate) async fn ask(
             let answer = position
                 .and_then(|position| answers.get(position))
                 .with_context(|| format!("target `{target}` does not come before `{}`", question.target))?;
-            let definition = answer.definitions.first().cloned().unwrap_or_default();
-            inputs.insert(context.clone(), sendable(definition));
-            if let Some(config) = &answer.config {
-                let metadata = HashMap::from([(IMAGE_CONFIG, STANDARD.encode(config))]);
-                options.insert(format!("input-metadata:{context}"), serde_json::to_string(&metadata)?);
-            }
+            answer.give(context, &mut options, &mut inputs)?;
         }
         let once = || ask_one(setting, question, options.clone(), inputs.clone());
         let answer = patiently(setting, patience, cancel, events, is_left_by_a_crash, once).await;
@@ -105,6 +148,12 @@ async fn ask_one(
     let build = Build::start(setting, &question.session).await?;
     let (results, mut metadata) = build.frontend(FRONTEND, options, inputs).await?;
     build.finish().await?;
-    let definitions = results.into_iter().filter_map(|result| result.definition).collect();
-    Ok(Answer { definitions, config: metadata.remove(IMAGE_CONFIG) })
+    let mut made = |Solved { platform, definition }: Solved| {
+        let config = match &platform {
+            Some(platform) => metadata.remove(&format!("{IMAGE_CONFIG}/{platform}")),
+            None => metadata.remove(IMAGE_CONFIG),
+        };
+        Made { platform, definition, config }
+    };
+    Ok(Answer { results: results.into_iter().map(&mut made).collect() })
 }

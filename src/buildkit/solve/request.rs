@@ -50,9 +50,11 @@ pub(crate) struct Build {
     abort: [AbortHandle; 2],
 }
 
-/// One result of a frontend: a reference to open and how it is made.
+/// One result of a frontend: what it is for and how it is made.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Solved {
+    /// Its platform; absent when the frontend was not asked for several.
+    pub(crate) platform: Option<String>,
     /// Its definition; absent when the result is `scratch`.
     pub(crate) definition: Option<pb::Definition>,
 }
@@ -115,13 +117,16 @@ impl Build {
         };
         let result = self.solve(request).await?;
         let metadata = result.metadata;
-        let solved = |reference: frontend::Ref| Solved { definition: reference.def.filter(|def| !def.def.is_empty()) };
+        let solved = |platform, reference: frontend::Ref| Solved {
+            platform,
+            definition: reference.def.filter(|def| !def.def.is_empty()),
+        };
         let results = match result.result {
-            Some(frontend::result::Result::Ref(reference)) => vec![solved(reference)],
+            Some(frontend::result::Result::Ref(reference)) => vec![solved(None, reference)],
             Some(frontend::result::Result::Refs(map)) => {
                 let mut refs: Vec<_> = map.refs.into_iter().collect();
                 refs.sort_by(|a, b| a.0.cmp(&b.0));
-                refs.into_iter().map(|(_, reference)| solved(reference)).collect()
+                refs.into_iter().map(|(platform, reference)| solved(Some(platform), reference)).collect()
             }
             None => Vec::new(),
             Some(_) => bail!("the builder answers without definitions; it is too old"),

@@ -1,0 +1,81 @@
+//! Targets that take each other's results as contexts (`target:NAME`): each platform takes its own.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::builder::Built;
+use crate::support::ground::{mirror_config, tool};
+use crate::support::judge::{Judged, copied};
+use crate::support::{Builder, World, ground};
+
+/// Writes a base, and an application on it, whose paths and variables tell the platform; the bake file names these fields
+/// in addition.
+fn project(world: &World, base: &str, more: &str) {
+    for (folder, dockerfile) in [("base", base), ("app", "FROM base\nCOPY g ./$A/\n")] {
+        fs::create_dir(world.path(folder)).unwrap();
+        fs::write(world.path(folder).join("Dockerfile"), dockerfile).unwrap();
+        fs::write(world.path(folder).join("f"), "f\n").unwrap();
+        fs::write(world.path(folder).join("g"), "g\n").unwrap();
+    }
+    let text = format!(
+        r#"{{"target": {{
+            "base": {{"context": "base"{more}}},
+            "app": {{"context": "app", "contexts": {{"base": "target:base"}}{more}}}}}}}"#
+    );
+    fs::write(world.path("bake.json"), text).unwrap();
+}
+
+/// What buildx bake has to do on a copy of the root.
+fn judged(world: &World, more: &[&str]) -> Judged {
+    let folder = tempfile::Builder::new().prefix("judge").tempdir_in(world.folder()).unwrap();
+    let copy = copied(&world.root(), folder.path());
+    let config = mirror_config(folder.path(), ground().registry.address());
+    let builder = Builder::start(&folder.path().join("daemon"), &copy, &config);
+    let buildx = |arguments: &[&str]| {
+        let mut buildx = Command::new(tool("BUILDX"));
+        buildx.env("BUILDX_CONFIG", folder.path().join("buildx")).env("DOCKER_CONFIG", folder.path());
+        buildx.args(arguments).current_dir(world.folder()).output().unwrap()
+    };
+    let made = buildx(&["create", "--name=judge", "--driver=remote", &builder.address()]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let bake = ["bake", "--builder=judge", "--progress=rawjson", "--file=bake.json", "--set=*.output=type=cacheonly"];
+    Judged::of(&Built(buildx(&[bake.as_slice(), more].concat())).succeeded())
+}
+
+const BASE: &str = "FROM scratch\nARG TARGETARCH\nENV A=$TARGETARCH\nWORKDIR /$TARGETARCH\nCOPY f .\n";
+
+fn is_the_same_for_buildx(base: &str, more: &str, names: &[&str]) {
+    let world = World::new();
+    project(&world, base, more);
+    let targets = ["--bake", "bake.json", "--bake-target", "app"];
+    let run = world.warm().source([]).from([]).with(targets).run().exits(0);
+    assert_eq!(run.reports("/verdict"), "warm");
+    let judged = judged(&world, &["app"]);
+    // A WORKDIR that nobody needs is begun all the same, to learn its key.
+    let copied: Vec<&String> = judged.ran_by_name.iter().filter(|name| !name.contains("] WORKDIR ")).collect();
+    assert_eq!((copied, judged.fetched), (vec![], vec![]));
+    let steps = run.reports("/steps").to_string();
+    for name in names {
+        assert!(steps.contains(name), "no {name} in {steps}");
+    }
+}
+
+#[test]
+fn each_platform_is_built_on_its_own_base() {
+    let both = r#", "platforms": ["linux/amd64", "linux/arm64"]"#;
+    is_the_same_for_buildx(BASE, both, &["COPY g ./amd64/", "COPY g ./arm64/"]);
+}
+
+#[test]
+fn one_platform_may_be_asked_for_as_if_there_were_several() {
+    let one = r#", "platforms": ["linux/amd64"], "args": {"BUILDKIT_MULTI_PLATFORM": "1"}"#;
+    is_the_same_for_buildx(BASE, one, &["COPY g ./amd64/"]);
+}
+
+#[test]
+fn a_base_that_is_empty_is_refused_as_buildx_refuses_it() {
+    let world = World::new();
+    project(&world, "FROM scratch\nENV A=amd64\n", "");
+    let run = world.warm().source([]).from([]).with(["--bake", "bake.json", "--bake-target", "app"]).run().exits(4);
+    assert!(run.stderr.contains("`base` is a target that makes nothing"), "{}", run.stderr);
+}
