@@ -53,8 +53,28 @@ pub(crate) fn read_inside(directory: &Path, path: &Path, limit: u64) -> anyhow::
     read(file.take(size), limit).with_context(|| format!("could not read {shown}"))
 }
 
+/// A text without a byte order mark, and in UTF-8 where the mark says that it is in UTF-16: what PowerShell's `>` writes.
+///
+/// # Errors
+/// When it says UTF-16, and is none.
+pub(crate) fn without_mark(text: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let (rest, is_big) = match text.as_slice() {
+        [0xef, 0xbb, 0xbf, rest @ ..] => return Ok(rest.to_vec()),
+        [0xff, 0xfe, rest @ ..] => (rest, false),
+        [0xfe, 0xff, rest @ ..] => (rest, true),
+        _ => return Ok(text),
+    };
+    let unit = |bytes: &[u8; 2]| if is_big { u16::from_be_bytes(*bytes) } else { u16::from_le_bytes(*bytes) };
+    let (units, odd) = rest.as_chunks::<2>();
+    ensure!(odd.is_empty(), "it begins as UTF-16, and ends in the middle of a character");
+    let units: Vec<u16> = units.iter().map(unit).collect();
+    Ok(String::from_utf16(&units).context("it begins as UTF-16, and is none")?.into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::process::Command;
@@ -80,5 +100,30 @@ mod tests {
         // A file that tells no size is not waited for.
         assert_eq!(read_inside(Path::new("/proc"), Path::new("/proc/kmsg"), 5).unwrap(), b"");
         assert!(read(&b"123456"[..], 5).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_the_same_in_every_encoding(text in "[^\u{feff}]{0,30}") {
+            let encoded = |mark: &[u8], unit: fn(u16) -> [u8; 2]| {
+                mark.iter().copied().chain(text.encode_utf16().flat_map(unit)).collect::<Vec<u8>>()
+            };
+            let marked = [b"\xef\xbb\xbf".as_slice(), text.as_bytes()].concat();
+            let encodings = [
+                text.clone().into_bytes(),
+                marked,
+                encoded(b"\xff\xfe", u16::to_le_bytes),
+                encoded(b"\xfe\xff", u16::to_be_bytes),
+            ];
+            for bytes in encodings {
+                prop_assert_eq!(without_mark(bytes).unwrap(), text.as_bytes());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_text_or_refused(bytes: Vec<u8>) {
+            let _ = without_mark([b"\xff\xfe".as_slice(), &bytes].concat());
+            let _ = without_mark(bytes);
+        }
     }
 }

@@ -57,7 +57,7 @@ fn paths(target: &Target, source: &SourceSpec) -> Vec<PathBuf> {
         SecretOrigin::File(path) => Some(path.clone()),
         SecretOrigin::Env(_) => None,
     });
-    let mut paths: Vec<PathBuf> = secrets.chain(target.ssh.iter().filter_map(|agent| agent.socket.clone())).collect();
+    let mut paths: Vec<PathBuf> = secrets.chain(target.ssh.iter().flat_map(|agent| agent.paths.clone())).collect();
     let SourceSpec::Directory(directory) = source else { return paths };
     let context = match &target.context {
         Context::Local(path) => directory.join(path),

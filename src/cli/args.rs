@@ -194,7 +194,7 @@ pub(crate) struct BuildArgs {
     /// Build secret: id=ID,src=FILE or id=ID,env=VARIABLE. Repeatable.
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
-    /// SSH agent for the build; SSH_AUTH_SOCK unless a socket is named. Repeatable.
+    /// SSH agent for the build; SSH_AUTH_SOCK unless a socket is named. A key is for an agent to hold. Repeatable.
     #[arg(long, value_name = "default|ID[=SOCKET]")]
     pub(crate) ssh: Vec<String>,
     /// Entry for /etc/hosts of the steps. Repeatable.

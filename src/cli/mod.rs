@@ -4,6 +4,7 @@
 //! per command; `running` gives a pipeline its runtime, its listener in `progress`, and its signals. Data goes to
 //! standard output, talk to standard error.
 
+mod agents;
 mod allow;
 mod args;
 mod commands;

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::agents;
 use super::allow;
 use super::context::{absolute, source_from};
 use super::secrets;
@@ -63,6 +64,7 @@ pub(super) fn targets_from(
     if build.bake.is_some() {
         allow::ensure(&targets, source, build.allow.as_ref().map_or(&[][..], |given| &given.value))?;
     }
+    targets.iter().try_for_each(agents::ensure)?;
     override_everywhere(&mut targets, build)?;
     surroundings::add_to(&mut targets, environment)?;
     Ok((targets, warnings))
@@ -141,7 +143,8 @@ pub(super) fn baked(
     names: Option<&Given<Vec<String>>>,
     environment: &Environment,
 ) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
-    let json = File::open(&file.value).map_err(Into::into).and_then(|file| foreign::read(file, LARGEST_BAKE)).explain(
+    let read = File::open(&file.value).map_err(Into::into).and_then(|file| foreign::read(file, LARGEST_BAKE));
+    let json = read.and_then(foreign::without_mark).explain(
         Kind::Usage,
         format!("could not read the bake file {} ({})", file.value, file.origin),
         "write it with `docker buildx bake --print > FILE.json`",
@@ -163,8 +166,8 @@ fn root_in(folders: &[&Path], target: &mut Target) -> anyhow::Result<()> {
     let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
     let hint = "write its path from the root on, such as /etc/token";
     secrets::locate(target, &folders).explain(Kind::Usage, "could not tell which file is a secret", hint)?;
-    for socket in target.ssh.iter_mut().filter_map(|agent| agent.socket.as_mut()) {
-        *socket = absolute(socket)?;
+    for path in target.ssh.iter_mut().flat_map(|agent| &mut agent.paths) {
+        *path = absolute(path)?;
     }
     Ok(())
 }

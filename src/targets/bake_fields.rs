@@ -158,12 +158,9 @@ fn ssh(fields: &Fields<'_>, context: &Context) -> anyhow::Result<Vec<SshAgent>> 
         let agent = match entry {
             Value::String(text) => flags::ssh(text).context("`ssh`")?,
             Value::Object(object) => {
-                let id = object.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-                let first = object.get("paths").and_then(|paths| paths.get(0)).and_then(Value::as_str);
-                SshAgent {
-                    id: id.context("`ssh` has an entry without an id")?.to_owned(),
-                    socket: first.map(PathBuf::from),
-                }
+                let id = object.get("id").and_then(Value::as_str).unwrap_or_default();
+                let paths = object.get("paths").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+                flags::ssh_agent(id, paths.iter().filter_map(Value::as_str)).context("`ssh`")?
             }
             _ => bail!("`ssh` has an entry that is neither a string nor an object"),
         };

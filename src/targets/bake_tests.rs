@@ -79,7 +79,7 @@ fn what_buildx_prints_is_read_field_by_field() {
     assert_eq!(donors, ["r.example/cache:{rev}", "r.example/other"]);
     assert_eq!(app.secrets[0].from, SecretOrigin::Env("TOKEN".into()));
     assert_eq!(app.secrets[1].from, SecretOrigin::File(".netrc".into()));
-    assert_eq!(app.ssh[1].socket, Some("/run/agent.sock".into()));
+    assert_eq!(app.ssh[1].paths, [std::path::PathBuf::from("/run/agent.sock")]);
     assert_eq!((app.stage.as_deref(), app.network.as_deref()), (Some("final"), Some("none")));
     assert_eq!((app.shm_size, app.no_cache), (Some(64 << 20), false));
     assert_eq!(

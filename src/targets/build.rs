@@ -148,11 +148,11 @@ impl fmt::Display for SecretOrigin {
     }
 }
 
-/// One `--ssh ID[=SOCKET]`.
+/// One `--ssh ID[=PATH[,PATH…]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SshAgent {
     /// The id steps ask for, `default` unless named.
     pub(crate) id: String,
-    /// The agent's socket; `SSH_AUTH_SOCK` when absent.
-    pub(crate) socket: Option<PathBuf>,
+    /// The agent's socket, or keys; that of `SSH_AUTH_SOCK` when empty.
+    pub(crate) paths: Vec<PathBuf>,
 }

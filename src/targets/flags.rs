@@ -155,12 +155,17 @@ pub(crate) fn secret_source(
     Ok(SecretSource { id, from })
 }
 
-/// `--ssh default|ID[=SOCKET|KEY[,KEY…]]`. Of several paths the first is kept: steps that hit never ask for them.
+/// `--ssh default|ID[=SOCKET|KEY[,KEY…]]`.
 pub(crate) fn ssh(text: &str) -> anyhow::Result<SshAgent> {
     let (id, paths) = text.split_once('=').unwrap_or((text, ""));
+    ssh_agent(id, paths.split(','))
+}
+
+/// An ssh agent from its parts; an empty path was not given.
+pub(crate) fn ssh_agent<'p>(id: &str, paths: impl Iterator<Item = &'p str>) -> anyhow::Result<SshAgent> {
     ensure!(!id.is_empty(), "an ssh agent needs an id, such as default");
-    let first = paths.split(',').next().filter(|path| !path.is_empty());
-    Ok(SshAgent { id: id.to_owned(), socket: first.map(PathBuf::from) })
+    let paths = paths.filter(|path| !path.is_empty()).map(PathBuf::from);
+    Ok(SshAgent { id: id.to_owned(), paths: paths.collect() })
 }
 
 /// `--ulimit NAME=SOFT[:HARD]`, normalised to `NAME=SOFT:HARD`; -1 is unlimited.
@@ -243,7 +248,7 @@ pub(crate) fn is_remote(value: &str) -> bool {
 /// The agent that docker offers unasked: the default one, for a context that is fetched through git over ssh.
 pub(crate) fn agent_of(context: &str) -> Option<SshAgent> {
     let is_over_ssh = context.to_lowercase().starts_with("ssh://") || is_scp_style(context);
-    is_over_ssh.then(|| SshAgent { id: "default".to_owned(), socket: None })
+    is_over_ssh.then(|| SshAgent { id: "default".to_owned(), paths: Vec::new() })
 }
 
 /// `user@host:path`.

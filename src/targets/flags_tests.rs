@@ -51,8 +51,8 @@ fn a_secret_is_a_file_a_variable_or_whatever_its_id_names() {
 
 #[test]
 fn an_ssh_agent_has_an_id_and_perhaps_a_socket() {
-    assert_eq!(ssh("default").unwrap(), SshAgent { id: "default".into(), socket: None });
-    assert_eq!(ssh("git=/run/a.sock").unwrap().socket, Some("/run/a.sock".into()));
+    assert_eq!(ssh("default").unwrap(), SshAgent { id: "default".into(), paths: vec![] });
+    assert_eq!(ssh("git=/run/a.sock,/b").unwrap().paths, [PathBuf::from("/run/a.sock"), "/b".into()]);
     assert!(ssh("=/run/a.sock").is_err());
 }
 

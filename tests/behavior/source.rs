@@ -180,3 +180,38 @@ fn a_setting_nobody_knows_is_named() {
     let run = world.warm().run().exits(2);
     assert!(run.stderr.contains("buidler") && run.stderr.contains("cachewarm.toml"), "{}", run.stderr);
 }
+
+#[test]
+fn a_bake_file_may_be_written_by_powershell() {
+    let world = World::new();
+    let folder = repository(&world, "project", "FROM busybox:1.35\nRUN true\n");
+    let text = format!(r#"{{"target": {{"default": {{"context": "{}"}}}}}}"#, folder.display());
+    let utf16 = |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+    let (little, big) = (utf16(u16::to_le_bytes), utf16(u16::to_be_bytes));
+    for (mark, text) in
+        [(&b"\xef\xbb\xbf"[..], text.as_bytes()), (&b"\xff\xfe"[..], &little[..]), (&b"\xfe\xff"[..], &big[..])]
+    {
+        fs::write(world.path("bake.json"), [mark, text].concat()).unwrap();
+        let allow = format!("--allow=fs.read={}", folder.display());
+        world.warm().source([]).from([]).with(["--bake", "bake.json", &allow]).run().exits(0);
+    }
+}
+
+#[test]
+fn an_ssh_key_is_refused_before_a_step_fails_on_it() {
+    let world = World::new();
+    fs::write(world.path("key"), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
+    let bake = r#"{"target": {"default": {"context": ".", "ssh": [{"id": "default", "paths": ["./key", "./key"]}]}}}"#;
+    fs::write(world.path("bake.json"), bake).unwrap();
+    let key = world.path("key").display().to_string();
+    let runs = [
+        world.warm().from([]).with(["--ssh", "default=./key"]).run(),
+        world.warm().source(["--bake", "bake.json", "--allow=ssh"]).from([]).run(),
+    ];
+    for run in runs.map(|run| run.exits(2)) {
+        assert!(run.stderr.contains(&key) && run.stderr.contains("ssh-add"), "{}", run.stderr);
+    }
+    let run = world.warm().from([]).with(["--ssh", "default=./nowhere"]).run().exits(2);
+    assert!(run.stderr.contains("nowhere"), "{}", run.stderr);
+    world.built_nothing();
+}

@@ -42,7 +42,7 @@ impl Agents {
     /// The agents of a target; those without a socket of their own use the default one (`SSH_AUTH_SOCK`), and do not
     /// exist if there is none.
     pub(crate) fn new(agents: &[SshAgent], default_socket: Option<PathBuf>) -> Agents {
-        let socket = |agent: &SshAgent| agent.socket.clone().or_else(|| default_socket.clone());
+        let socket = |agent: &SshAgent| agent.paths.first().cloned().or_else(|| default_socket.clone());
         Agents(Arc::new(agents.iter().filter_map(|agent| Some((agent.id.clone(), socket(agent)?))).collect()))
     }
 
@@ -145,8 +145,8 @@ mod tests {
     #[tokio::test]
     async fn an_agent_is_found_by_its_id_and_the_default_socket_stands_in() {
         let agents = [
-            SshAgent { id: "default".to_owned(), socket: None },
-            SshAgent { id: "other".to_owned(), socket: Some("/other".into()) },
+            SshAgent { id: "default".to_owned(), paths: vec![] },
+            SshAgent { id: "other".to_owned(), paths: vec!["/other".into()] },
         ];
         let known = Agents::new(&agents, Some("/default".into()));
         assert_eq!(known.socket("").expect("known"), PathBuf::from("/default"));
