@@ -223,9 +223,11 @@ pub(crate) struct BuildArgs {
     /// its project: ssh, fs.read=PATH or fs=PATH. Repeatable.
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow: Vec<String>,
-    /// Builds as `docker buildx bake --print` wrote them; of the flags above only --no-cache and --allow go with it.
-    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
-    pub(crate) bake: Option<String>,
+    /// Builds as `docker buildx bake --print` wrote them; what it did not write (HCL, compose, variables) and several files
+    /// are resolved by the docker buildx that is installed. Of the flags above only --no-cache and --allow go with it.
+    /// Repeatable.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) bake: Vec<String>,
     /// Target or group of --bake; its default group when absent. Repeatable.
     #[arg(long, value_name = "NAME")]
     pub(crate) bake_target: Vec<String>,

@@ -22,6 +22,9 @@ pub(super) fn source_from(source: &SourceSettings, build: &BuildSettings) -> any
         let spec = SourceSpec::Repository { url: url.clone(), rev, submodules, token };
         return Ok((spec, Context::Local(PathBuf::from(typed))));
     }
+    if let Some(url) = build.bake_call.as_ref().and_then(|call| call.url.as_ref()) {
+        return Ok((SourceSpec::Remote(url.clone()), Context::Remote(url.clone())));
+    }
     if is_fetched(typed) {
         return Ok((SourceSpec::Remote(typed.to_owned()), Context::Remote(typed.to_owned())));
     }
@@ -73,13 +76,13 @@ mod tests {
         let given = |value: &str| Given { value: value.to_owned(), origin: Origin::Flag("sample") };
         let source = SourceSettings {
             repo: repo.map(str::to_owned),
-            rev: None,
-            submodules: false,
             context: Some(given(context)),
-            git_token: None,
-            ssh_auth_sock: None,
+            ..SourceSettings::default()
         };
-        let build = BuildSettings { bake: bake.map(given), ..BuildSettings::default() };
+        let build = BuildSettings {
+            bake: bake.map(|file| Given { value: vec![file.to_owned()], origin: Origin::Flag("sample") }),
+            ..BuildSettings::default()
+        };
         source_from(&source, &build).map_err(|error| format!("{error:#}"))
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 
+use super::bake::baked;
 use super::secrets;
 use super::settings::{Environment, Given, SealSettings};
-use super::targets::baked;
 use crate::auth::Secret;
 use crate::child;
 use crate::seal::Known;
@@ -86,8 +86,8 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
 /// The build arguments and secrets of a bake file's targets.
 type OfBake = (Vec<(String, String)>, Vec<SecretSource>);
 
-fn of_bake(file: &Given<String>, settings: &SealSettings, environment: &Environment) -> anyhow::Result<OfBake> {
-    let (targets, _) = baked(file, settings.bake_target.as_ref(), environment)?;
+fn of_bake(files: &Given<Vec<String>>, settings: &SealSettings, environment: &Environment) -> anyhow::Result<OfBake> {
+    let (targets, _) = baked(files, None, settings.bake_target.as_ref(), environment)?;
     let (mut arguments, mut sources) = (Vec::new(), Vec::new());
     for target in targets {
         arguments.extend(target.build_args);

@@ -7,9 +7,11 @@
 mod agents;
 mod allow;
 mod args;
+mod bake;
 mod commands;
 mod context;
 mod known;
+mod line;
 mod logging;
 mod output;
 mod progress;

@@ -28,6 +28,7 @@ pub(crate) use values::{Format, ReportTo};
 use self::source::source_from;
 use self::sources::{Separator, Sources};
 use super::args::{AwsArgs, BuildArgs, GlobalArgs, OutputArgs, TlsArgs, WarmArgs};
+use super::bake::Call;
 use super::progress::Mode;
 use crate::auth::KeychainOptions;
 use crate::buildkit::{ADDRESS_FORMS, Address, DockerHost, Restart, Tls};
@@ -159,7 +160,7 @@ pub(crate) struct Settings {
 }
 
 /// What is built, still in docker's spelling; `cli/targets.rs` reads it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct BuildSettings {
     pub(crate) file: Option<Given<String>>,
     pub(crate) target: Option<Given<Vec<String>>>,
@@ -172,12 +173,16 @@ pub(crate) struct BuildSettings {
     pub(crate) add_host: Option<Given<Vec<String>>>,
     pub(crate) network: Option<Given<String>>,
     pub(crate) shm_size: Option<Given<String>>,
+    /// Of a line of docker's alone.
+    pub(crate) cgroup_parent: Option<Given<String>>,
     pub(crate) ulimit: Option<Given<Vec<String>>>,
     pub(crate) label: Option<Given<Vec<String>>>,
     pub(crate) no_cache: bool,
     pub(crate) no_cache_filter: Option<Given<Vec<String>>>,
     pub(crate) allow: Option<Given<Vec<String>>>,
-    pub(crate) bake: Option<Given<String>>,
+    pub(crate) bake: Option<Given<Vec<String>>>,
+    /// The line that names them.
+    pub(crate) bake_call: Option<Call>,
     pub(crate) bake_target: Option<Given<Vec<String>>>,
     pub(crate) cache_from: Option<Given<Vec<String>>>,
 }
@@ -193,6 +198,26 @@ pub(crate) struct Output {
     pub(crate) verbosity: u8,
     /// `CACHEWARM_LOG`.
     pub(crate) log_filter: Option<Given<String>>,
+}
+
+impl BuildSettings {
+    /// Where the first setting comes from of those that a bake file, or a line of docker's, fixes.
+    pub(crate) fn fixed_beside_bake(&self) -> Option<&Origin> {
+        let one = [&self.file, &self.network, &self.shm_size].into_iter().flatten().map(|given| &given.origin);
+        let lists = [
+            &self.target,
+            &self.build_arg,
+            &self.platform,
+            &self.build_context,
+            &self.secret,
+            &self.ssh,
+            &self.add_host,
+            &self.ulimit,
+            &self.label,
+            &self.no_cache_filter,
+        ];
+        one.chain(lists.into_iter().flatten().map(|given| &given.origin)).min()
+    }
 }
 
 impl Settings {
@@ -305,12 +330,14 @@ fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyh
         add_host: from.many("add-host", typed.add_host, Comma)?,
         network: from.one("network", typed.network)?,
         shm_size: from.one("shm-size", typed.shm_size)?,
+        cgroup_parent: None,
         ulimit: from.many("ulimit", typed.ulimit, Comma)?,
         label: from.many("label", typed.label, Line)?,
         no_cache: from.on("no-cache", typed.no_cache)?,
         no_cache_filter: from.many("no-cache-filter", typed.no_cache_filter, Comma)?,
         allow: from.many("allow", typed.allow, Comma)?,
-        bake: from.one("bake", typed.bake)?,
+        bake: from.many("bake", typed.bake, Line)?,
+        bake_call: None,
         bake_target: from.many("bake-target", typed.bake_target, Comma)?,
         cache_from: from.many("cache-from", donors, CommaUnlessAttributes)?,
     })

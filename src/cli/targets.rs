@@ -4,25 +4,24 @@
 //! `--repo`, else in the current directory. Only what never lies in a checkout (secrets, agents' sockets, the bake
 //! file) is always relative to the current directory, or, of secrets that a bake file names, to where that file lies.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
 
 use super::agents;
 use super::allow;
+use super::bake::baked;
 use super::context::{absolute, source_from};
+use super::line;
 use super::secrets;
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
 use super::surroundings;
 use crate::child;
 use crate::failure::{Explain, Failure, Kind};
-use crate::foreign;
 use crate::plan::Build;
 use crate::source::SourceSpec;
-use crate::targets::{Context, Dockerfile, Donor, NamedContext, Target, bake_targets, flags};
+use crate::targets::{Context, Dockerfile, Donor, NamedContext, Target, flags};
 use crate::units;
-
-/// Bytes of the largest bake file that is read. `--bake` may name a pipe of the shell.
-const LARGEST_BAKE: u64 = 64 * 1024 * 1024;
 
 /// What is built, and what a person should know about it.
 ///
@@ -34,8 +33,10 @@ pub(crate) fn build_from(
     environment: &Environment,
 ) -> anyhow::Result<(Build, Vec<String>)> {
     let ssh_auth_sock = source.ssh_auth_sock.clone();
-    let (source, context) = source_from(source, build)?;
-    let (targets, warnings) = targets_from(build, &source, context, environment)?;
+    let (settings, build, mut warnings) = line::applied(source, build)?;
+    let (source, context) = source_from(&settings, &build)?;
+    let (targets, more) = targets_from(&build, &source, context, environment)?;
+    warnings.extend(more);
     let arguments = targets.iter().flat_map(|target| target.build_args.keys()).map(String::as_str);
     child::withhold(secrets::withheld(targets.iter().flat_map(|target| &target.secrets), arguments));
     let secrets = secrets::of_targets(&targets, environment);
@@ -55,7 +56,7 @@ pub(super) fn targets_from(
     environment: &Environment,
 ) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
     let (mut targets, warnings) = match &build.bake {
-        Some(file) => targets_of_bake(file, build, environment)?,
+        Some(files) => targets_of_bake(files, build, environment)?,
         None => (targets_of_flags(build, source, context, environment)?, Vec::new()),
     };
     if build.bake.is_none() {
@@ -83,12 +84,17 @@ fn targets_of_flags(
     let value_of = |name: &str| environment.text(name).ok().flatten();
 
     let mut common = Target::new("default", context);
-    common.dockerfile = Dockerfile::Path(build.file.as_ref().map(|file| PathBuf::from(&file.value)));
+    common.dockerfile = Dockerfile::Path(one(&build.file, "the path of a file", dockerfile)?);
     let arguments =
         each(&build.build_arg, "K=V, or K to take it from the environment", |text| flags::build_arg(text, value_of))?;
     common.build_args = arguments.into_iter().flatten().collect();
     common.labels = each(&build.label, "K=V", flags::label)?.into_iter().collect();
     common.platforms = each(&build.platform, "OS/ARCH[/VARIANT]", flags::platforms)?.concat();
+    if let (None, Some(usual)) = (&build.platform, environment.filled("DOCKER_DEFAULT_PLATFORM")?) {
+        let hint = "set DOCKER_DEFAULT_PLATFORM to OS/ARCH[/VARIANT]";
+        common.platforms =
+            flags::platforms(&usual).explain(Kind::Usage, "could not use DOCKER_DEFAULT_PLATFORM", hint)?;
+    }
     let is_outside_of_a_checkout = !matches!(source, SourceSpec::Repository { .. });
     let contexts = "NAME=DIR, NAME=docker-image://REF or NAME=URL";
     for (name, mut named) in each(&build.build_context, contexts, flags::build_context)? {
@@ -106,6 +112,7 @@ fn targets_of_flags(
     }
     common.network = one(&build.network, "default, none or host", flags::network)?.flatten();
     common.shm_size = one(&build.shm_size, "a size such as 64m", units::size)?;
+    common.cgroup_parent = build.cgroup_parent.as_ref().map(|given| given.value.clone());
     common.ulimits = each(&build.ulimit, "NAME=SOFT or NAME=SOFT:HARD", flags::ulimit)?;
     common.extra_hosts = each(&build.add_host, "HOST:ADDRESS", flags::add_host)?.concat();
     common.no_cache_stages = build.no_cache_filter.as_ref().map(|given| given.value.clone()).unwrap_or_default();
@@ -123,45 +130,31 @@ fn targets_of_flags(
     Ok(stages.into_iter().map(named).collect())
 }
 
+fn dockerfile(text: &str) -> anyhow::Result<PathBuf> {
+    ensure!(text != "-", "a Dockerfile from standard input cannot be warmed");
+    let is_url = text.starts_with("http://") || text.starts_with("https://");
+    ensure!(!is_url, "a Dockerfile from a URL is not supported: download it first");
+    Ok(PathBuf::from(text))
+}
+
 fn targets_of_bake(
-    file: &Given<String>,
+    files: &Given<Vec<String>>,
     build: &BuildSettings,
     environment: &Environment,
 ) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
-    if let Some(error) = fixed_by_bake(build) {
-        return Err(error);
+    if let Some(origin) = build.fixed_beside_bake() {
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("could not use {origin}: the bake file says what is built"),
+            "change the bake file, or leave --bake out and give the whole build by flags",
+        ));
     }
-    baked(file, build.bake_target.as_ref(), environment)
-}
-
-/// The builds of a bake file, and what a person should know about them.
-///
-/// # Errors
-/// A usage error when it cannot be read, or does not have what is named.
-pub(super) fn baked(
-    file: &Given<String>,
-    names: Option<&Given<Vec<String>>>,
-    environment: &Environment,
-) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
-    let read = File::open(&file.value).map_err(Into::into).and_then(|file| foreign::read(file, LARGEST_BAKE));
-    let json = read.and_then(foreign::without_mark).explain(
-        Kind::Usage,
-        format!("could not read the bake file {} ({})", file.value, file.origin),
-        "write it with `docker buildx bake --print > FILE.json`",
-    )?;
-    let names = names.map_or(&[][..], |names| &names.value);
-    let is_variable = |name: &str| environment.bytes(name).is_some();
-    let (mut targets, warnings) = bake_targets(&json, names, &is_variable)?;
-    // The file may have been printed to another folder than the one that buildx ran in.
-    let folder = Path::new(&file.value).parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folders: Vec<&Path> = folder.into_iter().chain([Path::new(".")]).collect();
-    targets.iter_mut().try_for_each(|target| root_in(&folders, target))?;
-    Ok((targets, warnings))
+    baked(files, build.bake_call.as_ref(), build.bake_target.as_ref(), environment)
 }
 
 /// Makes the paths absolute that never lie in a checkout. Those of secrets lead from the first of `folders` that has the
 /// file; those of sockets from the current directory.
-fn root_in(folders: &[&Path], target: &mut Target) -> anyhow::Result<()> {
+pub(super) fn root_in(folders: &[&Path], target: &mut Target) -> anyhow::Result<()> {
     let folders = folders.iter().map(|folder| absolute(folder)).collect::<anyhow::Result<Vec<_>>>()?;
     let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
     let hint = "write its path from the root on, such as /etc/token";
@@ -199,29 +192,6 @@ fn override_everywhere(targets: &mut [Target], build: &BuildSettings) -> anyhow:
     Ok(())
 }
 
-/// The first build setting that a bake file already fixes, as an error.
-fn fixed_by_bake(build: &BuildSettings) -> Option<anyhow::Error> {
-    let one = [&build.file, &build.network, &build.shm_size].into_iter().flatten().map(|given| &given.origin);
-    let lists = [
-        &build.target,
-        &build.build_arg,
-        &build.platform,
-        &build.build_context,
-        &build.secret,
-        &build.ssh,
-        &build.add_host,
-        &build.ulimit,
-        &build.label,
-        &build.no_cache_filter,
-    ];
-    let origin = one.chain(lists.into_iter().flatten().map(|given| &given.origin)).min()?;
-    Some(Failure::new(
-        Kind::Usage,
-        format!("could not use {origin}: the bake file says what is built"),
-        "change the bake file, or leave --bake out and give the whole build by flags",
-    ))
-}
-
 fn one<T>(
     given: &Option<Given<String>>,
     expected: &str,
@@ -250,14 +220,7 @@ mod tests {
 
     fn source(repo: Option<&str>, context: Option<&str>) -> SourceSettings {
         let context = context.and_then(|context| given(context.to_owned()));
-        SourceSettings {
-            repo: repo.map(str::to_owned),
-            rev: None,
-            submodules: false,
-            context,
-            git_token: None,
-            ssh_auth_sock: None,
-        }
+        SourceSettings { repo: repo.map(str::to_owned), context, ..SourceSettings::default() }
     }
 
     fn targets(build: &BuildSettings, repo: Option<&str>) -> anyhow::Result<Vec<Target>> {
@@ -307,7 +270,7 @@ mod tests {
     #[test]
     fn a_bake_file_and_flags_that_say_the_same_thing_twice_are_refused() {
         let build = BuildSettings {
-            bake: given("bake.json".to_owned()),
+            bake: given(vec!["bake.json".to_owned()]),
             label: Some(Given {
                 value: vec!["a=b".to_owned()],
                 origin: Origin::Variable("CACHEWARM_LABEL".to_owned()),
@@ -327,7 +290,7 @@ mod tests {
             "docs": {"context": "docs", "secret": [{"id": "token", "src": "token.txt"}]}}}"#;
         std::fs::write(&file, json).expect("it is written");
         let build = BuildSettings {
-            bake: given(file.display().to_string()),
+            bake: given(vec![file.display().to_string()]),
             cache_from: given(vec!["r.example/new".to_owned()]),
             allow: given(vec!["network.host".to_owned(), "fs.read=*".to_owned()]),
             no_cache: true,

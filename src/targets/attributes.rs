@@ -50,6 +50,9 @@ pub(crate) fn attributes(target: &Target) -> BTreeMap<String, String> {
     if let Some(bytes) = target.shm_size.filter(|bytes| *bytes > 0) {
         set("shm-size", bytes.to_string());
     }
+    if let Some(parent) = &target.cgroup_parent {
+        set("cgroup-parent", parent.clone());
+    }
     if !target.ulimits.is_empty() {
         set("ulimit", ulimits(&target.ulimits));
     }
@@ -197,6 +200,7 @@ mod tests {
         target.extra_hosts =
             vec![("a".into(), "10.0.0.1".into()), ("b".into(), "::1".into()), ("c".into(), "host-gateway".into())];
         target.shm_size = Some(67_108_864);
+        target.cgroup_parent = Some("ci".into());
         target.ulimits = vec!["nproc=5:5".into(), "nofile=1:2".into(), "nproc=6:6".into()];
         target.named_contexts = BTreeMap::from([
             ("base".into(), NamedContext::Image("docker.io/library/alpine:3".into())),
@@ -209,6 +213,7 @@ mod tests {
 add-hosts = a=10.0.0.1,b=::1,c=172.17.0.1
 build-arg:EMPTY = 
 build-arg:VERSION = 1=2,3
+cgroup-parent = ci
 context:base = docker-image://docker.io/library/alpine:3
 context:context = local:_context
 context:data = local:data

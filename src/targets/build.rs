@@ -33,6 +33,8 @@ pub(crate) struct Target {
     pub(crate) network: Option<String>,
     /// `--shm-size`, in bytes.
     pub(crate) shm_size: Option<u64>,
+    /// `--cgroup-parent`.
+    pub(crate) cgroup_parent: Option<String>,
     /// `--ulimit`, each as docker writes it: `nofile=1024:2048`.
     pub(crate) ulimits: Vec<String>,
     /// `--add-host`: (host, address).
@@ -62,6 +64,7 @@ impl Target {
             ssh: Vec::new(),
             network: None,
             shm_size: None,
+            cgroup_parent: None,
             ulimits: Vec::new(),
             extra_hosts: Vec::new(),
             no_cache: false,

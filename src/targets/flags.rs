@@ -245,6 +245,16 @@ pub(crate) fn is_remote(value: &str) -> bool {
     }
 }
 
+/// The host and port of a URL that the builder fetches, or of an address as ssh writes it.
+pub(crate) fn host_of(url: &str) -> Option<&str> {
+    let authority = match url.split_once("://") {
+        Some((_, rest)) => rest.split(['/', '?', '#']).next(),
+        None if is_scp_style(url) => url.split(':').next(),
+        None => url.starts_with("github.com/").then_some("github.com"),
+    };
+    authority?.rsplit('@').next().filter(|host| !host.is_empty())
+}
+
 /// The agent that docker offers unasked: the default one, for a context that is fetched through git over ssh.
 pub(crate) fn agent_of(context: &str) -> Option<SshAgent> {
     let is_over_ssh = context.to_lowercase().starts_with("ssh://") || is_scp_style(context);

@@ -19,6 +19,7 @@ mod remote;
 mod source;
 
 // What buildx takes into a build beside the flags.
+mod line;
 mod surroundings;
 
 // What it is built with.

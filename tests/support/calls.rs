@@ -211,11 +211,31 @@ impl World {
     fn run(&self, mut command: Command) -> Running {
         let reported = self.path("report.json");
         let _ = fs::remove_file(&reported);
-        let (out, err) = (self.path("stdout"), self.path("stderr"));
+        World::reporting(&mut command, &reported);
+        self.started(command, reported)
+    }
+
+    fn reporting(command: &mut Command, reported: &Path) {
         command.args(["--report", "text", "--report", &format!("json={}", reported.display())]);
+    }
+
+    fn started(&self, mut command: Command, reported: PathBuf) -> Running {
+        let (out, err) = (self.path("stdout"), self.path("stderr"));
         command.stdin(Stdio::null());
         command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
         Running { process: Process::start(command), reported, out, err }
+    }
+
+    /// A call of cachewarm whose arguments end with a line that calls docker.
+    pub(crate) fn by_line(&self, arguments: &[String]) -> Run {
+        let reported = self.path("report.json");
+        let _ = fs::remove_file(&reported);
+        let line = arguments.iter().position(|argument| argument == "--").unwrap();
+        let mut command = self.enter(None);
+        command.args(&arguments[..line]);
+        World::reporting(&mut command, &reported);
+        command.args(&arguments[line..]);
+        self.started(command, reported).ends()
     }
 
     /// What another command of cachewarm writes: its exit code and standard output.

@@ -45,7 +45,7 @@ pub(crate) struct SealArgs {
     /// Builds that were warmed, as `docker buildx bake --print` wrote them: their build arguments and secrets count as if
     /// they were given.
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
-    pub(crate) bake: Option<String>,
+    pub(crate) bake: Vec<String>,
     /// Target or group of --bake; its default group when absent. Repeatable.
     #[arg(long, value_name = "NAME")]
     pub(crate) bake_target: Vec<String>,

@@ -10,6 +10,10 @@ pub(crate) struct SourceArgs {
     /// an archive, which the builder fetches itself. The same as --context; not with --repo and --bake.
     #[arg(value_name = "PATH|URL", value_hint = ValueHint::DirPath, conflicts_with_all = ["context", "repo", "bake"])]
     pub(crate) argument: Option<String>,
+    /// CI's own line: docker buildx build …, docker build … or docker buildx bake …, as its script has it. What it says
+    /// is built; what it says of outputs changes no layer, and what cannot be honoured is refused.
+    #[arg(last = true, value_name = "DOCKER …", conflicts_with_all = ["argument", "context", "bake"])]
+    pub(crate) line: Vec<String>,
     /// Git repository to clone, https or ssh. A token for https comes from CACHEWARM_GIT_TOKEN or git's helpers.
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) repo: Option<String>,

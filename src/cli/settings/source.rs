@@ -11,13 +11,15 @@ const NO_REPO: &str = "there is no repository to look in";
 const WITH_REPO: &str = "add --repo URL; a directory is used as it is, and a context's URL names its revision: URL#REF";
 
 /// Where the source comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SourceSettings {
     pub(crate) repo: Option<String>,
     pub(crate) rev: Option<String>,
     pub(crate) submodules: bool,
     /// `--context`, or the argument in its place.
     pub(crate) context: Option<Given<String>>,
+    /// A line that calls docker to build.
+    pub(crate) line: Vec<String>,
     /// `CACHEWARM_GIT_TOKEN`.
     pub(crate) git_token: Option<Secret>,
     /// `SSH_AUTH_SOCK`.
@@ -51,6 +53,7 @@ pub(super) fn source_from(
             Some(argument) => Some(argument),
             None => from.one("context", typed.context)?,
         },
+        line: typed.line,
         git_token: environment.filled("CACHEWARM_GIT_TOKEN")?.map(Secret::new),
         ssh_auth_sock: environment.directory("SSH_AUTH_SOCK"),
     })

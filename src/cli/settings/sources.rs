@@ -21,6 +21,8 @@ const SETTINGS_FILE: &str = "cachewarm.toml";
 pub(crate) enum Origin {
     /// The command's argument.
     Argument,
+    /// A flag or an operand of the line after `--`.
+    Line(&'static str),
     /// `--NAME`.
     Flag(&'static str),
     /// A variable of the environment.
@@ -35,6 +37,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Argument => f.write_str("the argument PATH|URL"),
+            Origin::Line(name @ ("PATH|URL" | "TARGET")) => write!(f, "{name} of the line after --"),
+            Origin::Line(name) => write!(f, "--{name} of the line after --"),
             Origin::Flag(name) => write!(f, "--{name}"),
             Origin::Variable(name) => f.write_str(name),
             Origin::Entry { key, file } => write!(f, "`{key}` in {}", file.display()),

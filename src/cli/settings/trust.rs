@@ -28,6 +28,8 @@ pub(super) enum Leave {
     Any,
     /// Paths that stay in the directory of the file.
     Inside,
+    /// One such path of a JSON file: others are read by a program that is started for them.
+    Json,
     /// `K=V` only: `K` alone reads a variable of the caller's environment.
     WithValue,
     /// Formats only: `FORMAT=FILE` writes a file.
@@ -49,7 +51,7 @@ pub(super) const KEYS: [(&str, Leave); 55] = [
     ("add-host", Leave::Any), ("network", Leave::Any), ("shm-size", Leave::Any), ("ulimit", Leave::Any),
     ("no-cache", Leave::Any), ("no-cache-filter", Leave::Any), ("bake-target", Leave::Any),
     ("build-arg", Leave::WithValue), ("label", Leave::WithValue),
-    ("context", Leave::Inside), ("file", Leave::Inside), ("bake", Leave::Inside),
+    ("context", Leave::Inside), ("file", Leave::Inside), ("bake", Leave::Json),
     // Where its cache comes from, as a bake file may say it, too.
     ("cache-from", Leave::Any), ("cache-optional", Leave::Any), ("donor-optional", Leave::Any),
     // Directories, secrets, agents and entitlements of the host.
@@ -115,6 +117,7 @@ fn belongs_to_the_caller(file: &File, what: &str) -> anyhow::Result<()> {
 pub(super) fn allows(key: &str, values: &[String], file: &Path) -> anyhow::Result<()> {
     let leave = KEYS.iter().find(|(name, _)| *name == key).map_or(Leave::Nothing, |(_, leave)| *leave);
     let refused = |value: &&String| match leave {
+        Leave::Json => values.len() > 1 || !value.ends_with(".json") || !stays_inside(value),
         Leave::Any => false,
         Leave::Inside => flags::is_remote(value) || !stays_inside(value),
         Leave::WithValue => !value.contains('='),
@@ -124,6 +127,7 @@ pub(super) fn allows(key: &str, values: &[String], file: &Path) -> anyhow::Resul
     let problem = match (leave, values.iter().find(refused)) {
         (Leave::Nothing, _) => "a checkout may not say that".to_owned(),
         (_, None) => return Ok(()),
+        (Leave::Json, Some(_)) => "it is no JSON file in the directory of the file".to_owned(),
         (Leave::Inside, Some(value)) => format!("`{value}` leads out of the directory of the file"),
         (Leave::WithValue, Some(value)) => format!("`{value}` takes its value from the caller's environment"),
         (_, Some(value)) => format!("`{value}` writes a file"),
@@ -171,6 +175,8 @@ mod tests {
         for (key, value) in [
             ("builder", "spawn"),
             ("report", "text=/etc/motd"),
+            ("bake", "docker-bake.hcl"),
+            ("bake", "../bake.json"),
             ("build-arg", "AWS_SECRET_ACCESS_KEY"),
             ("context", "src/../.."),
             ("context", "https://elsewhere.example/r.git"),

@@ -1,0 +1,199 @@
+//! Bake files: those that `docker buildx bake --print` wrote are read here; HCL, compose files, several files and what still
+//! has variables in it are resolved by the caller's own buildx first.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::settings::{Environment, Given, Origin};
+use super::targets::root_in;
+use crate::child;
+use crate::failure::{Explain, Failure, Kind};
+use crate::foreign;
+use crate::targets::{Context, SecretOrigin, SecretSource, Target, bake_targets, flags};
+
+/// Bytes of the largest bake file that is read. `--bake` may name a pipe of the shell.
+const LARGEST_BAKE: u64 = 64 * 1024 * 1024;
+const ELSEWHERE: &str = "where buildx is, write `docker buildx bake --print > bake.json`, and pass --bake bake.json";
+/// The variables with which buildx fetches a bake file of a private repository, and the secrets that BuildKit asks for.
+const AUTH: [(&str, &str); 2] =
+    [("BUILDX_BAKE_GIT_AUTH_TOKEN", "GIT_AUTH_TOKEN"), ("BUILDX_BAKE_GIT_AUTH_HEADER", "GIT_AUTH_HEADER")];
+
+/// A line that calls `docker buildx bake`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// What stands before `bake`.
+    pub(crate) program: Vec<String>,
+    /// The flags that have a say in what is built.
+    pub(crate) flags: Vec<String>,
+    /// Whether one of them changes what a file says.
+    pub(crate) decides: bool,
+    /// The repository that the files lie in.
+    pub(crate) url: Option<String>,
+}
+
+/// What a bake file says is built, in a form that [`bake_targets`] reads.
+enum Printed {
+    /// As it was written.
+    File(Vec<u8>),
+    /// By buildx, for the targets that were asked for.
+    ByBuildx(Vec<u8>),
+}
+
+/// The builds of bake files, and what a person should know about them.
+///
+/// # Errors
+/// A usage error when they cannot be read or resolved, or do not have what is named.
+pub(super) fn baked(
+    files: &Given<Vec<String>>,
+    call: Option<&Call>,
+    names: Option<&Given<Vec<String>>>,
+    environment: &Environment,
+) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
+    let names = names.map_or(&[][..], |names| &names.value);
+    let is_variable = |name: &str| environment.bytes(name).is_some();
+    let (mut targets, warnings) = match printed(files, call, names)? {
+        Printed::File(json) => {
+            let (mut targets, warnings) = bake_targets(&json, names, &is_variable)?;
+            // The file may have been printed to another folder than the one that buildx ran in.
+            let folder = files.value.first().and_then(|file| Path::new(file).parent());
+            let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+            let folders: Vec<&Path> = folder.into_iter().chain([Path::new(".")]).collect();
+            targets.iter_mut().try_for_each(|target| root_in(&folders, target))?;
+            (targets, warnings)
+        }
+        Printed::ByBuildx(json) => {
+            let (mut targets, warnings) = bake_targets(&json, &[], &is_variable)?;
+            targets.iter_mut().try_for_each(|target| root_in(&[Path::new(".")], target))?;
+            (targets, warnings)
+        }
+    };
+    if let Some(url) = call.and_then(|call| call.url.as_deref()) {
+        targets.iter_mut().for_each(|target| authorize(target, url, &is_variable));
+    }
+    Ok((targets, warnings))
+}
+
+fn printed(files: &Given<Vec<String>>, call: Option<&Call>, names: &[String]) -> anyhow::Result<Printed> {
+    let is_changed = call.is_some_and(|call| call.decides || call.url.is_some());
+    if let ([file], false) = (files.value.as_slice(), is_changed) {
+        let read = File::open(file).map_err(Into::into).and_then(|file| foreign::read(file, LARGEST_BAKE));
+        let text = read.and_then(foreign::without_mark).explain(
+            Kind::Usage,
+            format!("could not read the bake file {file} ({})", files.origin),
+            "write it with `docker buildx bake --print > FILE.json`",
+        )?;
+        // What a settings file names is no reason to start a program for JSON.
+        let is_settled = matches!(files.origin, Origin::Entry { .. }) || is_printed(&text);
+        if is_json(&text) && is_settled {
+            return Ok(Printed::File(text));
+        }
+    }
+    by_buildx(files, call, names).map(Printed::ByBuildx)
+}
+
+/// Whether it is JSON, if anything.
+fn is_json(text: &[u8]) -> bool {
+    text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+}
+
+/// Whether nothing in it is left for buildx to resolve. What is no JSON at all is not, and is read to say where it breaks.
+fn is_printed(text: &[u8]) -> bool {
+    let Ok(file) = serde_json::from_slice::<Value>(text) else { return true };
+    let targets = file.get("target").and_then(Value::as_object);
+    let is_filled = |field: Option<&Value>| {
+        field.is_some_and(|field| !field.is_null() && field.as_array().is_none_or(|list| !list.is_empty()))
+    };
+    let is_open = |target: &Value| ["inherits", "matrix"].iter().any(|field| is_filled(target.get(field)));
+    file.get("variable").is_none()
+        && file.get("function").is_none()
+        && !targets.into_iter().flat_map(|all| all.values()).any(is_open)
+}
+
+/// Has buildx print what is built.
+fn by_buildx(files: &Given<Vec<String>>, call: Option<&Call>, names: &[String]) -> anyhow::Result<Vec<u8>> {
+    let shown =
+        if files.value.is_empty() { "the files that buildx looks for".to_owned() } else { files.value.join(", ") };
+    let what = format!("could not resolve the bake definition in {shown} ({})", files.origin);
+    let program = program(call).with_context(|| "neither docker buildx nor buildx is installed here");
+    let program = program.explain(Kind::Usage, what.as_str(), ELSEWHERE)?;
+    let mut buildx = of(&program);
+    buildx.args(["bake", "--print"]).args(files.value.iter().map(|file| format!("--file={file}")));
+    buildx.args(call.map_or(&[][..], |call| &call.flags)).args(names);
+    let hint = "correct the bake files or the line; `docker buildx bake --print` tells the same";
+    let done = buildx.stdin(Stdio::null()).output().explain(Kind::Usage, what.as_str(), hint)?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        let shown = program.join(" ");
+        return Err(Failure::new(Kind::Usage, format!("{what}; {shown} says:\n{}", said.trim()), hint));
+    }
+    Ok(done.stdout)
+}
+
+/// The buildx that the line calls, else one that is here: each word of how it is called.
+fn program(call: Option<&Call>) -> Option<Vec<String>> {
+    let usual = [vec!["docker".to_owned(), "buildx".to_owned()], vec!["buildx".to_owned()]];
+    let named = call.map(|call| call.program.clone());
+    named
+        .into_iter()
+        .chain(usual)
+        .find(|words| of(words).arg("version").stdin(Stdio::null()).output().is_ok_and(|done| done.status.success()))
+}
+
+fn of(words: &[String]) -> std::process::Command {
+    let mut command = child::command(&words[0]);
+    command.args(&words[1..]);
+    command
+}
+
+/// Gives a target the secrets with which its context is fetched, where that comes from the host of the bake file itself
+/// (bake/gitauth.go of buildx).
+fn authorize(target: &mut Target, url: &str, is_variable: &dyn Fn(&str) -> bool) {
+    let Context::Remote(context) = &target.context else { return };
+    let (Some(host), Some(other)) = (flags::host_of(url), flags::host_of(context)) else { return };
+    if !host.eq_ignore_ascii_case(other) {
+        return;
+    }
+    for (variable, secret) in AUTH {
+        let id = format!("{secret}.{host}");
+        if is_variable(variable) && !target.secrets.iter().any(|known| known.id == id) {
+            target.secrets.push(SecretSource { id, from: SecretOrigin::Env(variable.to_owned()) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_buildx_has_to_resolve_is_told_from_what_it_wrote() {
+        for (text, expected) in [
+            (r#"{"target": {"a": {"context": "."}}}"#, (true, true)),
+            (r#"{"variable": {"V": {}}, "target": {"a": {}}}"#, (true, false)),
+            (r#"{"target": {"a": {"inherits": ["b"]}}}"#, (true, false)),
+            (r#"{"target": {"a": {"inherits": [], "matrix": null}}}"#, (true, true)),
+            ("  {\"target\": [", (true, true)),
+            ("target \"a\" {}", (false, true)),
+            ("services:\n  a: {}\n", (false, true)),
+            ("", (false, true)),
+        ] {
+            assert_eq!((is_json(text.as_bytes()), is_printed(text.as_bytes())), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_goes_to_the_host_of_the_bake_file_and_to_no_other() {
+        let secrets = |context: &str| {
+            let mut target = Target::new("app", Context::Remote(context.to_owned()));
+            authorize(&mut target, "https://Example.com/r.git#main", &|name| name == AUTH[0].0);
+            target.secrets.into_iter().map(|secret| secret.id).collect::<Vec<_>>()
+        };
+        assert_eq!(secrets("https://user@example.com/r.git#main"), ["GIT_AUTH_TOKEN.Example.com"]);
+        assert!(secrets("https://elsewhere.example/r.git").is_empty());
+        assert!(secrets("https://elsewhere.example/@example.com/r.git").is_empty());
+    }
+}
