@@ -12,7 +12,8 @@ use crate::targets::{Context, Dockerfile, NamedContext, SecretOrigin, Target, en
 
 /// Whether BuildKit itself has to be told of what `--allow` grants; the rest is between the caller and us.
 pub(super) fn is_entitlement(allowed: &str) -> bool {
-    !["fs", "fs.read", "fs.write", "ssh", "image"].contains(&key(allowed))
+    let key = key(allowed);
+    !["fs", "fs.read", "fs.write", "ssh", "image"].contains(&key) && !key.starts_with("buildx.")
 }
 
 /// Refuses targets of a bake file that ask for more than `allowed`, the values of `--allow`. Paths of secrets and

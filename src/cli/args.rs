@@ -339,7 +339,12 @@ pub(crate) fn setting_names() -> Vec<String> {
 /// # Errors
 /// clap's own, which prints itself; asking for help or the version is one of them.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&command().try_get_matches_from(arguments)?)
+    let matches = command().try_get_matches_from(arguments).map_err(|mut error| {
+        // That an unknown flag may be written after `--` is no help: only a line of docker's may.
+        error.remove(clap::error::ContextKind::Suggested);
+        error
+    });
+    Cli::from_arg_matches(&matches?)
 }
 
 #[cfg(test)]

@@ -10,10 +10,12 @@ use serde::Deserialize;
 
 use super::settings::Environment;
 use crate::beneath::is_absent;
-use crate::failure::{Explain, Kind};
+use crate::failure::{Explain, Failure, Kind};
 use crate::foreign;
 use crate::targets::Target;
 
+/// Names a file that buildx sends along, by which BuildKit exchanges or refuses sources.
+const POLICY: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The daemon that docker talks to unless told otherwise, by which proxies may be named.
 const USUAL_DAEMON: &str = "unix:///var/run/docker.sock";
@@ -40,6 +42,12 @@ struct Proxies {
 /// # Errors
 /// Explained: when docker's configuration cannot be read.
 pub(super) fn add_to(targets: &mut [Target], environment: &Environment) -> anyhow::Result<()> {
+    if environment.filled(POLICY)?.is_some() {
+        let what = format!(
+            "could not use {POLICY}: a policy may exchange what a build is made from, and none is evaluated here"
+        );
+        return Err(Failure::new(Kind::Usage, what, format!("unset {POLICY}, for CI's build as well")));
+    }
     let epoch = environment.filled(EPOCH)?;
     let proxies = proxies(environment)?;
     for target in targets {

@@ -6,8 +6,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::ground::tool;
-use crate::support::{Run, World};
+use crate::support::git::git;
+use crate::support::ground::{mirror_config, tool};
+use crate::support::{Builder, GitServer, Run, World, ground};
 
 /// Our table, by the text of its source: each flag with the command that has it.
 fn table() -> BTreeSet<(String, String)> {
@@ -95,8 +96,19 @@ fn a_build_of_ci_is_warm_by_its_own_line() {
     let flags =
         ["--file=project/docker/app.Dockerfile", "--build-arg", "VERSION=1", "--target", "test", "--network=none"];
     let line = |more: &[&str]| {
-        let start =
-            ["docker", "--context", "ci", "buildx", "build", "--push", "-t", "r.example/app:1", "--progress=plain"];
+        let start = [
+            "DOCKER_BUILDKIT=1",
+            "docker",
+            "--context",
+            "ci",
+            "buildx",
+            "build",
+            "--allow=buildx.local.delete",
+            "--push",
+            "-t",
+            "r.example/app:1",
+            "--progress=plain",
+        ];
         [&start, more, flags.as_slice(), &["project"]].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let with = |more: &[&str]| line(more).clone();
@@ -127,6 +139,9 @@ fn a_line_that_cannot_be_honoured_is_refused() {
     refused(&world, &["docker", "build", "-f", "-", "project"], &["standard input"]);
     refused(&world, &["docker", "build", "-"], &["standard input"]);
     refused(&world, &["docker", "build", "--ulimit", "nofiles=1", "project"], &["--ulimit of the line", "nofiles"]);
+    world.set("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "policy.json");
+    refused(&world, &["docker", "build", "project"], &["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]);
+    world.unset("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY");
     world.set("CACHEWARM_BUILD_ARG", "VERSION=1");
     refused(&world, &["docker", "build", "project"], &["CACHEWARM_BUILD_ARG", "the line after --"]);
 }
@@ -182,6 +197,43 @@ fn a_bake_definition_is_resolved_by_the_buildx_that_is_here() {
     world.smoke(&world.root(), Path::new("."), &["--bake=docker-bake.hcl", "--bake=more.json"]).exits(5);
     let run = warm(&world, &["docker", "buildx", "bake", "nosuch"]).exits(2);
     assert!(run.stderr.contains("nosuch"), "{}", run.stderr);
+}
+
+#[test]
+fn a_bake_definition_of_a_private_repository_is_built_with_buildxs_token() {
+    let mut world = World::new();
+    let folder = world.path("web/r.git");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("docker-bake.json"), r#"{"target": {"app": {"context": "."}}}"#).unwrap();
+    fs::write(folder.join("Dockerfile"), "FROM busybox:1.35\nCOPY . /app\n").unwrap();
+    git(&folder, ["init", "-q", "-b", "main"]);
+    git(&folder, ["add", "-A"]);
+    git(&folder, ["commit", "-q", "-m", "One"]);
+    let server = GitServer::behind_token(&world.path("web"), "T0k");
+    let url = format!("{}#main", server.repository("r.git"));
+    // buildx has a builder fetch the definition.
+    let config = mirror_config(&world.path("run"), ground().registry.address());
+    let builder = Builder::start(&world.path("other"), &world.path("other-root"), &config);
+    install(&world);
+    let mut create = Command::new(tool("BUILDX"));
+    create.args(["create", "--name=other", "--driver=remote", &builder.address()]).env("HOME", world.path("home"));
+    assert!(create.env_remove("BUILDX_CONFIG").env_remove("DOCKER_CONFIG").output().unwrap().status.success());
+
+    let line = ["docker", "buildx", "--builder", "other", "bake", &url, "app"];
+    warm(&world, &line).exits(2);
+    world.set("BUILDX_BAKE_GIT_AUTH_TOKEN", "T0k");
+    let run = warm(&world, &line).exits(0);
+    assert_eq!(run.reports("/source/commit"), git(&folder, ["rev-parse", "HEAD"]));
+    assert!(!run.stderr.contains("T0k") && !run.stdout.contains("T0k"));
+    smoke(&world, &line).exits(0);
+}
+
+#[test]
+fn the_paths_of_a_line_lead_from_a_checkout() {
+    let world = World::new();
+    let repository = format!("--repo=file://{}", ground().sample.display());
+    let run = called(&world, &["warm", "--manifest=none", &repository], &["docker", "build", "."]).exits(0);
+    assert_eq!(run.reports("/source/commit"), ground().commit.as_str());
 }
 
 #[test]

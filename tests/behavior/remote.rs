@@ -133,6 +133,9 @@ fn a_url_that_gives_nothing_is_explained() {
     }
     let archive = format!("http://{}/gone.tar.gz", server.address());
     world.warm().source([&archive]).from([]).run().blames(&["404", "check the URL"]);
+    let page = format!("http://{}/r.git/docs/page", server.address());
+    let run = world.warm().source([&page]).from([]).run().exits(4);
+    assert!(run.stderr.contains("ends in .git"), "{}", run.stderr);
     let gone = "http://user:hunter2@127.0.0.1:9/r.git#main";
     let run = world.warm().source([gone]).from([]).run().blames(&["127.0.0.1:9/r.git", "check the address"]);
     assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);

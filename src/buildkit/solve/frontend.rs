@@ -17,6 +17,8 @@ use crate::failure::{Failure, Kind};
 /// The frontend that is built into every BuildKit. It hands over to another one when the Dockerfile's
 /// `# syntax=` line names one.
 const FRONTEND: &str = "dockerfile.v0";
+const NO_GIT: &str = "correct the URL, or what lies there: only a URL that ends in .git is a git repository, and what another \
+                      one gives is taken for an archive or a Dockerfile";
 const IMAGE_CONFIG: &str = "containerimage.config";
 
 /// A target to ask about.
@@ -122,7 +124,7 @@ pub(crate) async fn ask(
             }
             Err(error) => {
                 let hint = "correct the Dockerfile or the build flags; `docker buildx build --call check` tells more";
-                let hint = fetch_remedy(&error).unwrap_or(hint);
+                let hint = fetch_remedy(&error).unwrap_or(if is_download(question) { NO_GIT } else { hint });
                 return Err(Failure::because(error, Kind::Build, what, hint));
             }
             Ok(answer) => answer,
@@ -137,6 +139,14 @@ fn sendable(mut definition: pb::Definition) -> pb::Definition {
     definition.source = None;
     definition.metadata.retain(|_, metadata| *metadata != pb::OpMetadata::default());
     definition
+}
+
+/// Whether the context is downloaded as an archive, or as a Dockerfile.
+fn is_download(question: &Question) -> bool {
+    question.options.get("context").is_some_and(|url| {
+        let path = url.split(['#', '?']).next().unwrap_or_default();
+        url.starts_with("http") && !path.ends_with(".git")
+    })
 }
 
 async fn ask_one(

@@ -23,6 +23,9 @@ pub(super) fn refused(word: &str, problem: &str, hint: &str) -> anyhow::Error {
     Failure::new(Kind::Usage, format!("could not use `{word}` of the line after --: {problem}"), hint)
 }
 
+/// Variables that are often set at the front of such a line, and change nothing about BuildKit's builds.
+const IDLE: [&str; 3] = ["DOCKER_BUILDKIT=1", "DOCKER_CLI_EXPERIMENTAL=", "BUILDKIT_PROGRESS="];
+
 const FORMS: &str =
     "write docker buildx build …, docker build … or docker buildx bake … after --, as CI's script has it";
 
@@ -32,7 +35,8 @@ impl Words {
     /// # Errors
     /// A usage error that names the word: no line of docker's, a flag that buildx does not have, one that is refused here.
     pub(super) fn of(line: &[String]) -> anyhow::Result<Words> {
-        let mut words = line.iter().map(String::as_str);
+        let is_idle = |word: &&str| IDLE.iter().any(|idle| word.starts_with(idle));
+        let mut words = line.iter().map(String::as_str).skip_while(is_idle);
         let program = words.next().unwrap_or_default();
         let name = program.rsplit('/').next().unwrap_or_default();
         if program.contains('=') {
@@ -207,6 +211,7 @@ mod tests {
     fn a_line_is_read_as_buildx_reads_it() {
         for (line, expected) in [
             ("docker build .", "docker Build |  | ."),
+            ("DOCKER_BUILDKIT=1 docker build .", "docker Build |  | ."),
             ("docker buildx build -t a -f d . --push", "docker buildx Build | tag=a file=d push=true | ."),
             ("docker image build -qta --no-cache=0 -", "docker image Build | quiet=true tag=a no-cache=false | -"),
             ("docker buildx b -f=x --build-arg A=B=C -- -x", "docker buildx Build | file=x build-arg=A=B=C | -x"),
@@ -229,7 +234,7 @@ mod tests {
     fn what_is_no_build_is_refused_with_the_word() {
         let lines = [
             "podman build .",
-            "DOCKER_BUILDKIT=hush docker build .",
+            "NPM_TOKEN=hush docker build .",
             "docker run x",
             "docker buildx ls",
             "docker",
@@ -242,7 +247,7 @@ mod tests {
         ];
         insta::assert_snapshot!(lines.map(told).join("\n"), @r"
         could not use `podman` of the line after --: it is neither docker nor buildx
-        could not use `DOCKER_BUILDKIT` of the line after --: it sets a variable
+        could not use `NPM_TOKEN` of the line after --: it sets a variable
         could not use `run` of the line after --: it leads to no build
         could not use `ls` of the line after --: it leads to no build
         could not use `docker` of the line after --: nothing is built
