@@ -13,7 +13,7 @@ use crate::support::{Builder, GitServer, Run, World, ground};
 /// Our table, by the text of its source: each flag with the command that has it.
 fn table() -> BTreeSet<(String, String)> {
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/line/flags.rs")).unwrap();
-    let row = regex("(?:flag|lettered)\\(\"([a-z-]+)\",(?: '.',)? (Build|Bake|Both|Docker), ");
+    let row = regex("(?:flag|lettered)\\(\\s*\"([a-z-]+)\",(?:\\s*'.',)?\\s*(Build|Bake|Both|Docker),");
     let rows = row.captures_iter(&source).map(|row| (row[1].to_owned(), row[2].to_owned()));
     let commands = |on: &str| match on {
         "Build" => vec!["build"],

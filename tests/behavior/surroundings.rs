@@ -75,3 +75,17 @@ fn a_registry_without_tls_is_told_how_it_is_allowed() {
     let how = format!("write `http = true` under `[registry.\"{host}\"]` in /etc/buildkit/buildkitd.toml");
     world.warm().from([&cache]).run().blames(&["registry.test", "speaks no TLS", &how]);
 }
+
+#[test]
+fn the_platform_of_dockers_variable_is_the_default_one() {
+    let mut world = World::new();
+    let project = world.path("project");
+    fs::create_dir_all(&project).unwrap();
+    fs::write(project.join("Dockerfile"), "FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /$TARGETARCH/\n").unwrap();
+    world.set("DOCKER_DEFAULT_PLATFORM", "linux/arm64");
+    is_the_same_for_buildx(&world, &project);
+    world.smoke(&world.root(), &project, &["--platform", "linux/amd64"]).exits(5);
+    world.set("DOCKER_DEFAULT_PLATFORM", "a/b/c/d");
+    let run = world.smoke(&world.root(), &project, &[]).exits(2);
+    assert!(run.stderr.contains("DOCKER_DEFAULT_PLATFORM"), "{}", run.stderr);
+}
