@@ -12,7 +12,7 @@ use crate::buildkit::{
 };
 use crate::event::Events;
 use crate::redact::Redactor;
-use crate::source::{self, Checkout, SourceSpec};
+use crate::source::{self, Checkout, ModeRule, SourceSpec};
 use crate::targets::{self, NamedContext, SecretSource, SshAgent, Target};
 
 /// What is built; nothing in it was read from the environment below `cli`.
@@ -20,6 +20,8 @@ use crate::targets::{self, NamedContext, SecretSource, SshAgent, Target};
 pub(crate) struct Build {
     /// Where the source comes from.
     pub(crate) source: SourceSpec,
+    /// Which modes its files have, where somebody said so.
+    pub(crate) modes: Option<ModeRule>,
     /// The builds, in the order they were asked for; a target comes after the targets it takes contexts from.
     pub(crate) targets: Vec<Target>,
     /// What was read of the secrets that the targets name.

@@ -32,7 +32,7 @@ pub(crate) fn build_from(
     build: &BuildSettings,
     environment: &Environment,
 ) -> anyhow::Result<(Build, Vec<String>)> {
-    let ssh_auth_sock = source.ssh_auth_sock.clone();
+    let (ssh_auth_sock, modes) = (source.ssh_auth_sock.clone(), source.modes);
     let (settings, build, mut warnings) = line::applied(source, build)?;
     let (source, context) = source_from(&settings, &build)?;
     let (targets, more) = targets_from(&build, &source, context, environment)?;
@@ -40,7 +40,7 @@ pub(crate) fn build_from(
     let arguments = targets.iter().flat_map(|target| target.build_args.keys()).map(String::as_str);
     child::withhold(secrets::withheld(targets.iter().flat_map(|target| &target.secrets), arguments));
     let secrets = secrets::of_targets(&targets, environment);
-    Ok((Build { source, targets, secrets, public: build.public.clone(), ssh_auth_sock }, warnings))
+    Ok((Build { source, modes, targets, secrets, public: build.public.clone(), ssh_auth_sock }, warnings))
 }
 
 /// The builds, and what a person should know about them.

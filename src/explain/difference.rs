@@ -1,8 +1,10 @@
 //! What differs between a step and its partner: in its key, in what it is made from, and in the files it reads.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::files::View;
+use super::umask::Umasks;
 use super::words::{self, Remedy};
 use super::{Comparison, Traces, files};
 use crate::buildkit::{OperationKind, is_internal, of_copies};
@@ -21,7 +23,7 @@ pub(super) struct Difference {
     /// More of it, a line each.
     pub(super) detail: Vec<String>,
     /// What to do.
-    pub(super) remedy: &'static str,
+    pub(super) remedy: Cow<'static, str>,
 }
 
 impl Difference {
@@ -107,17 +109,41 @@ impl Comparison<'_> {
                 format!("it reads .git, which differs in every clone: {what}"),
                 Remedy::IgnoreGit,
             )
+        } else if let Some(umasks) = self.umasks(old, new, &changes) {
+            Difference::new(
+                "file-modes-changed",
+                format!(
+                    "every file's mode differs as umask {:03o} makes it; the modes were those of umask {:03o}",
+                    umasks.new, umasks.old
+                ),
+                Remedy::Umask(umasks.old, umasks.new),
+            )
         } else if changes.iter().all(|(_, change)| matches!(change, files::Change::Mode(..))) {
-            Difference::new("file-modes-changed", format!("only modes changed: {what}"), Remedy::Umask)
+            Difference::new("file-modes-changed", format!("only modes changed: {what}"), Remedy::Modes)
         } else {
             Difference::new("files-changed", what, Remedy::WarmAgain)
         };
-        let named = changes.iter().skip(1).take(NAMED_FILES).map(|(path, change)| format!("{path} {}", change.words()));
+        // The sentence names the first one, unless it is about all of them.
+        let first = usize::from(difference.what.contains(path.as_str()));
+        let named =
+            changes.iter().skip(first).take(NAMED_FILES).map(|(path, change)| format!("{path} {}", change.words()));
         difference.detail = named.collect();
         if changes.len() > NAMED_FILES + 1 {
             difference.detail.push(format!("… {} files in all", changes.len()));
         }
         vec![difference]
+    }
+
+    /// The umasks of the two checkouts, where nothing but them changed the files that a step reads.
+    fn umasks(&self, old: &Step, new: &Step, changes: &[(String, files::Change)]) -> Option<Umasks> {
+        let contexts = |build: &Manifest, step: &Step| -> Vec<usize> {
+            step.inputs.iter().filter_map(|input| build.steps[input.step].context).collect()
+        };
+        let files_of = |place: usize| self.old_files[place].get_or_init(|| Files::of(&self.old.contexts[place]));
+        let before: Vec<&Files<'_>> = contexts(self.old, old).into_iter().map(files_of).collect();
+        let files_of = |place: usize| self.new_files[place].get_or_init(|| Files::of(&self.new.contexts[place]));
+        let now: Vec<&Files<'_>> = contexts(self.new, new).into_iter().map(files_of).collect();
+        Umasks::of(changes, &before, &now)
     }
 
     /// Which files are others, of what `reads` says of each input that is a directory of ours.

@@ -8,6 +8,7 @@ mod difference;
 mod files;
 pub(crate) mod git;
 mod pairs;
+mod umask;
 mod words;
 
 use std::cell::OnceCell;

@@ -1,5 +1,6 @@
 //! Differences of cache keys in words: what changed, from what to what, and what to do about it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use similar::{ChangeTag, TextDiff};
@@ -25,7 +26,9 @@ pub(super) enum Remedy {
     SameOptions,
     SameEpoch,
     IgnoreGit,
-    Umask,
+    Modes,
+    /// The old checkout's, and the new one's.
+    Umask(u32, u32),
     Snapshotter,
     Worker,
     Evicted,
@@ -37,8 +40,8 @@ pub(super) enum Remedy {
 
 impl Remedy {
     /// As a person reads it.
-    pub(super) fn words(self) -> &'static str {
-        match self {
+    pub(super) fn words(self) -> Cow<'static, str> {
+        let words = match self {
             Remedy::WarmAgain => "expected if the change is meant: warm again from this commit",
             Remedy::SameArguments => {
                 "give warm the build arguments that CI gives (--build-arg), or warm again if the change is meant"
@@ -51,7 +54,14 @@ impl Remedy {
             }
             Remedy::SameEpoch => "give warm the same SOURCE_DATE_EPOCH as CI, or none to both",
             Remedy::IgnoreGit => "put .git into .dockerignore, or mount only what the step needs",
-            Remedy::Umask => "check out with `umask 022`, so that modes are what git records",
+            Remedy::Modes => {
+                "expected if the change is meant: warm again; else check out under the umask of the other (git's is 022)"
+            }
+            Remedy::Umask(old, new) => {
+                return Cow::Owned(format!(
+                    "warm with `--modes umask={new:03o}` if CI checks out as here, else check out under `umask {old:03o}`"
+                ));
+            }
             Remedy::Snapshotter => "use the snapshotter that the cache was made with, or warm with this one",
             Remedy::Worker => "bring the file `workerid` of the state root along with the rest, or warm again",
             Remedy::Evicted => {
@@ -68,7 +78,8 @@ impl Remedy {
             Remedy::SameInputs => {
                 "see that this is the root that was warmed (`cachewarm check --manifest`), then warm it again"
             }
-        }
+        };
+        Cow::Borrowed(words)
     }
 }
 

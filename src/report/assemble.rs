@@ -6,6 +6,7 @@ use crate::buildkit::{self, Account, Accounts, Graph, Operation, OperationKind};
 use crate::manifest::{Manifest, Served, Source};
 use crate::plan::Plan;
 use crate::report::{Reason, StageSummary, Step, StepState, TargetSummary, Transfer, TransferSource};
+use crate::source::Checkout;
 use crate::targets::Target;
 
 /// The kind of reason of a step that no cache has, as long as nobody knows more.
@@ -238,6 +239,15 @@ pub(crate) fn never_warm(graphs: &[Graph]) -> Option<&'static str> {
     (has_work && work.all(|operation| operation.always_runs)).then_some(
         "no step counts: every build runs all of them anew (--no-cache); leave that out to warm what they make",
     )
+}
+
+/// What is not in the commit, as the likely cause of the first step that is in no cache though nobody knows why.
+pub(crate) fn likely_cause(checkout: &Checkout, steps: &[Step]) -> Option<String> {
+    let changes = super::Source::of(checkout).changes()?;
+    let is_unexplained = |step: &&Step| step.reason.as_ref().is_some_and(|reason| reason.kind == NOT_IN_CACHE);
+    let first = steps.iter().find(is_unexplained)?;
+    let what = format!("{} was taken as it is, {changes} that its commit does not have", checkout.location);
+    Some(format!("{what}: a likely cause of the first miss, {}", first.name))
 }
 
 /// The digests of the images that a build is made of.

@@ -207,7 +207,10 @@ mod tests {
           "source": {
             "location": "https://git.example/shop.git",
             "rev": "main",
-            "commit": "1f2e3d4c5b6a798877665544332211000a0b0c0d"
+            "commit": "1f2e3d4c5b6a798877665544332211000a0b0c0d",
+            "changed": 0,
+            "untracked": 0,
+            "modes": "umask=022"
           },
           "builder": {
             "kind": "spawn",

@@ -34,7 +34,8 @@ fn rows(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
     if let Some(source) = facts.source {
         let commit = source.commit.iter().map(|commit| format!(" at {commit}"));
-        rows.push(("source", format!("{}{}", source.location, commit.collect::<String>())));
+        let changes = source.changes().map(|changes| format!(" {changes}")).unwrap_or_default();
+        rows.push(("source", format!("{}{}{changes}", source.location, commit.collect::<String>())));
     }
     rows.extend(facts.builder.state_root.clone().map(|root| ("state root", root)));
     if !facts.builder.buildkit_version.is_empty() {

@@ -18,6 +18,7 @@ mod sample_check;
 #[cfg(test)]
 mod schemas;
 pub(crate) mod seal;
+mod source;
 mod text;
 mod transfer;
 mod verdict;
@@ -28,6 +29,7 @@ pub(crate) use facts::Facts;
 pub(crate) use json::json;
 pub(crate) use markdown::markdown;
 pub(crate) use prometheus::prometheus;
+pub(crate) use source::Source;
 pub(crate) use text::{explanation as explanation_text, manifest as manifest_text};
 pub(crate) use transfer::{Transfer, TransferSource};
 pub(crate) use verdict::Verdict;
@@ -127,18 +129,6 @@ pub(crate) struct Report {
     pub(crate) phases: Vec<Phase>,
     /// Hits among the steps, 0 to 1; 1 when there is no step.
     pub(crate) hit_rate: f64,
-}
-
-/// What was built from.
-#[derive(Debug, Clone, Default, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Source {
-    /// The repository without credentials, or the directory.
-    pub(crate) location: String,
-    /// The revision asked for.
-    pub(crate) rev: Option<String>,
-    /// The full commit id, when it is known.
-    pub(crate) commit: Option<String>,
 }
 
 /// What it was built with.

@@ -18,11 +18,8 @@ pub(crate) fn source(plan: &Plan, accounts: &Accounts) -> Source {
         let fetch = accounts.vertices.values().filter(|account| checkout.is_fetched && account.name.starts_with(FETCH));
         commit_in(fetch.flat_map(|account| &account.log).map(String::as_str))
     };
-    Source {
-        location: checkout.location.clone(),
-        rev: checkout.rev.clone(),
-        commit: checkout.commit.clone().or_else(fetched),
-    }
+    let known = Source::of(checkout);
+    Source { commit: known.commit.or_else(fetched), ..known }
 }
 
 /// The commit among the lines of `git ls-remote`; none where they name several.

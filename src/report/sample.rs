@@ -35,6 +35,9 @@ pub(crate) fn warm() -> Report {
             location: "https://git.example/shop.git".to_owned(),
             rev: Some("main".to_owned()),
             commit: Some("1f2e3d4c5b6a798877665544332211000a0b0c0d".to_owned()),
+            changed: Some(0),
+            untracked: Some(0),
+            modes: "umask=022".to_owned(),
         },
         builder: Builder {
             kind: "spawn".to_owned(),

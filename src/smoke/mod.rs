@@ -93,7 +93,8 @@ pub(crate) async fn smoke(job: Job, cancel: CancellationToken, events: Events) -
     let mut clock = Clock::new(events.clone());
     let before = reasons::remembered(&job.manifest, &events)?;
     let keychain = Keychain::new(job.credentials.clone());
-    let checkout = clock.time("source", unless_cancelled(&cancel, source::obtain(&job.build.source, &events))).await?;
+    let obtained = source::obtain(&job.build.source, job.build.modes, &events);
+    let checkout = clock.time("source", unless_cancelled(&cancel, obtained)).await?;
     let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
     let answerer = clock.time("builder", Answerer::find(&job, &plan, &cancel, &events)).await?;
     let (seen, answerer) = clock.time("ask", ask(&job, &plan, answerer, &cancel, &events)).await;

@@ -87,7 +87,7 @@ pub(super) fn report(
         version: env!("CARGO_PKG_VERSION").into(),
         verdict,
         reasons,
-        notes: notes(&seen),
+        notes: notes(&seen).into_iter().chain(assemble::likely_cause(&plan.checkout, &steps)).collect(),
         source: report::origin::source(plan, &accounts),
         builder: report::Builder {
             kind: seen.asked.kind,
@@ -137,8 +137,8 @@ fn judged(outlooks: &HashMap<&str, &Outlook>, operation: &Operation) -> (StepSta
         }
         Some(Outlook::Hit) => (StepState::Hit, None),
         Some(Outlook::Miss) => {
-            let remedy = "compare the commit, the kind of context (a git URL or a directory), the build arguments and the \
-                          platform with those it was warmed with";
+            let remedy = "compare the commit, the kind of context (a git URL or a directory), the build arguments, the platform \
+                          and the modes (--modes) with those it was warmed with";
             let what = if operation.is_work() { "the root has no result of it" } else { "the build would fetch it" };
             (StepState::Miss, reason(assemble::NOT_IN_CACHE, what.to_owned(), Some(remedy)))
         }

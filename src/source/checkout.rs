@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::git::Changes;
 use super::modes::Modes;
 use crate::failure::{Explain, Failure, Kind};
 use crate::scratch::Scratch;
@@ -27,8 +28,10 @@ pub(crate) struct Checkout {
     pub(crate) rev: Option<String>,
     /// The full id of its commit, when it has one.
     pub(crate) commit: Option<String>,
-    /// Whether tracked files differ from the commit, when that is known.
-    pub(crate) dirty: Option<bool>,
+    /// Why its commit is not known, when it is not; completes "the commit is not known: …".
+    pub(super) no_commit: String,
+    /// How it differs from the commit, when that is known.
+    pub(crate) changes: Option<Changes>,
     /// Whether it is a URL that the builder fetches, of which nothing lies here.
     pub(crate) is_fetched: bool,
     /// Which permission bits BuildKit should see.
@@ -57,7 +60,8 @@ impl Checkout {
             location,
             rev,
             commit: None,
-            dirty: None,
+            no_commit: "it is no work tree of git".to_owned(),
+            changes: None,
             is_fetched: false,
             modes: Modes::as_on_disk(),
             origin,
@@ -91,8 +95,10 @@ impl Checkout {
         for donor in &mut target.donors {
             if donor.reference.contains(REV) {
                 let commit = self.commit.as_deref().ok_or_else(|| {
-                    let what =
-                        format!("the cache {} names {REV}, and {} has no commit", donor.reference, self.location);
+                    let what = format!(
+                        "the cache {} names {REV}, and the commit of {} is not known: {}",
+                        donor.reference, self.location, self.no_commit
+                    );
                     Failure::new(Kind::Usage, what, "write the tag itself, or name the repository with --repo")
                 })?;
                 donor.reference = donor.reference.replace(REV, commit);

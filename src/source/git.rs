@@ -1,4 +1,5 @@
-//! Git repositories: cloning one at a revision, and asking a work tree what it tracks. The only user of git2.
+//! Git repositories: cloning one at a revision, and asking a work tree for its commit and what it tracks. The only user of
+//! git2.
 //!
 //! **Invariant:** no credential is written to disk or named in a message: the remote is anonymous, its URL is stripped
 //! first (`address`), and credentials are answered from memory (`credentials`). Everything here blocks; [`Watch`] is how
@@ -7,6 +8,7 @@
 mod address;
 mod credentials;
 mod explain;
+mod head;
 mod submodules;
 mod work_tree;
 
@@ -26,7 +28,9 @@ use super::modes::Recorded;
 use crate::auth::Secret;
 use crate::failure::{Explain, Kind};
 
-pub(super) use self::work_tree::work_tree;
+pub(super) use self::head::locate;
+pub(crate) use self::work_tree::Changes;
+pub(super) use self::work_tree::{changes, tracked};
 
 /// Where the wanted commit is kept, so that nothing looks like a branch of ours.
 const WANTED: &str = "refs/cachewarm/wanted";

@@ -1,7 +1,8 @@
-//! The exact commit, on disk, with the modes git recorded.
+//! The exact commit, on disk.
 //!
-//! [`obtain`] clones a repository (`git`), takes a directory (`local`), or leaves a URL to the builder (`remote`); the [`Checkout`] it gives resolves the paths of
-//! targets, and its [`Modes`] say what BuildKit should see of a file's mode. [`advice()`] looks for what will never hit.
+//! [`obtain`] clones a repository (`git`), takes a directory as it is (`local`), or leaves a URL to the builder (`remote`); the
+//! [`Checkout`] it gives resolves the paths of targets, and its [`Modes`] say what BuildKit should see of a file's mode.
+//! [`advice()`] looks for what will never hit.
 
 mod advice;
 mod checkout;
@@ -22,7 +23,8 @@ use crate::scratch::Scratch;
 
 pub(crate) use self::advice::advice;
 pub(crate) use self::checkout::Checkout;
-pub(crate) use self::modes::Modes;
+pub(crate) use self::git::Changes;
+pub(crate) use self::modes::{ModeRule, Modes};
 
 /// A clone in which nothing arrived for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -47,11 +49,12 @@ pub(crate) enum SourceSpec {
     Remote(String),
 }
 
-/// Brings the source to disk. Dropping the future stops a clone at its next opportunity.
+/// Brings the source to disk. Dropping the future stops a clone at its next opportunity. Without a rule for modes those of a
+/// repository are as git records them, and those of a directory as they are.
 ///
 /// # Errors
 /// Explained: see `git` and `local`.
-pub(crate) async fn obtain(spec: &SourceSpec, events: &Events) -> anyhow::Result<Checkout> {
+pub(crate) async fn obtain(spec: &SourceSpec, modes: Option<ModeRule>, events: &Events) -> anyhow::Result<Checkout> {
     match spec {
         SourceSpec::Repository { url, rev, submodules, token } => {
             let clone = CloneJob {
@@ -59,13 +62,14 @@ pub(crate) async fn obtain(spec: &SourceSpec, events: &Events) -> anyhow::Result
                 rev: rev.clone(),
                 submodules: *submodules,
                 token: token.clone(),
+                modes: modes.unwrap_or(ModeRule::GIT),
                 patience: PATIENCE,
             };
             clone.run(events).await
         }
         SourceSpec::Directory(path) => {
             let (path, events) = (path.clone(), events.clone());
-            tokio::task::spawn_blocking(move || local::directory(&path, &events)).await?
+            tokio::task::spawn_blocking(move || local::directory(&path, modes, &events)).await?
         }
         SourceSpec::Remote(url) => remote::fetched_by_the_builder(url),
     }
@@ -76,6 +80,7 @@ struct CloneJob {
     rev: Option<String>,
     submodules: bool,
     token: Option<Secret>,
+    modes: ModeRule,
     patience: Duration,
 }
 
@@ -90,7 +95,7 @@ impl Drop for StopOnDrop {
 
 impl CloneJob {
     async fn run(self, events: &Events) -> anyhow::Result<Checkout> {
-        let CloneJob { url, rev, submodules, token, patience } = self;
+        let CloneJob { url, rev, submodules, token, modes, patience } = self;
         let location = git::shown(&url);
         let what = "could not make a temporary directory for the clone";
         let hint = "set TMPDIR to a directory with room for it";
@@ -127,8 +132,8 @@ impl CloneJob {
 
         let mut checkout = Checkout::new(root.clone(), Origin::Repository, location, rev);
         checkout.commit = Some(cloned.commit);
-        checkout.dirty = Some(false);
-        checkout.modes = Modes::recorded(root, cloned.recorded);
+        checkout.changes = Some(Changes::default());
+        checkout.modes = Modes::recorded(root, cloned.recorded, modes);
         checkout.clone = Some(directory);
         Ok(checkout)
     }

@@ -33,7 +33,8 @@ pub(crate) use job::{Job, OnMiss};
 pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<Report> {
     let mut clock = Clock::new(events.clone());
     let keychain = Keychain::new(job.credentials.clone());
-    let checkout = clock.time("source", unless_cancelled(&cancel, source::obtain(&job.build.source, &events))).await?;
+    let obtained = source::obtain(&job.build.source, job.build.modes, &events);
+    let checkout = clock.time("source", unless_cancelled(&cancel, obtained)).await?;
     let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
     let donors =
         clock.time("donors", unless_cancelled(&cancel, donors::probe(&job, &plan, &keychain, &events))).await?;

@@ -145,8 +145,8 @@ fn reason(operation: &Operation, state: StepState, account: Option<&Account>) ->
     };
     let log = account.map(|account| account.log.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
     let remedy = (kind == NOT_IN_CACHE).then_some(
-        "compare the commit, the kind of context (a git URL or a directory), the build arguments and the platform with those \
-         of the build that made the cache",
+        "compare the commit, the kind of context (a git URL or a directory), the build arguments, the platform and the modes \
+         (--modes) with those of the build that made the cache",
     );
     Some(report::Reason {
         kind: kind.into(),
@@ -168,6 +168,7 @@ fn notes(steps: &[Step], plan: &Plan) -> Vec<String> {
     if ran > 0 && plan.targets.iter().any(|target| !target.donors.is_empty()) {
         notes.push(format!("{ran} steps ran or were fetched although cache sources were given: see why below"));
     }
+    notes.extend(assemble::likely_cause(&plan.checkout, steps));
     notes
 }
 

@@ -12,6 +12,7 @@ mod warm;
 mod evidence;
 
 // What is built from, and where its cache comes from.
+mod context;
 mod donors;
 mod ecr;
 mod linked;

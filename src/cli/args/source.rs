@@ -28,4 +28,8 @@ pub(crate) struct SourceArgs {
     /// token is the secret GIT_AUTH_TOKEN (--secret id=GIT_AUTH_TOKEN,env=VARIABLE).
     #[arg(long, value_name = "DIR|URL", value_hint = ValueHint::DirPath)]
     pub(crate) context: Option<String>,
+    /// Modes of the files: disk, as they are there; git, as git checks out under umask 022; umask=NNN, under another one,
+    /// as GitLab's runner does under umask=000. When absent, git with --repo, and disk with a directory.
+    #[arg(long, value_name = "git|disk|umask=NNN")]
+    pub(crate) modes: Option<String>,
 }

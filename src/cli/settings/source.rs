@@ -6,6 +6,7 @@ use super::sources::Sources;
 use super::{Environment, Given, Origin};
 use crate::auth::Secret;
 use crate::cli::args::SourceArgs;
+use crate::source::ModeRule;
 
 const NO_REPO: &str = "there is no repository to look in";
 const WITH_REPO: &str = "add --repo URL; a directory is used as it is, and a context's URL names its revision: URL#REF";
@@ -20,12 +21,18 @@ pub(crate) struct SourceSettings {
     pub(crate) context: Option<Given<String>>,
     /// A line that calls docker to build.
     pub(crate) line: Vec<String>,
+    /// `--modes`; none when nobody said.
+    pub(crate) modes: Option<ModeRule>,
     /// `CACHEWARM_GIT_TOKEN`.
     pub(crate) git_token: Option<Secret>,
     /// `SSH_AUTH_SOCK`.
     pub(crate) ssh_auth_sock: Option<PathBuf>,
 }
 
+/// Where the source comes from.
+///
+/// # Errors
+/// A usage error that names the place of the value it is about.
 pub(super) fn source_from(
     from: &Sources<'_>,
     typed: SourceArgs,
@@ -54,6 +61,10 @@ pub(super) fn source_from(
             None => from.one("context", typed.context)?,
         },
         line: typed.line,
+        modes: match from.one("modes", typed.modes)? {
+            Some(given) => Some(given.read("git, disk or umask=000, say", str::parse)?.value),
+            None => None,
+        },
         git_token: environment.filled("CACHEWARM_GIT_TOKEN")?.map(Secret::new),
         ssh_auth_sock: environment.directory("SSH_AUTH_SOCK"),
     })

@@ -5,12 +5,13 @@ use crate::auth::Secret;
 use crate::cli::args::{self, Command};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 55] = [
+const SAMPLES: [(&str, &str); 56] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
     ("rev", "main"),
     ("submodules", "true"),
+    ("modes", "umask=000"),
     ("context", "sub"),
     ("file", "other.Dockerfile"),
     ("target", "build"),

@@ -40,14 +40,14 @@ pub(super) enum Leave {
 
 /// Every key of a settings file, and what a checkout may say there. A key that is missing here is refused.
 #[rustfmt::skip]
-pub(super) const KEYS: [(&str, Leave); 55] = [
+pub(super) const KEYS: [(&str, Leave); 56] = [
     // How much is shown, and how sure the caller wants to be.
     ("verbose", Leave::Any), ("quiet", Leave::Any), ("progress", Leave::Any), ("stall-timeout", Leave::Any),
     ("step-timeout", Leave::Any),
     ("min-hit-rate", Leave::Any), ("on-miss", Leave::Any), ("prove", Leave::Any), ("require", Leave::Any),
     ("deep", Leave::Any), ("report", Leave::WithoutFile),
     // What is built. `network = "host"` still needs `--allow network.host`.
-    ("rev", Leave::Any), ("submodules", Leave::Any), ("target", Leave::Any), ("platform", Leave::Any),
+    ("rev", Leave::Any), ("submodules", Leave::Any), ("modes", Leave::Any), ("target", Leave::Any), ("platform", Leave::Any),
     ("add-host", Leave::Any), ("network", Leave::Any), ("shm-size", Leave::Any), ("ulimit", Leave::Any),
     ("no-cache", Leave::Any), ("no-cache-filter", Leave::Any), ("bake-target", Leave::Any),
     ("build-arg", Leave::WithValue), ("label", Leave::WithValue),

@@ -34,12 +34,15 @@ pub(crate) fn text(report: &Report) -> String {
 
 fn source(source: &Source) -> String {
     let commit = source.commit.as_ref().map(|commit| commit.chars().take(12).collect::<String>());
-    match (&source.rev, commit) {
+    let place = match (&source.rev, commit) {
         (Some(rev), Some(commit)) if !rev.starts_with(&commit) => format!("{}, {rev} at {commit}", source.location),
         (_, Some(commit)) => format!("{} at {commit}", source.location),
         (Some(rev), None) => format!("{}, {rev}", source.location),
         (None, None) => source.location.clone(),
-    }
+    };
+    let changes = source.changes().map(|changes| format!(" {changes}")).unwrap_or_default();
+    let modes = source.modes.strip_prefix("umask=").map(|umask| format!(", modes of umask {umask}"));
+    format!("{place}{changes}{}", modes.unwrap_or_default())
 }
 
 fn builder(report: &Report) -> String {

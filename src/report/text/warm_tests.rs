@@ -7,7 +7,7 @@ use crate::report::{Layers, Reason, Verdict};
 #[test]
 fn a_warm_run_reads_calmly() {
     insta::assert_snapshot!(text(&sample::warm()), @"
-    source     https://git.example/shop.git, main at 1f2e3d4c5b6a
+    source     https://git.example/shop.git, main at 1f2e3d4c5b6a, modes of umask 022
     builder    spawn /usr/local/bin/buildkitd, BuildKit v0.32.2, state root /var/lib/buildkit
     caches     registry.example/shop/cache:main: 11 layers, 1.2 GiB, sha256:1f2e3d4c5b6a
                registry.example/shop/cache:next: not usable: there is no such tag
@@ -52,7 +52,7 @@ fn a_run_that_is_not_warm_ends_with_its_reasons() {
     report.steps[1].state = StepState::Miss;
     report.proof = Some(Proof { results: 24, ran: vec!["[build 2/2] RUN make".to_owned()], ..Proof::default() });
     insta::assert_snapshot!(text(&report), @"
-    source     https://git.example/shop.git, main at 1f2e3d4c5b6a
+    source     https://git.example/shop.git, main at 1f2e3d4c5b6a, modes of umask 022
     builder    spawn /usr/local/bin/buildkitd, BuildKit v0.32.2, state root /var/lib/buildkit
     caches     registry.example/shop/cache:main: not usable: manifest unknown
                registry.example/shop/cache:next: not usable: there is no such tag

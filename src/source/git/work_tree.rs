@@ -1,31 +1,52 @@
-//! What a git work tree tracks, and which commit it is at. Reads only.
+//! What git tracks in a work tree, and what was changed in it. Reads only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use git2::{DiffOptions, ErrorCode, Index, Repository};
+use git2::{AttrCheckFlags, Delta, DiffOptions, ErrorCode, Index, Repository};
 
 use crate::source::modes::Recorded;
 
-/// What git knows of a directory.
-#[derive(Debug)]
-pub(in crate::source) struct WorkTree {
-    /// The work tree's root, absolute and without symbolic links.
-    pub(in crate::source) root: PathBuf,
-    /// HEAD, when there is one and git trusts the repository.
-    pub(in crate::source) commit: Option<String>,
-    /// Whether tracked files differ from HEAD; submodules are not looked into.
-    pub(in crate::source) dirty: Option<bool>,
-    /// What it tracks, checked-out submodules included.
-    pub(in crate::source) recorded: Recorded,
+/// How a work tree differs from its commit; submodules are not looked into.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Tracked files that are others, or gone.
+    pub(crate) changed: usize,
+    /// Files that are not tracked nor ignored; a directory of such files is one.
+    pub(crate) untracked: usize,
 }
 
-/// The work tree a directory lies in, if it lies in one.
+/// How the work tree that a directory lies in differs from its commit; none where libgit2 cannot tell, or git does not
+/// trust the repository.
+pub(in crate::source) fn changes(directory: &Path) -> Option<Changes> {
+    let repository = Repository::discover(directory).ok()?;
+    let tree = repository.head().ok()?.peel_to_tree().ok()?;
+    let mut options = DiffOptions::new();
+    options.ignore_submodules(true).skip_binary_check(true).include_untracked(true);
+    let differences = repository.diff_tree_to_workdir_with_index(Some(&tree), Some(&mut options)).ok()?;
+    let mut changes = Changes::default();
+    for delta in differences.deltas() {
+        match delta.status() {
+            Delta::Untracked => changes.untracked += 1,
+            // What a filter writes to disk is something else than what is recorded, and we run none to compare.
+            _ if delta.new_file().path().is_some_and(|path| is_filtered(&repository, path)) => {}
+            _ => changes.changed += 1,
+        }
+    }
+    Some(changes)
+}
+
+fn is_filtered(repository: &Repository, path: &Path) -> bool {
+    repository.get_attr(path, "filter", AttrCheckFlags::FILE_THEN_INDEX).is_ok_and(|filter| filter.is_some())
+}
+
+/// The root of the work tree that a directory lies in, absolute and without symbolic links, and what it tracks, checked-out
+/// submodules included; none when it lies in no work tree.
 ///
 /// # Errors
 /// When there is one that cannot be read, such as one with an index format libgit2 does not know.
-pub(in crate::source) fn work_tree(directory: &Path) -> anyhow::Result<Option<WorkTree>> {
+pub(in crate::source) fn tracked(directory: &Path) -> anyhow::Result<Option<(PathBuf, Recorded)>> {
     let repository = match Repository::discover(directory) {
         Ok(repository) => repository,
         Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
@@ -37,16 +58,7 @@ pub(in crate::source) fn work_tree(directory: &Path) -> anyhow::Result<Option<Wo
     let mut recorded = Recorded::default();
     record(&repository, b"", &mut recorded)?;
     record_submodules(&repository, &root, b"", &mut recorded)?;
-    let commit = repository.head().ok().and_then(|head| head.peel_to_commit().ok());
-    let dirty = commit.as_ref().and_then(|commit| {
-        let mut options = DiffOptions::new();
-        options.ignore_submodules(true).skip_binary_check(true);
-        let tree = commit.tree().ok()?;
-        let changes = repository.diff_tree_to_workdir_with_index(Some(&tree), Some(&mut options)).ok()?;
-        Some(changes.deltas().len() > 0)
-    });
-    let commit = commit.map(|commit| commit.id().to_string());
-    Ok(Some(WorkTree { root, commit, dirty, recorded }))
+    Ok(Some((root, recorded)))
 }
 
 /// Adds what a repository's index tracks; `prefix` is where its work tree lies (`lib/`), or empty.
@@ -84,14 +96,14 @@ fn record_submodules(
 }
 
 /// A repository of another user: its configuration is not read, as git rules it, but its index can be.
-fn untrusted(directory: &Path) -> anyhow::Result<Option<WorkTree>> {
+fn untrusted(directory: &Path) -> anyhow::Result<Option<(PathBuf, Recorded)>> {
     let directory = fs::canonicalize(directory)?;
     for root in directory.ancestors() {
         let git = root.join(".git");
         if git.is_dir() {
             let mut recorded = Recorded::default();
             record_index(&Index::open(&git.join("index"))?, b"", &mut recorded);
-            return Ok(Some(WorkTree { root: root.to_owned(), commit: None, dirty: None, recorded }));
+            return Ok(Some((root.to_owned(), recorded)));
         }
     }
     Ok(None)

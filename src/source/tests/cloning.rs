@@ -149,7 +149,7 @@ fn a_clone_whose_caller_went_away_leaves_nothing_behind() {
     let spec = world.spec(None);
     runtime.block_on(async {
         let events = Events::nobody();
-        let mut future = Box::pin(obtain(&spec, &events));
+        let mut future = Box::pin(obtain(&spec, None, &events));
         // One poll begins the clone; then the caller is gone.
         let _ = futures::poll!(&mut future);
         drop(future);

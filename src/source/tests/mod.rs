@@ -1,5 +1,6 @@
 //! The source against real git: repositories made by git, served by its own http backend.
 
+mod clones;
 mod cloning;
 mod modes;
 mod paths;

@@ -242,6 +242,7 @@ fn a_server_that_falls_silent_is_given_up() {
         rev: None,
         submodules: false,
         token: None,
+        modes: crate::source::ModeRule::GIT,
         patience: std::time::Duration::from_millis(300),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

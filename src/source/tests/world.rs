@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::auth::Secret;
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
-use crate::source::{Checkout, SourceSpec, obtain};
+use crate::source::{Checkout, ModeRule, SourceSpec, obtain};
 
 /// A folder with a repository in `app` that git made.
 pub(super) struct World {
@@ -99,8 +99,12 @@ pub(super) fn at(url: &str, rev: Option<&str>, token: Option<&str>) -> SourceSpe
 }
 
 pub(super) fn try_obtain(spec: &SourceSpec) -> anyhow::Result<Checkout> {
+    try_obtain_with(spec, None)
+}
+
+pub(super) fn try_obtain_with(spec: &SourceSpec, modes: Option<ModeRule>) -> anyhow::Result<Checkout> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(obtain(spec, &Events::nobody()))
+    runtime.block_on(obtain(spec, modes, &Events::nobody()))
 }
 
 pub(super) fn obtained(spec: &SourceSpec) -> Checkout {

@@ -1,0 +1,109 @@
+//! The files of a build as they are: what lies in a directory is what docker's client sends of it, and what git records is
+//! what CI checks out, under whatever umask. The judge is buildx, from the same directory on a copy of the root.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::git::git;
+use crate::support::registry::made;
+use crate::support::{Builder, World, ground};
+
+const DOCKERFILE: &str = "FROM busybox:1.35\nCOPY a.txt bin /a/\nRUN cat /a/a.txt >/b\n";
+
+/// A repository with a text and a script, in `origin`.
+fn origin(world: &World, dockerfile: &str) -> PathBuf {
+    let folder = made(world.path("origin"));
+    made(folder.join("bin"));
+    for (name, text) in [("a.txt", "text\n"), ("bin/run.sh", "#!/bin/sh\n"), ("Dockerfile", dockerfile)] {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    fs::set_permissions(folder.join("bin/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    git(&folder, ["init", "-q", "-b", "main"]);
+    git(&folder, ["add", "-A"]);
+    git(&folder, ["commit", "-q", "-m", "One"]);
+    folder
+}
+
+/// A clone of it under a umask.
+fn clone(world: &World, umask: &str) -> PathBuf {
+    let copy = world.path(&format!("clone-{umask}"));
+    let line = "umask \"$1\"; git clone -q \"$2\" \"$3\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", line, "sh", umask]).args([&world.path("origin"), &copy]);
+    assert!(shell.env("GIT_CONFIG_GLOBAL", "/dev/null").status().unwrap().success());
+    copy
+}
+
+/// A cache that BuildKit exports of a directory, in the shared registry.
+fn exported(world: &World, context: &Path, name: &str) -> String {
+    let folder = made(world.path(&format!("export-{name}")));
+    let reference = format!("{}/context/{name}:cache", ground().registry.address());
+    let export = format!("type=registry,mode=max,ref={reference}");
+    let builder = Builder::start(&made(folder.join("daemon")), &folder.join("root"), &world.config());
+    builder.build(context, &["--export-cache", &export]).succeeded();
+    reference
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_directory_is_warmed_with_the_modes_that_it_has() {
+    let world = World::new();
+    origin(&world, DOCKERFILE);
+    let (usual, open) = (clone(&world, "022"), clone(&world, "000"));
+    let donor = exported(&world, &open, "modes-of-disk");
+
+    // What CI made of files that anybody may write, from the same files.
+    let run = world.warm().source(["--context", text(&open)]).from([&donor]).with(["--on-miss", "fail"]).run();
+    assert_eq!(run.exits(0).reports("/hit_rate"), 1.0);
+
+    world.judged_by_buildx(&world.root(), &open, &[], "").ran_only(&[]);
+    world.smoke(&world.root(), &open, &["--manifest", "none"]).exits(0);
+    // And of another umask's it is another build, as it is for buildx.
+    world.judged_by_buildx(&world.root(), &usual, &[], "").ran_only(&["2/3", "3/3"]);
+    let manifest = world.path("manifest.json");
+    let run = world.smoke(&world.root(), &usual, &["--manifest", text(&manifest)]).exits(5);
+    let reason = run.reports("/steps/1/reason");
+    assert_eq!(reason["kind"], "file-modes-changed", "{}", run.stdout);
+}
+
+#[test]
+fn a_script_that_was_made_executable_runs() {
+    let world = World::new();
+    let folder = origin(&world, "FROM busybox:1.35\nCOPY a.txt /run.sh\nRUN /run.sh\n");
+    fs::set_permissions(folder.join("a.txt"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(folder.join("a.txt"), "#!/bin/sh\ntrue\n").unwrap();
+    git(&folder, ["add", "-A"]);
+    git(&folder, ["update-index", "--chmod=-x", "a.txt"]);
+    git(&folder, ["commit", "-q", "-m", "Not executable for git"]);
+    let run = world.warm().source(["--context", text(&folder)]).from([]).run().exits(0);
+    assert!(run.stdout.contains("with 1 changed"), "{}", run.stdout);
+    world.judged_by_buildx(&world.root(), &folder, &[], "").ran_only(&[]);
+}
+
+#[test]
+fn a_clone_of_ours_has_the_modes_of_ci_s_umask() {
+    let world = World::new();
+    let url = format!("file://{}", origin(&world, DOCKERFILE).display());
+    let (usual, open) = (clone(&world, "022"), clone(&world, "000"));
+    let donor = exported(&world, &open, "modes-of-ci");
+
+    let run = World::new().warm().source(["--repo", &url]).from([&donor]).run().exits(5);
+    assert!(run.stdout.contains("--modes"), "{}", run.stdout);
+    let run = world.warm().source(["--repo", &url, "--modes", "umask=000"]).from([&donor]).run().exits(0);
+    assert_eq!(run.reports("/hit_rate"), 1.0);
+    world.judged_by_buildx(&world.root(), &open, &[], "").ran_only(&[]);
+
+    // From a directory of other modes it is the same build when git's are asked for.
+    let root = world.root();
+    let manifest = world.path("manifest.json");
+    world.smoke(&root, &usual, &["--modes", "umask=000"]).exits(0);
+    let run = world.smoke(&root, &usual, &["--manifest", text(&manifest)]).exits(5);
+    let reason = run.reports("/steps/1/reason");
+    let what = format!("{} {}", reason["what"], reason["remedy"]);
+    assert!(what.contains("umask 022") && what.contains("umask 000") && what.contains("--modes"), "{what}");
+}
