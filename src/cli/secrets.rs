@@ -14,7 +14,8 @@ use crate::sensitive::is_secret;
 use crate::targets::{SecretOrigin, SecretSource, Target};
 
 /// Variables that are secrets whatever is built.
-pub(super) const OURS: [&str; 3] = ["CACHEWARM_GIT_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+pub(super) const OURS: [&str; 4] =
+    ["CACHEWARM_GIT_TOKEN", "GIT_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
 /// Reads the secrets of targets. One that cannot be had is kept as the error, which a step gets that asks for it.
 pub(super) fn of_targets(targets: &[Target], environment: &Environment) -> SecretValues {

@@ -263,7 +263,7 @@ fn the_values_of_secrets_are_shown_nowhere_not_even_in_pieces() {
 #[test]
 fn programs_that_we_start_get_no_secrets_and_leave_no_core() {
     let mut world = World::new();
-    let secrets = ["CACHEWARM_GIT_TOKEN", "AWS_SECRET_ACCESS_KEY", "SESAME", "NPM_TOKEN"];
+    let secrets = ["CACHEWARM_GIT_TOKEN", "GIT_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "SESAME", "NPM_TOKEN"];
     secrets.iter().for_each(|name| world.set(name, "sesame-0123456789"));
     world.set("HARMLESS", "it is there");
     let context = world.path("context");

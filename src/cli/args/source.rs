@@ -14,7 +14,8 @@ pub(crate) struct SourceArgs {
     /// is built; what it says of outputs changes no layer, and what cannot be honoured is refused.
     #[arg(last = true, value_name = "DOCKER …", conflicts_with_all = ["argument", "context", "bake"])]
     pub(crate) line: Vec<String>,
-    /// Git repository to clone, https or ssh. A token for https comes from CACHEWARM_GIT_TOKEN or git's helpers.
+    /// Git repository to clone, https or ssh. A token for https comes from CACHEWARM_GIT_TOKEN (or
+    /// GIT_AUTH_TOKEN), with the user of the URL, or from git's helpers.
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) repo: Option<String>,
     /// Branch, tag or commit of --repo; the remote's HEAD when absent.

@@ -23,7 +23,7 @@ pub(crate) struct SourceSettings {
     pub(crate) line: Vec<String>,
     /// `--modes`; none when nobody said.
     pub(crate) modes: Option<ModeRule>,
-    /// `CACHEWARM_GIT_TOKEN`.
+    /// `CACHEWARM_GIT_TOKEN`, or `GIT_AUTH_TOKEN` as BuildKit names it.
     pub(crate) git_token: Option<Secret>,
     /// `SSH_AUTH_SOCK`.
     pub(crate) ssh_auth_sock: Option<PathBuf>,
@@ -65,7 +65,10 @@ pub(super) fn source_from(
             Some(given) => Some(given.read("git, disk or umask=000, say", str::parse)?.value),
             None => None,
         },
-        git_token: environment.filled("CACHEWARM_GIT_TOKEN")?.map(Secret::new),
+        git_token: match environment.filled("CACHEWARM_GIT_TOKEN")? {
+            Some(token) => Some(Secret::new(token)),
+            None => environment.filled("GIT_AUTH_TOKEN")?.map(Secret::new),
+        },
         ssh_auth_sock: environment.directory("SSH_AUTH_SOCK"),
     })
 }

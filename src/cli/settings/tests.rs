@@ -205,6 +205,9 @@ fn quiet_gives_way_only_to_a_stronger_wish_for_progress() {
 fn secrets_come_from_the_environment_alone_and_do_not_print() {
     let settings = resolve(&[], &[("CACHEWARM_GIT_TOKEN", "hush")]).expect("sound");
     assert_eq!(settings.source.git_token, Some(Secret::new("hush")));
+    let token = |variables: &[_]| resolve(&[], variables).expect("sound").source.git_token;
+    assert_eq!(token(&[("GIT_AUTH_TOKEN", "theirs")]), Some(Secret::new("theirs")));
+    assert_eq!(token(&[("GIT_AUTH_TOKEN", "theirs"), ("CACHEWARM_GIT_TOKEN", "ours")]), Some(Secret::new("ours")));
     assert!(!format!("{settings:?}").contains("hush"));
     assert!(!args::setting_names().contains(&"git-token".to_owned()));
 

@@ -10,7 +10,7 @@ use git2::{Config, Cred, CredentialType, ErrorClass, ErrorCode};
 use super::address::{Address, origin};
 use crate::auth::Secret;
 
-/// The user name that goes with a token: the one GitHub documents, and others do not look at.
+/// The user name that goes with a token when the URL names none: the one GitHub documents, and others do not look at.
 const TOKEN_USER: &str = "x-access-token";
 
 /// What we may show to whom.
@@ -35,7 +35,7 @@ pub(super) struct Tried {
 pub(super) enum Attempt {
     /// User and password of the URL.
     Url,
-    /// `CACHEWARM_GIT_TOKEN`.
+    /// `CACHEWARM_GIT_TOKEN`, with the user of the URL where that has one.
     Token,
     /// git's credential helpers.
     Helper,
@@ -67,6 +67,12 @@ impl Keys {
             password: address.password.clone(),
             token: token.filter(|token| !token.is_empty()).cloned(),
         }
+    }
+
+    /// Who shows the token.
+    fn token_user(&self) -> &str {
+        let own = self.user.as_ref().filter(|_| self.password.is_none());
+        own.map_or(TOKEN_USER, Secret::reveal)
     }
 
     /// What is left to try at `url`.
@@ -105,7 +111,7 @@ impl Keys {
             let own = self.user.as_ref().map(Secret::reveal);
             let credentials = match attempt {
                 Attempt::Url => plain(own.unwrap_or_default(), self.password.as_ref().unwrap_or(&Secret::default())),
-                Attempt::Token => plain(TOKEN_USER, self.token.as_ref().unwrap_or(&Secret::default())),
+                Attempt::Token => plain(self.token_user(), self.token.as_ref().unwrap_or(&Secret::default())),
                 Attempt::Helper => Config::open_default().and_then(|config| {
                     let ours = origin(url) == self.origin && self.password.is_none();
                     Cred::credential_helper(&config, url, own.filter(|_| ours))

@@ -20,8 +20,12 @@ pub(super) fn explained(error: &git2::Error, address: &Address, presented: &[Att
     let refused = error.code() == ErrorCode::Auth || says("authentication") || says("401") || says("403");
     let (what, hint) = if refused && !presented.is_empty() {
         let names: Vec<&str> = presented.iter().map(|attempt| attempt.name()).collect();
-        let hint = "check that they are valid and may read the repository, for example with `git ls-remote`";
-        (format!("{shown} refused the credentials it was shown ({})", names.join(", ")), hint.to_owned())
+        let mut hint =
+            "check that they are valid and may read the repository, for example with `git ls-remote`".to_owned();
+        if presented.contains(&Attempt::Token) && address.user.is_none() {
+            hint.push_str("; a token that goes with a user of its own needs that in the URL, https://USER@…");
+        }
+        (format!("{shown} refused the credentials it was shown ({})", names.join(", ")), hint)
     } else if refused && address.is_ssh() {
         (format!("{shown} needs an ssh key"), "load one with `ssh-add`, and pass SSH_AUTH_SOCK on".to_owned())
     } else if refused {

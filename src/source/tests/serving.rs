@@ -175,6 +175,18 @@ fn a_token_is_shown_to_its_own_host_also_for_submodules() {
 }
 
 #[test]
+fn a_token_is_shown_with_the_user_of_the_url() {
+    let world = World::new();
+    let server = Server::of(&world, &["gitlab-ci-token:t0ken"]);
+    let url = server.url("app/.git").replace("http://", "http://gitlab-ci-token@");
+    let checkout = obtained(&at(&url, None, Some("t0ken")));
+    assert_eq!(checkout.location, server.url("app/.git"));
+    assert!(!server.asked_with().is_empty());
+    assert!(server.asked_with().iter().all(|login| login == "gitlab-ci-token:t0ken"), "{:?}", server.asked_with());
+    assert!(!any_file_has(&checkout.root, "t0ken"));
+}
+
+#[test]
 fn a_submodule_of_another_host_is_not_shown_the_token() {
     let world = World::new();
     let elsewhere = Server::of(&world, &["nobody:nothing"]);
@@ -220,6 +232,8 @@ fn missing_credentials_are_asked_for_and_wrong_ones_are_shown_once() {
     );
     assert!(!text.contains("sesame") && !text.contains("wr0ng"), "{text}");
     assert_eq!(server.asked_with(), ["me:sesame", "x-access-token:wr0ng"]);
+    let (_, _, hint) = explanation(try_obtain(&at(&server.url("app/.git"), None, Some("wr0ng"))));
+    assert!(hint.contains("https://USER@"), "{hint}");
 }
 
 #[test]
