@@ -1,8 +1,10 @@
 //! What the run will ask of the builder, decided before it is asked: resolved targets, and a session for each.
 
+mod sent;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::auth::{Keychain, Secret};
@@ -43,7 +45,9 @@ pub(crate) struct Plan {
     /// Hides the secrets of the build.
     pub(crate) secrets: Redactor,
     /// When it was decided. Nothing was sent to a builder before.
-    pub(crate) decided_at: SystemTime,
+    decided_at: SystemTime,
+    /// Set when [`Plan::fill_pointers`] looked; when it had written files.
+    filled_at: OnceLock<Option<SystemTime>>,
 }
 
 impl Build {
@@ -80,7 +84,19 @@ impl Plan {
             let shared = twin.map(|(_, session)| Ok(session.clone()));
             sessions.push(shared.unwrap_or_else(|| session(build, keychain, events, &permissions, target))?);
         }
-        Ok(Plan { checkout, targets, sessions, secrets: build.redactor(), decided_at: SystemTime::now() })
+        Ok(Plan {
+            checkout,
+            targets,
+            sessions,
+            secrets: build.redactor(),
+            decided_at: SystemTime::now(),
+            filled_at: OnceLock::new(),
+        })
+    }
+
+    /// Since when files may have been sent to a builder. No step's files are sent before the pointers among them are filled.
+    pub(crate) fn sent_since(&self) -> SystemTime {
+        self.filled_at.get().copied().flatten().unwrap_or(self.decided_at)
     }
 
     /// What to ask the frontend about each target.

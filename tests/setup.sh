@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 
 cache=${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}
 packages=(runc docker-registry apache2-utils busybox-static git openssl curl ca-certificates iproute2 util-linux gcc libc6-dev
-  make perl pkg-config python3-venv procps)
+  git-lfs make perl pkg-config python3-venv procps)
 more_packages=(docker.io podman zstd e2fsprogs packer openssh-server openssh-client sudo awscli cmark-gfm isal shellcheck strace
   systemd)
 moto_version=5.2.5

@@ -56,7 +56,7 @@ pub(crate) fn kill_with_descendants(child: &mut Child) {
     below.values().for_each(Process::wait);
 }
 
-/// Waits for a program. When `stop` says so it is killed, and there is no status.
+/// Waits for a program. When `stop` says so it is killed with all that it started, and there is no status.
 ///
 /// # Errors
 /// When it cannot be waited for.
@@ -67,8 +67,8 @@ pub(crate) fn wait_unless(child: &mut Child, stop: impl Fn() -> bool) -> io::Res
         let mut ended = [PollFd::new(&process, PollFlags::IN)];
         match poll(&mut ended, Some(&STOP_IS_ASKED_EVERY)) {
             Ok(0) | Err(Errno::INTR) if stop() => {
-                child.kill()?;
-                return child.wait().map(|_| None);
+                kill_with_descendants(child);
+                return Ok(None);
             }
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return child.wait().map(Some),

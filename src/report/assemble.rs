@@ -163,7 +163,7 @@ pub(crate) fn sources(plan: &Plan, served: Vec<Served>, hashes: impl Fn(usize) -
         local: plan.local(served.target, &served.name).cloned(),
         selection: served.selection,
         hashes: hashes(place),
-        since: plan.decided_at,
+        since: plan.sent_since(),
     };
     served.into_iter().enumerate().map(source).collect()
 }

@@ -160,6 +160,7 @@ async fn ask_targets(
     };
     let graphs = plan.graphs(&answers)?;
     explain::git::warn(&explain::git::takers(plan, &graphs), events);
+    plan.fill_pointers(&graphs, cancel, events).await?;
     for (graph, session) in graphs.into_iter().zip(&plan.sessions) {
         if seen.ahead.last().is_some_and(|ahead| !ahead.ran.is_empty()) {
             // The last target's steps must not pass for the root's.

@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::git::Changes;
+use super::git::{Changes, Origins};
 use super::modes::Modes;
 use crate::failure::{Explain, Failure, Kind};
 use crate::scratch::Scratch;
@@ -37,6 +38,8 @@ pub(crate) struct Checkout {
     /// Which permission bits BuildKit should see.
     pub(crate) modes: Modes,
     origin: Origin,
+    /// Where the clone came from.
+    pub(super) origins: Option<Arc<Origins>>,
     /// The clone.
     pub(super) clone: Option<Scratch>,
     /// Inline Dockerfiles, each in a directory of its own.
@@ -65,6 +68,7 @@ impl Checkout {
             is_fetched: false,
             modes: Modes::as_on_disk(),
             origin,
+            origins: None,
             clone: None,
             inline: Vec::new(),
         }

@@ -9,11 +9,13 @@ mod address;
 mod credentials;
 mod explain;
 mod head;
+mod lfs;
+mod pointer;
 mod submodules;
 mod work_tree;
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use git2::build::CheckoutBuilder;
@@ -29,6 +31,9 @@ use crate::auth::Secret;
 use crate::failure::{Explain, Kind};
 
 pub(super) use self::head::locate;
+pub(super) use self::lfs::{Origins, named};
+pub(crate) use self::pointer::POINTER_SIZES;
+pub(super) use self::pointer::pointers;
 pub(crate) use self::work_tree::Changes;
 pub(super) use self::work_tree::{changes, tracked};
 
@@ -56,10 +61,14 @@ impl Watch {
         self.moves.load(Ordering::Relaxed)
     }
 
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     /// Notes that something arrived, and says whether to go on.
     fn moved(&self) -> bool {
         self.moves.fetch_add(1, Ordering::Relaxed);
-        !self.stopped.load(Ordering::Relaxed)
+        !self.is_stopped()
     }
 }
 
@@ -72,6 +81,8 @@ pub(super) struct Cloned {
     pub(super) recorded: Recorded,
     /// Whether only that commit was fetched, without its history.
     pub(super) shallow: bool,
+    /// Where it came from.
+    pub(super) origins: Origins,
 }
 
 /// The address of a repository without anything secret.
@@ -99,13 +110,22 @@ pub(super) fn clone(
     let repository = Repository::init_opts(directory, &options)
         .map_err(|error| explain::not_written(error, directory.display().to_string()))?;
     let commit = client.fetch(&repository, &address, &Wanted::of(rev))?;
-    let mut recorded = Recorded::default();
     client.check_out(&repository, &commit, directory)?;
-    work_tree::record(&repository, b"", &mut recorded)?;
+    let mut laid = Laid { recorded: Recorded::default(), trees: vec![(directory.to_owned(), address.clone())] };
+    work_tree::record(&repository, b"", &mut laid.recorded)?;
     if with_submodules {
-        submodules::clone(&client, &address, &repository, &commit, directory, &mut recorded)?;
+        submodules::clone(&client, &address, &repository, &commit, directory, &mut laid)?;
     }
-    Ok(Cloned { commit: commit.id().to_string(), recorded, shallow: repository.is_shallow() })
+    let Laid { recorded, trees } = laid;
+    let (commit, shallow) = (commit.id().to_string(), repository.is_shallow());
+    Ok(Cloned { commit, recorded, shallow, origins: Origins { trees, keys: client.keys.clone() } })
+}
+
+/// What was laid out so far.
+struct Laid {
+    recorded: Recorded,
+    /// The root of each work tree, and its address.
+    trees: Vec<(PathBuf, Address)>,
 }
 
 /// A reference the remote has: its name and what it points to.

@@ -2,7 +2,7 @@
 //!
 //! [`obtain`] clones a repository (`git`), takes a directory as it is (`local`), or leaves a URL to the builder (`remote`); the
 //! [`Checkout`] it gives resolves the paths of targets, and its [`Modes`] say what BuildKit should see of a file's mode.
-//! [`advice()`] looks for what will never hit.
+//! [`advice()`] looks for what will never hit, and [`fill_pointers`] for what git only has pointers of.
 
 mod advice;
 mod checkout;
@@ -15,7 +15,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use self::checkout::Origin;
+use self::git::Watch;
 use crate::auth::Secret;
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
@@ -23,7 +26,7 @@ use crate::scratch::Scratch;
 
 pub(crate) use self::advice::advice;
 pub(crate) use self::checkout::Checkout;
-pub(crate) use self::git::Changes;
+pub(crate) use self::git::{Changes, POINTER_SIZES};
 pub(crate) use self::modes::{ModeRule, Modes};
 
 /// A clone in which nothing arrived for this long is given up.
@@ -85,7 +88,7 @@ struct CloneJob {
 }
 
 /// Stops a clone whose caller went away.
-struct StopOnDrop(Arc<git::Watch>);
+struct StopOnDrop(Arc<Watch>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -103,29 +106,15 @@ impl CloneJob {
         let root = directory.path().to_owned();
         events.note(format!("cloning {location} at {}", rev.as_deref().unwrap_or("HEAD")));
 
-        let watch = Arc::new(git::Watch::default());
+        let watch = Arc::new(Watch::default());
         let stop = StopOnDrop(Arc::clone(&watch));
         let (seen_by_task, path, wanted) = (Arc::clone(&watch), root.clone(), rev.clone());
         // The directory goes with the task: one that is given up may write to it until it notices.
-        let mut task = tokio::task::spawn_blocking(move || {
+        let task = tokio::task::spawn_blocking(move || {
             let cloned = git::clone(&url, wanted.as_deref(), submodules, token.as_ref(), &path, &seen_by_task);
             cloned.map(|cloned| (cloned, directory))
         });
-        let (cloned, directory) = loop {
-            let moves = watch.moves();
-            match tokio::time::timeout(patience, &mut task).await {
-                Ok(finished) => break finished??,
-                Err(_) if watch.moves() != moves => {}
-                Err(_) => {
-                    let what = format!("{location} sent nothing for {} seconds", patience.as_secs());
-                    return Err(Failure::new(
-                        Kind::Environment,
-                        what,
-                        "check the address and the network, and try again",
-                    ));
-                }
-            }
-        };
+        let (cloned, directory) = while_it_moves(task, &watch, patience, &location).await?;
         drop(stop);
         let history = if cloned.shallow { "without its history" } else { "with its history" };
         events.note(format!("checked out {} {history}", cloned.commit));
@@ -134,9 +123,59 @@ impl CloneJob {
         checkout.commit = Some(cloned.commit);
         checkout.changes = Some(Changes::default());
         checkout.modes = Modes::recorded(root, cloned.recorded, modes);
+        checkout.origins = Some(Arc::new(cloned.origins));
         checkout.clone = Some(directory);
         Ok(checkout)
     }
+}
+
+/// The end of a task, as long as it moves.
+async fn while_it_moves<T>(
+    mut task: JoinHandle<anyhow::Result<T>>,
+    watch: &Watch,
+    patience: Duration,
+    location: &str,
+) -> anyhow::Result<T> {
+    loop {
+        let moves = watch.moves();
+        match tokio::time::timeout(patience, &mut task).await {
+            Ok(finished) => return finished?,
+            Err(_) if watch.moves() != moves => {}
+            Err(_) => {
+                let what = format!("{location} sent nothing for {} seconds", patience.as_secs());
+                let hint = "check the address and the network, and try again";
+                return Err(Failure::new(Kind::Environment, what, hint));
+            }
+        }
+    }
+}
+
+/// Looks for pointers of Git LFS among files that a build is sent. Those of a clone of ours are made what they stand for; a
+/// directory is as it is, with a warning. Whether files were written.
+///
+/// # Errors
+/// Explained: files that cannot be had.
+pub(crate) async fn fill_pointers(checkout: &Checkout, files: Vec<PathBuf>, events: &Events) -> anyhow::Result<bool> {
+    let pointers = tokio::task::spawn_blocking(move || git::pointers(files)).await?;
+    if pointers.is_empty() {
+        return Ok(false);
+    }
+    let files = git::named(&pointers, &checkout.root);
+    let Some(origins) = &checkout.origins else {
+        events.warn(format!(
+            "the build takes in pointers of Git LFS, as docker would from this directory: {files}; `git lfs pull` gets what \
+             they stand for"
+        ));
+        return Ok(false);
+    };
+    events.note(format!("getting {files} from Git LFS"));
+    let watch = Arc::new(Watch::default());
+    let stop = StopOnDrop(Arc::clone(&watch));
+    let (origins, seen_by_task) = (Arc::clone(origins), Arc::clone(&watch));
+    let task = tokio::task::spawn_blocking(move || origins.fill(&pointers, &seen_by_task));
+    let done = while_it_moves(task, &watch, PATIENCE, &format!("Git LFS of {}", checkout.location)).await;
+    drop(stop);
+    done.map(|()| true)
 }
 
 #[cfg(test)]

@@ -144,6 +144,7 @@ async fn open_everything(
     let answers = clock.time("solve", buildkit::ask(setting, &questions, patience, cancel, events)).await?;
     let graphs = plan.graphs(&answers)?;
     explain::git::warn(&explain::git::takers(plan, &graphs), events);
+    plan.fill_pointers(&graphs, cancel, events).await?;
     let frontends = assemble::frontends(&setting.tracker.accounts());
     setting.tracker.expect(work(&graphs), secrets(&graphs));
     let requests = requests(plan, donors, builder, &graphs, &frontends);

@@ -107,3 +107,91 @@ fn a_clone_of_ours_has_the_modes_of_ci_s_umask() {
     let what = format!("{} {}", reason["what"], reason["remedy"]);
     assert!(what.contains("umask 022") && what.contains("umask 000") && what.contains("--modes"), "{what}");
 }
+
+/// A repository in `origin` that keeps `*.bin` in Git LFS, and a clone of it in `clone` without the real bytes.
+fn large(world: &World) -> (PathBuf, PathBuf) {
+    let folder = made(world.path("origin"));
+    git(&folder, ["init", "-q", "-b", "main"]);
+    git(&folder, ["lfs", "install", "--local"]);
+    fs::write(folder.join(".gitattributes"), "*.bin filter=lfs diff=lfs merge=lfs -text\n").unwrap();
+    fs::write(folder.join(".dockerignore"), ".git\ndocs\n").unwrap();
+    fs::write(folder.join("Dockerfile"), "FROM busybox:1.35\nCOPY . /a/\nRUN grep real /a/a.bin >/b\n").unwrap();
+    made(folder.join("docs"));
+    for name in ["a.bin", "docs/film.bin"] {
+        fs::write(folder.join(name), format!("the real bytes of {name}\n")).unwrap();
+    }
+    git(&folder, ["add", "-A"]);
+    git(&folder, ["commit", "-q", "-m", "One"]);
+    let copy = world.path("clone");
+    let mut clone = Command::new("git");
+    clone.args(["clone", "-q"]).args([&folder, &copy]).envs([("GIT_LFS_SKIP_SMUDGE", "1"), ("HOME", "/nonexistent")]);
+    assert!(clone.status().unwrap().success());
+    assert!(fs::read_to_string(copy.join("a.bin")).unwrap().starts_with("version https://git-lfs"));
+    (folder, copy)
+}
+
+#[test]
+fn files_of_git_lfs_are_built_as_they_are_in_a_checkout() {
+    let world = World::new();
+    let (folder, _) = large(&world);
+    let donor = exported(&world, &folder, "large");
+    let url = format!("file://{}", folder.display());
+
+    let run = world.warm().source(["--repo", &url]).from([&donor]).with(["--on-miss", "fail"]).run().exits(0);
+
+    assert_eq!(run.reports("/hit_rate"), 1.0);
+    // What no build is sent is not fetched.
+    assert!(run.stderr.contains("getting 1 file (a.bin) from Git LFS"), "{}", run.stderr);
+    world.judged_by_buildx(&world.root(), &folder, &[], "").ran_only(&[]);
+    world.left_nothing_running();
+}
+
+#[test]
+fn a_pointer_is_never_built_for_want_of_git_lfs() {
+    let mut world = World::new();
+    let (folder, _) = large(&world);
+    let url = format!("file://{}", folder.display());
+    let tools = made(world.path("tools"));
+    for tool in ["git", "unshare", "true", "cp", "mount", "umount", "sh", "runc", "setpriv"] {
+        let found = Command::new("sh").args(["-c", "command -v \"$0\"", tool]).output().unwrap();
+        std::os::unix::fs::symlink(String::from_utf8_lossy(&found.stdout).trim(), tools.join(tool)).unwrap();
+    }
+    world.set("PATH", text(&tools));
+    let run = world.warm().source(["--repo", &url]).from([]).run().exits(3);
+    for word in ["git-lfs is not here", "a.bin", "hint: install git-lfs"] {
+        assert!(run.stderr.contains(word), "{word}: {}", run.stderr);
+    }
+    assert!(!run.stderr.contains("film.bin"), "{}", run.stderr);
+    assert_eq!(world.steps_run(), Vec::<String>::new());
+    world.left_nothing_running();
+}
+
+#[test]
+fn a_file_that_git_lfs_does_not_have_stops_the_run() {
+    let world = World::new();
+    let (folder, _) = large(&world);
+    let url = format!("file://{}", folder.display());
+    fs::remove_dir_all(folder.join(".git/lfs/objects")).unwrap();
+    let run = world.warm().source(["--repo", &url]).from([]).run().exits(3);
+    assert!(run.stderr.contains("could not get 1 file (a.bin) from Git LFS"), "{}", run.stderr);
+    assert_eq!(world.steps_run(), Vec::<String>::new());
+    world.left_nothing_running();
+}
+
+#[test]
+fn pointers_in_a_directory_are_built_as_docker_builds_them_with_a_warning() {
+    let world = World::new();
+    let (_, copy) = large(&world);
+    fs::write(copy.join("Dockerfile"), "FROM busybox:1.35\nCOPY a.bin /a/\nRUN cat /a/a.bin >/b\n").unwrap();
+    let run = world.warm().source(["--context", text(&copy)]).from([]).run().exits(0);
+    let warnings = run.stderr.lines().filter(|line| line.contains("Git LFS")).count();
+    assert!(
+        warnings == 1
+            && run.stderr.contains("pointers of Git LFS, as docker would from this directory: 1 file (a.bin)"),
+        "{}",
+        run.stderr
+    );
+    world.judged_by_buildx(&world.root(), &copy, &[], "").ran_only(&[]);
+    let run = world.smoke(&world.root(), &copy, &[]).exits(0);
+    assert!(run.stderr.contains("pointers of Git LFS"), "{}", run.stderr);
+}

@@ -75,6 +75,17 @@ impl Keys {
         own.map_or(TOKEN_USER, Secret::reveal)
     }
 
+    /// What a program may be told to show to the origin that it is for: user and password.
+    pub(super) fn login(&self) -> Option<(&str, &str, &Secret)> {
+        let origin = self.origin.as_deref().filter(|origin| origin.starts_with("http"))?;
+        let password = self.password.as_ref().filter(|_| self.user.is_some());
+        match (&self.user, password, &self.token) {
+            (Some(user), Some(password), _) => Some((origin, user.reveal(), password)),
+            (_, None, Some(token)) => Some((origin, self.token_user(), token)),
+            _ => None,
+        }
+    }
+
     /// What is left to try at `url`.
     pub(super) fn next(&self, url: &str, allowed: CredentialType, tried: &[Attempt]) -> Option<Attempt> {
         let ours = self.origin.is_some() && origin(url) == self.origin;

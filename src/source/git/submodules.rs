@@ -11,25 +11,24 @@ use anyhow::{Context as _, ensure};
 use git2::{Commit, Config, ObjectType, Oid, Repository, RepositoryInitOptions};
 
 use super::address::Address;
-use super::{Client, Wanted, work_tree};
-use crate::source::modes::Recorded;
+use super::{Client, Laid, Wanted, work_tree};
 
 /// Submodules nested deeper than this are taken for a circle.
 const DEEPEST: usize = 16;
 
 const LINK: i32 = 0o160_000;
 
-/// Clones all submodules of `commit`, recursively, below `root`, and adds what they track to `recorded`.
+/// Clones all submodules of `commit`, recursively, below `root`, and adds what they track to what is `laid` out.
 pub(super) fn clone(
     client: &Client<'_>,
     address: &Address,
     repository: &Repository,
     commit: &Commit<'_>,
     root: &Path,
-    recorded: &mut Recorded,
+    laid: &mut Laid,
 ) -> anyhow::Result<()> {
     let place = Place { root, below: PathBuf::new(), modules: PathBuf::from(".git/modules"), depth: 0 };
-    clone_below(client, address, repository, commit, &place, recorded)
+    clone_below(client, address, repository, commit, &place, laid)
 }
 
 /// Where a repository's submodules go.
@@ -57,11 +56,11 @@ fn clone_below(
     repository: &Repository,
     commit: &Commit<'_>,
     place: &Place<'_>,
-    recorded: &mut Recorded,
+    laid: &mut Laid,
 ) -> anyhow::Result<()> {
     for submodule in declared(repository, commit)? {
         let Some(id) = linked(commit, &submodule.path).filter(|_| !submodule.skipped) else { continue };
-        clone_one(client, address, id, &submodule, place, recorded)
+        clone_one(client, address, id, &submodule, place, laid)
             .with_context(|| format!("submodule {}", place.below.join(&submodule.path).display()))?;
     }
     Ok(())
@@ -73,7 +72,7 @@ fn clone_one(
     id: Oid,
     submodule: &Submodule,
     place: &Place<'_>,
-    recorded: &mut Recorded,
+    laid: &mut Laid,
 ) -> anyhow::Result<()> {
     let Submodule { name, path, url, .. } = submodule;
     ensure!(place.depth < DEEPEST, "submodules are nested more than {DEEPEST} deep");
@@ -94,9 +93,10 @@ fn clone_one(
     let up = below.components().map(|_| "../").collect::<String>();
     fs::write(directory.join(".git"), format!("gitdir: {up}{}\n", git.display()))?;
 
-    work_tree::record(&inner, &[below.as_os_str().as_encoded_bytes(), b"/"].concat(), recorded)?;
+    work_tree::record(&inner, &[below.as_os_str().as_encoded_bytes(), b"/"].concat(), &mut laid.recorded)?;
+    laid.trees.push((directory, its.clone()));
     let place = Place { root: place.root, below, modules: git.join("modules"), depth: place.depth + 1 };
-    clone_below(client, &its, &inner, &commit, &place, recorded)
+    clone_below(client, &its, &inner, &commit, &place, laid)
 }
 
 /// What the commit's `.gitmodules` declares. It is read from the commit, never through a link on disk.

@@ -2,6 +2,7 @@
 
 mod clones;
 mod cloning;
+mod large;
 mod modes;
 mod paths;
 mod serving;

@@ -13,13 +13,13 @@ use super::world::{World, any_file_has, at, explanation, obtained, seen, try_obt
 use crate::failure::Kind;
 
 /// Serves all repositories of a folder; `user:password` pairs that are let in, none for everybody.
-struct Server {
+pub(super) struct Server {
     port: u16,
     asked_with: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn of(world: &World, allowed: &'static [&'static str]) -> Server {
+    pub(super) fn of(world: &World, allowed: &'static [&'static str]) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let asked_with = Arc::new(Mutex::new(Vec::new()));
@@ -33,11 +33,11 @@ impl Server {
         Server { port, asked_with }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
-    fn asked_with(&self) -> Vec<String> {
+    pub(super) fn asked_with(&self) -> Vec<String> {
         self.asked_with.lock().expect("the log").clone()
     }
 }
@@ -81,6 +81,11 @@ fn answer(mut stream: TcpStream, folder: &Path, allowed: &[&str], log: &Mutex<Ve
         return stream.write_all(denied.as_bytes()).ok();
     }
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    if let Some(given) = super::large::served(folder, path, &body, headers.get("host")?) {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.git-lfs+json\r\nConnection: close\r\n";
+        write!(stream, "{head}Content-Length: {}\r\n\r\n", given.len()).ok()?;
+        return stream.write_all(&given).ok();
+    }
     let mut backend = Command::new("git")
         .arg("http-backend")
         .env("GIT_PROJECT_ROOT", folder)
