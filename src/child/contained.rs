@@ -1,6 +1,7 @@
 //! Namespaces for a daemon of ours (unshare(1)): its mounts go with the last process that sees them, and its processes, those
 //! of steps as well, go with the daemon, however that ends.
 
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// How a program is started so that nothing of it outlives it, as far as we may do that here.
@@ -43,4 +44,31 @@ pub(crate) fn containment() -> Containment {
     };
     let all = [Containment::Full, Containment::Mounts];
     *BEST.get_or_init(|| all.into_iter().find(works).unwrap_or(Containment::None))
+}
+
+/// A command for a program that ends when we are killed, and all that it started with it, as far as we may do that here.
+pub(crate) fn bound(program: &str) -> Command {
+    const WITH_ALL: &[&str] = &[
+        "setpriv",
+        "--pdeathsig=KILL",
+        "--",
+        "unshare",
+        "--mount",
+        "--propagation=slave",
+        "--pid",
+        "--fork",
+        "--kill-child=KILL",
+        "--mount-proc",
+        "--",
+    ];
+    let has_setpriv = super::command("setpriv").arg("--version").output().is_ok_and(|done| done.status.success());
+    let prefix = match containment() {
+        _ if !has_setpriv => &[],
+        Containment::Full => WITH_ALL,
+        Containment::Mounts | Containment::None => &["setpriv", "--pdeathsig=TERM", "--"],
+    };
+    let mut words = prefix.iter().copied().chain([program]);
+    let mut command = super::command(words.next().unwrap_or(program));
+    command.args(words);
+    command
 }

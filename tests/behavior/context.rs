@@ -2,13 +2,15 @@
 //! what CI checks out, under whatever umask. The judge is buildx, from the same directory on a copy of the root.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::git::git;
+use crate::support::process;
 use crate::support::registry::made;
-use crate::support::{Builder, World, ground};
+use crate::support::{Builder, World, ground, wait_until};
 
 const DOCKERFILE: &str = "FROM busybox:1.35\nCOPY a.txt bin /a/\nRUN cat /a/a.txt >/b\n";
 
@@ -194,4 +196,38 @@ fn pointers_in_a_directory_are_built_as_docker_builds_them_with_a_warning() {
     world.judged_by_buildx(&world.root(), &copy, &[], "").ran_only(&[]);
     let run = world.smoke(&world.root(), &copy, &[]).exits(0);
     assert!(run.stderr.contains("pointers of Git LFS"), "{}", run.stderr);
+}
+
+/// The programs that get the files end with the run, however that ends, and so does what they wrote.
+#[test]
+fn a_server_of_git_lfs_that_is_silent_can_be_interrupted() {
+    for (signal, code) in [("INT", Some(130)), ("KILL", None)] {
+        let world = World::new();
+        let (folder, _) = large(&world);
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        silent.set_nonblocking(true).unwrap();
+        let address = silent.local_addr().unwrap();
+        fs::write(folder.join(".lfsconfig"), format!("[lfs]\nurl = http://{address}/lfs\n")).unwrap();
+        git(&folder, ["add", "-A"]);
+        git(&folder, ["commit", "-q", "-m", "Elsewhere"]);
+        let url = format!("file://{}", folder.display());
+        let running = world.warm().source(["--repo", &url]).from([]).start();
+        let mut asking = Vec::new();
+        wait_until("git-lfs asks", 60, || {
+            asking.extend(silent.accept().ok());
+            !asking.is_empty()
+        });
+        let programs = || -> Vec<String> {
+            let using = process::using(world.folder()).into_iter().map(|(_, line)| line);
+            using.filter(|line| line.contains("git")).collect()
+        };
+        assert!(programs().iter().any(|line| line.contains("git-lfs")), "{:?}", process::using(world.folder()));
+        running.signal(signal);
+        if code.is_some() {
+            assert_eq!(running.ends().code, code);
+        }
+        wait_until(&format!("{:?} end", programs()), 10, || programs().is_empty());
+        world.smoke(&world.root(), &folder, &[]);
+        world.left_nothing_running();
+    }
 }

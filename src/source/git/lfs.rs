@@ -116,7 +116,7 @@ impl Origins {
         }
         fs::write(&list, names)?;
 
-        let mut git = child::command("git");
+        let mut git = child::bound("git");
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_LFS_SKIP_SMUDGE"] {
             git.env_remove(name);
         }
