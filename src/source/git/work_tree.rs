@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use git2::{AttrCheckFlags, Delta, DiffOptions, ErrorCode, Index, Repository};
+use git2::{AttrCheckFlags, Delta, DiffOptions, ErrorCode, Index, IndexEntryExtendedFlag, Repository};
 
 use crate::source::modes::Recorded;
 
@@ -25,10 +25,18 @@ pub(in crate::source) fn changes(directory: &Path) -> Option<Changes> {
     let mut options = DiffOptions::new();
     options.ignore_submodules(true).skip_binary_check(true).include_untracked(true);
     let differences = repository.diff_tree_to_workdir_with_index(Some(&tree), Some(&mut options)).ok()?;
+    let index = repository.index().ok()?;
+    let is_left_out = |path: &Path| {
+        index
+            .get_path(path, 0)
+            .is_some_and(|entry| entry.flags_extended & IndexEntryExtendedFlag::SKIP_WORKTREE.bits() != 0)
+    };
     let mut changes = Changes::default();
     for delta in differences.deltas() {
         match delta.status() {
             Delta::Untracked => changes.untracked += 1,
+            // A sparse checkout does not have it.
+            Delta::Deleted if delta.old_file().path().is_some_and(is_left_out) => {}
             // What a filter writes to disk is something else than what is recorded, and we run none to compare.
             _ if delta.new_file().path().is_some_and(|path| is_filtered(&repository, path)) => {}
             _ => changes.changed += 1,

@@ -6,7 +6,7 @@ use crate::source::SourceSpec;
 use crate::targets::{Context, Donor, Target};
 
 /// Each kind of clone, by the line that makes it of `app` in `copy`.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 16] = [
     ("plain", "git clone -q app copy"),
     ("shallow", "git clone -q --depth 1 file://$PWD/app copy"),
     ("detached", "git clone -q app copy; git -C copy checkout -q --detach"),
@@ -16,6 +16,8 @@ const KINDS: [(&str, &str); 14] = [
         "git clone -q app copy; git -C copy config extensions.partialClone origin; git -C copy config core.repositoryformatversion 1",
     ),
     ("sparse index", "git clone -q app copy; git -C copy sparse-checkout set --cone --sparse-index bin/tools"),
+    ("sparse", "git clone -q --sparse app copy; git -C copy sparse-checkout set --no-cone /Dockerfile"),
+    ("by tree", "git clone -q --filter=tree:0 --depth 1 file://$PWD/app copy"),
     ("split index", "git clone -q app copy; git -C copy update-index --split-index"),
     ("sha256", "git init -q -b main --object-format=sha256 copy; cd copy; echo 1 >text; git add .; git commit -qm one"),
     ("worktree", "git -C app worktree add -q ../copy -b tree"),
@@ -49,6 +51,8 @@ fn a_clone_of_any_kind_has_its_commit() {
         // git itself asks nobody whose repository it is.
         let commit = world.shell("", "git -c safe.directory='*' -C copy rev-parse HEAD", &[]);
         assert_eq!(donor(&world), Ok(commit), "{kind}");
+        let changes = obtained(&SourceSpec::Directory(world.path("copy"))).changes;
+        assert!(changes.is_none_or(|changes| changes.changed == 0), "{kind}: {changes:?}");
         assert!(!world.path("ran").exists(), "{kind}: the checkout had a program run");
     }
 }
