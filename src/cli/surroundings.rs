@@ -14,8 +14,6 @@ use crate::failure::{Explain, Failure, Kind};
 use crate::foreign;
 use crate::targets::Target;
 
-/// Names a file that buildx sends along, by which BuildKit exchanges or refuses sources.
-const POLICY: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The daemon that docker talks to unless told otherwise, by which proxies may be named.
 const USUAL_DAEMON: &str = "unix:///var/run/docker.sock";
@@ -37,16 +35,65 @@ struct Proxies {
     ftp_proxy: String,
 }
 
+/// What becomes of a variable that buildx reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It is read here as well: where.
+    Read,
+    /// It is read by the `docker buildx bake` that resolves a definition, which has our environment.
+    Bake,
+    /// It is a build argument in BuildKit's eyes, and counts as one that is given.
+    Argument,
+    /// It changes no step.
+    Harmless,
+    /// The run is refused where it is set.
+    Refused,
+    /// The run is refused where it is set to something that is true.
+    RefusedIfTrue,
+}
+
+use Effect::{Argument, Bake, Harmless, Read, Refused, RefusedIfTrue};
+
+/// Every variable that buildx v0.38 has in its source, and what becomes of it here. `tests/behavior/surroundings.rs` holds the
+/// list against that source.
+#[rustfmt::skip]
+const VARIABLES: [(&str, Effect); 37] = [
+    ("SOURCE_DATE_EPOCH", Read), ("DOCKER_DEFAULT_PLATFORM", Read), ("BUILDKIT_HOST", Read),
+    ("BUILDX_BAKE_GIT_AUTH_TOKEN", Read),
+    ("BUILDKIT_INLINE_BUILDINFO_ATTRS", Argument), ("BUILDKIT_INLINE_CACHE", Argument),
+    ("BUILDKIT_MULTI_PLATFORM", Argument), ("BUILDKIT_SYNTAX", Argument),
+    ("BAKE_CMD_CONTEXT", Bake), ("BAKE_LOCAL_PLATFORM", Bake), ("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP", Bake),
+    ("BUILDX_BAKE_FILE", Bake), ("BUILDX_BAKE_FILE_RELATIVE_PATHS", Bake), ("BUILDX_BAKE_GIT_ADVICE", Bake),
+    ("BUILDX_BAKE_GIT_AUTH_HEADER", Bake), ("BUILDX_BAKE_GIT_SSH", Bake), ("BUILDX_BAKE_PATH_SEPARATOR", Bake),
+    // What a bake file may use is for our own --allow to say.
+    ("BAKE_ALLOW_REMOTE_FS_ACCESS", Harmless), ("BUILDX_BAKE_ENTITLEMENTS_FS", Harmless),
+    // Which builder, and where buildx remembers its builders.
+    ("BUILDX_BUILDER", Harmless), ("BUILDX_CONFIG", Harmless),
+    // What is shown, exported, labelled and attested.
+    ("BUILDKIT_PROGRESS", Harmless), ("BUILDX_GIT_CHECK_DIRTY", Harmless), ("BUILDX_GIT_INFO", Harmless),
+    ("BUILDX_GIT_LABELS", Harmless), ("BUILDX_METADATA_PROVENANCE", Harmless), ("BUILDX_METADATA_WARNINGS", Harmless),
+    ("BUILDX_NO_DEFAULT_ATTESTATIONS", Harmless), ("BUILDX_NO_DEFAULT_LOAD", Harmless),
+    ("BUILDX_NO_DEFAULT_OCI_ARTIFACT", Harmless),
+    // For those who work on buildx.
+    ("BUILDX_CPU_PROFILE", Harmless), ("BUILDX_DAP_USER_AGENT", Harmless), ("BUILDX_EXPERIMENTAL", Harmless),
+    ("BUILDX_MEM_PROFILE", Harmless),
+    // By these BuildKit exchanges or refuses sources, or is sent a git source in another form.
+    ("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", Refused), ("BUILDX_DEFAULT_POLICY", RefusedIfTrue),
+    ("BUILDX_SEND_GIT_QUERY_AS_INPUT", RefusedIfTrue),
+];
+
 /// Adds to the targets what buildx would add.
 ///
 /// # Errors
 /// Explained: when docker's configuration cannot be read.
 pub(super) fn add_to(targets: &mut [Target], environment: &Environment) -> anyhow::Result<()> {
-    if environment.filled(POLICY)?.is_some() {
-        let what = format!(
-            "could not use {POLICY}: a policy may exchange what a build is made from, and none is evaluated here"
-        );
-        return Err(Failure::new(Kind::Usage, what, format!("unset {POLICY}, for CI's build as well")));
+    for (name, effect) in VARIABLES {
+        let value = environment.filled(name)?;
+        let is_true = value.as_deref().is_some_and(|value| ["1", "t", "true"].contains(&&*value.to_ascii_lowercase()));
+        if is_true && effect == RefusedIfTrue || value.is_some() && effect == Refused {
+            let what = format!("could not use {name}: it changes what a build is made from, and is not known here");
+            return Err(Failure::new(Kind::Usage, what, format!("unset {name}, for CI's build as well")));
+        }
     }
     let epoch = environment.filled(EPOCH)?;
     let proxies = proxies(environment)?;

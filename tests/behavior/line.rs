@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::git::git;
-use crate::support::ground::{mirror_config, tool};
+use crate::support::ground::{buildx_source, mirror_config, tool};
 use crate::support::{Builder, GitServer, Run, World, ground};
 
 /// Our table, by the text of its source: each flag with the command that has it.
@@ -41,13 +41,7 @@ fn every_flag_of_buildx_is_known() {
     }
     assert!(theirs.len() > 40, "{theirs:?}");
     // The help is silent about hidden flags; the source is not.
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools-buildx");
-    let folder = Command::new("go")
-        .args(["list", "-m", "-f", "{{.Dir}}", "github.com/docker/buildx"])
-        .current_dir(module)
-        .output()
-        .unwrap();
-    let folder = PathBuf::from(String::from_utf8(folder.stdout).unwrap().trim());
+    let folder = buildx_source();
     let flag = regex("flags\\.[A-Za-z0-9]+\\((?:&legacyResourceValue\\{[^}]*\\}|[^\"\\n]*?),? ?\"([a-z-]+)\"");
     for command in ["build", "bake"] {
         let source = fs::read_to_string(folder.join(format!("commands/{command}.go"))).unwrap();

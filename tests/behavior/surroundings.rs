@@ -1,9 +1,11 @@
 //! What buildx takes from its surroundings into a build, we take as well: it finds everything on the root that we warmed.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use crate::support::World;
-use crate::support::ground::{CACHE, ground};
+use crate::support::ground::{CACHE, buildx_source, ground};
 
 /// A project whose steps depend on an argument, which nobody gives by a flag.
 fn project(world: &World, steps: &str) -> std::path::PathBuf {
@@ -88,4 +90,46 @@ fn the_platform_of_dockers_variable_is_the_default_one() {
     world.set("DOCKER_DEFAULT_PLATFORM", "a/b/c/d");
     let run = world.smoke(&world.root(), &project, &[]).exits(2);
     assert!(run.stderr.contains("DOCKER_DEFAULT_PLATFORM"), "{}", run.stderr);
+}
+
+/// A variable that buildx reads and we do not know may make CI's build another one than ours.
+#[test]
+fn every_variable_of_buildx_is_known() {
+    let variable = regex::Regex::new("\"((?:BAKE|BUILDKIT|BUILDX|DOCKER|EXPERIMENTAL)_[A-Z_0-9]+)\"").unwrap();
+    let ours = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/surroundings.rs")).unwrap();
+    let names = |text: &str| variable.captures_iter(text).map(|name| name[1].to_owned()).collect::<BTreeSet<_>>();
+    let known = names(&ours);
+    let mut theirs = BTreeSet::new();
+    let mut folders = vec![buildx_source()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !["hack", "tests", "vendor"].contains(&name) {
+                folders.push(path);
+            } else if name.ends_with(".go") && !name.ends_with("_test.go") {
+                theirs.extend(names(&fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    // Docker's own, by which it tells a plugin who called it.
+    theirs.remove("DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND");
+    assert!(theirs.contains("BUILDX_BUILDER"), "{theirs:?}");
+    let unknown: Vec<_> = theirs.difference(&known).collect();
+    assert!(unknown.is_empty(), "buildx has variables that src/cli/surroundings.rs does not: {unknown:?}");
+}
+
+#[test]
+fn a_variable_that_would_make_another_build_is_refused() {
+    let mut world = World::new();
+    let project = project(&world, "RUN true\n");
+    for (name, value) in [("BUILDX_DEFAULT_POLICY", "1"), ("BUILDX_SEND_GIT_QUERY_AS_INPUT", "true")] {
+        world.set(name, "false");
+        world.warm().source(["--context", project.to_str().unwrap()]).from([]).run().exits(0);
+        world.unset(name);
+        world.set(name, value);
+        let run = world.warm().source(["--context", project.to_str().unwrap()]).from([]).run().exits(2);
+        assert!(run.stderr.contains(name), "{}", run.stderr);
+        world.unset(name);
+    }
 }

@@ -91,6 +91,15 @@ pub(crate) fn tool(name: &str) -> PathBuf {
     TOOLS.get(name).unwrap_or_else(|| panic!("tests/setup.sh gives no {name}")).clone()
 }
 
+/// The source of the buildx that `tests/setup.sh` builds.
+pub(crate) fn buildx_source() -> PathBuf {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools-buildx");
+    let asked = ["list", "-m", "-f", "{{.Dir}}", "github.com/docker/buildx"];
+    let folder = Command::new("go").args(asked).current_dir(module).output().unwrap();
+    assert!(folder.status.success(), "{}", String::from_utf8_lossy(&folder.stderr));
+    PathBuf::from(String::from_utf8(folder.stdout).unwrap().trim())
+}
+
 /// The cache folder of `tests/setup.sh`.
 #[expect(clippy::disallowed_methods, reason = "tests are configured as their set-up is")]
 fn cache_folder() -> PathBuf {
