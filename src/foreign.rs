@@ -48,6 +48,20 @@ pub(crate) fn read_inside(directory: &Path, path: &Path, limit: u64) -> anyhow::
     let is_inside = real.starts_with(directory.canonicalize()?);
     ensure!(is_inside, "{shown} leads out of {}", directory.display());
     let file = open(&real, OFlags::NOFOLLOW).with_context(|| format!("could not open {shown}"))?;
+    read_whole(file, path, limit)
+}
+
+/// Reads a regular file, up to `limit` bytes, and no more than the size that it tells. Links are followed.
+///
+/// # Errors
+/// When it is not there, not regular, or larger.
+pub(crate) fn read_regular(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let file = open_regular(path).with_context(|| format!("could not open {}", path.display()))?;
+    read_whole(file, path, limit)
+}
+
+fn read_whole(file: File, path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
     let size = file.metadata()?.len();
     ensure!(size <= limit, "{shown} is larger than {limit} bytes");
     read(file.take(size), limit).with_context(|| format!("could not read {shown}"))
@@ -99,6 +113,11 @@ mod tests {
         }
         // A file that tells no size is not waited for.
         assert_eq!(read_inside(Path::new("/proc"), Path::new("/proc/kmsg"), 5).unwrap(), b"");
+        assert_eq!(read_regular(Path::new("/proc/kmsg"), 5).unwrap(), b"");
+        assert_eq!(read_regular(&path("out"), 5).unwrap(), b"x");
+        for (name, limit) in [("a", 4), ("pipe", 5), ("gone", 5), (".", 5)] {
+            assert!(read_regular(&path(name), limit).is_err(), "{name}");
+        }
         assert!(read(&b"123456"[..], 5).is_err());
     }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::beneath::is_absent;
 use crate::{child, foreign};
 
 /// Bytes of the largest file with one name or path.
@@ -128,13 +129,11 @@ fn small(path: &Path) -> anyhow::Result<Option<String>> {
 
 /// A file's text; none when there is no such file.
 fn text_of(path: &Path, limit: u64) -> anyhow::Result<Option<String>> {
-    let file = match foreign::open_regular(path) {
-        Ok(file) => file,
-        // A directory may have the name that a branch once had.
-        Err(_) if !path.is_file() && (path.is_dir() || fs::symlink_metadata(path).is_err()) => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("could not read {}", path.display())),
-    };
-    let bytes = foreign::read(file, limit).with_context(|| format!("could not read {}", path.display()))?;
+    // A directory may have the name that a branch once had.
+    if path.is_dir() || fs::symlink_metadata(path).is_err_and(|error| is_absent(&error)) {
+        return Ok(None);
+    }
+    let bytes = foreign::read_regular(path, limit)?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 

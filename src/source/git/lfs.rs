@@ -44,7 +44,10 @@ pub(in crate::source) struct Origins {
 
 /// How many files there are, and some of them by their names below a directory.
 pub(in crate::source) fn named(pointers: &[Pointer], root: &Path) -> String {
-    let name = |pointer: &Pointer| pointer.path.strip_prefix(root).unwrap_or(&pointer.path).display().to_string();
+    let name = |pointer: &Pointer| {
+        let path = pointer.path.strip_prefix(root).unwrap_or(&pointer.path);
+        path.display().to_string().replace(char::is_control, "?")
+    };
     let names: Vec<String> = pointers.iter().take(NAMED).map(name).collect();
     let more = if pointers.len() > NAMED { ", …" } else { "" };
     let files = if pointers.len() == 1 { "file" } else { "files" };
@@ -142,7 +145,10 @@ impl Origins {
         }
         let said = foreign::read(File::open(&said)?.take(SAID), SAID)?;
         let said = address.redacted(String::from_utf8_lossy(&said).trim());
-        Err(anyhow::anyhow!("git said: {}", said.lines().take(NAMED).collect::<Vec<_>>().join("; ")))
+        Err(anyhow::anyhow!(
+            "git said: {}",
+            said.lines().take(NAMED).collect::<Vec<_>>().join("; ").replace(char::is_control, " ")
+        ))
     }
 
     /// git's configuration for the run, in variables: the command line is everybody's to read.

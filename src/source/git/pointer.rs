@@ -70,8 +70,7 @@ pub(in crate::source) fn pointers(files: impl IntoIterator<Item = PathBuf>) -> V
     let mut repositories: HashMap<PathBuf, Result<Repository, ErrorCode>> = HashMap::new();
     let mut found = Vec::new();
     for path in files {
-        let text =
-            foreign::open_regular(&path).map_err(Into::into).and_then(|it| foreign::read(it, *POINTER_SIZES.end()));
+        let text = foreign::read_regular(&path, *POINTER_SIZES.end());
         let Some(pointer) = text.ok().and_then(|text| Pointer::parse(&path, &text)) else { continue };
         let Some(parent) = path.parent() else { continue };
         let repository = repositories
