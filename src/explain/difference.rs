@@ -103,13 +103,14 @@ impl Comparison<'_> {
             more => format!(", and {more} more files are not what they were"),
         };
         let what = format!("{path} {}{more}", change.words());
+        let umasks = self.umasks(old, new, &changes);
         let mut difference = if changes.iter().all(|(path, _)| is_git(path)) {
             Difference::new(
                 "git-mounted",
                 format!("it reads .git, which differs in every clone: {what}"),
                 Remedy::IgnoreGit,
             )
-        } else if let Some(umasks) = self.umasks(old, new, &changes) {
+        } else if let Some(umasks) = umasks {
             Difference::new(
                 "file-modes-changed",
                 format!(
@@ -124,7 +125,7 @@ impl Comparison<'_> {
             Difference::new("files-changed", what, Remedy::WarmAgain)
         };
         // The sentence names the first one, unless it is about all of them.
-        let first = usize::from(difference.what.contains(path.as_str()));
+        let first = usize::from(umasks.is_none());
         let named =
             changes.iter().skip(first).take(NAMED_FILES).map(|(path, change)| format!("{path} {}", change.words()));
         difference.detail = named.collect();

@@ -37,7 +37,7 @@ pub(crate) fn warm() -> Report {
             commit: Some("1f2e3d4c5b6a798877665544332211000a0b0c0d".to_owned()),
             changed: Some(0),
             untracked: Some(0),
-            modes: "umask=022".to_owned(),
+            modes: Some("umask=022".to_owned()),
         },
         builder: Builder {
             kind: "spawn".to_owned(),

@@ -18,8 +18,8 @@ pub(crate) struct Source {
     pub(crate) changed: Option<usize>,
     /// How many files are not in the commit, nor ignored, when that is known; a directory of such files is one.
     pub(crate) untracked: Option<usize>,
-    /// Whose modes the files have: `disk`, or the umask of a checkout by git, `umask=022`.
-    pub(crate) modes: String,
+    /// Whose modes the files have: `disk`, or the umask of a checkout by git, `umask=022`; absent where the builder fetches them.
+    pub(crate) modes: Option<String>,
 }
 
 impl Source {
@@ -31,7 +31,7 @@ impl Source {
             commit: checkout.commit.clone(),
             changed: checkout.changes.map(|changes| changes.changed),
             untracked: checkout.changes.map(|changes| changes.untracked),
-            modes: checkout.modes.rule().to_string(),
+            modes: (!checkout.is_fetched).then(|| checkout.modes.rule().to_string()),
         }
     }
 

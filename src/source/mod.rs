@@ -1,7 +1,7 @@
 //! The exact commit, on disk.
 //!
-//! [`obtain`] clones a repository (`git`), takes a directory as it is (`local`), or leaves a URL to the builder (`remote`); the
-//! [`Checkout`] it gives resolves the paths of targets, and its [`Modes`] say what BuildKit should see of a file's mode.
+//! [`obtain`] clones a repository (`git`), takes a directory as it is (`local`), or leaves a URL to the builder (`remote`);
+//! the [`Checkout`] it gives resolves the paths of targets, and its [`Modes`] say what BuildKit should see of a file's mode.
 //! [`advice()`] looks for what will never hit, and [`fill_pointers`] for what git only has pointers of.
 
 mod advice;
@@ -74,7 +74,14 @@ pub(crate) async fn obtain(spec: &SourceSpec, modes: Option<ModeRule>, events: &
             let (path, events) = (path.clone(), events.clone());
             tokio::task::spawn_blocking(move || local::directory(&path, modes, &events)).await?
         }
-        SourceSpec::Remote(url) => remote::fetched_by_the_builder(url),
+        SourceSpec::Remote(url) => match modes {
+            None => remote::fetched_by_the_builder(url),
+            Some(_) => Err(Failure::new(
+                Kind::Usage,
+                "could not use --modes: the builder fetches the context itself, and gives its files modes of its own",
+                "leave it out, or clone the repository with --repo",
+            )),
+        },
     }
 }
 

@@ -71,6 +71,14 @@ fn a_directory_is_warmed_with_the_modes_that_it_has() {
     let run = world.smoke(&world.root(), &usual, &["--manifest", text(&manifest)]).exits(5);
     let reason = run.reports("/steps/1/reason");
     assert_eq!(reason["kind"], "file-modes-changed", "{}", run.stdout);
+
+    // What nobody committed cannot be in a cache of CI.
+    fs::write(open.join("a.txt"), "changed\n").unwrap();
+    fs::write(open.join("new"), "new\n").unwrap();
+    let run = World::new().warm().source(["--context", text(&open)]).from([&donor]).run();
+    for words in ["with 1 changed, 1 untracked file", "a likely cause of the first miss, [2/3] COPY"] {
+        assert!(run.stdout.contains(words), "{words}: {}", run.stdout);
+    }
 }
 
 #[test]

@@ -47,7 +47,8 @@ pub(super) const KEYS: [(&str, Leave); 56] = [
     ("min-hit-rate", Leave::Any), ("on-miss", Leave::Any), ("prove", Leave::Any), ("require", Leave::Any),
     ("deep", Leave::Any), ("report", Leave::WithoutFile),
     // What is built. `network = "host"` still needs `--allow network.host`.
-    ("rev", Leave::Any), ("submodules", Leave::Any), ("modes", Leave::Any), ("target", Leave::Any), ("platform", Leave::Any),
+    ("rev", Leave::Any), ("submodules", Leave::Any), ("modes", Leave::Any),
+    ("target", Leave::Any), ("platform", Leave::Any),
     ("add-host", Leave::Any), ("network", Leave::Any), ("shm-size", Leave::Any), ("ulimit", Leave::Any),
     ("no-cache", Leave::Any), ("no-cache-filter", Leave::Any), ("bake-target", Leave::Any),
     ("build-arg", Leave::WithValue), ("label", Leave::WithValue),

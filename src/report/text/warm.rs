@@ -41,7 +41,11 @@ fn source(source: &Source) -> String {
         (None, None) => source.location.clone(),
     };
     let changes = source.changes().map(|changes| format!(" {changes}")).unwrap_or_default();
-    let modes = source.modes.strip_prefix("umask=").map(|umask| format!(", modes of umask {umask}"));
+    let modes = source
+        .modes
+        .as_ref()
+        .and_then(|modes| modes.strip_prefix("umask="))
+        .map(|umask| format!(", modes of umask {umask}"));
     format!("{place}{changes}{}", modes.unwrap_or_default())
 }
 

@@ -156,3 +156,12 @@ fn a_work_tree_with_submodules_has_their_modes_too() {
     assert_eq!(seen["lib/text"], "644 one");
     assert!(seen["lib/.git"].starts_with("644 gitdir"), "{}", seen["lib/.git"]);
 }
+
+#[test]
+fn a_url_that_the_builder_fetches_has_modes_of_its_own() {
+    let remote = SourceSpec::Remote("https://example.com/r.git#main".into());
+    let (kind, text, hint) = explanation(try_obtain_with(&remote, Some(ModeRule::GIT)));
+    assert_eq!(kind, Kind::Usage);
+    assert!(text.contains("could not use --modes") && hint.contains("--repo"), "{text}; {hint}");
+    assert!(try_obtain_with(&remote, None).is_ok());
+}
