@@ -96,7 +96,7 @@ pub(crate) struct GlobalArgs {
     pub(crate) verbose: u8,
     /// No progress, only warnings and errors; the same as --progress quiet.
     #[arg(short, long, global = true, num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true", value_parser = ["true", "false"], hide_possible_values = true)]
+    #[arg(default_missing_value = "true")]
     #[arg(value_name = "BOOL")]
     pub(crate) quiet: Option<String>,
 }
@@ -214,7 +214,6 @@ pub(crate) struct BuildArgs {
     pub(crate) label: Vec<String>,
     /// Use no cache at all: every step runs.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) no_cache: Option<String>,
     /// Stage whose steps always run. Repeatable.
     #[arg(long, value_name = "STAGE")]
@@ -244,11 +243,9 @@ pub(crate) struct DonorArgs {
     /// A cache that cannot be used is only a warning as long as another one works. One that is absent is no more than that
     /// anyway.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) cache_optional: Option<String>,
     /// The name of --cache-optional in earlier versions.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    #[arg(value_parser = ["true", "false"])]
     pub(crate) donor_optional: Option<String>,
     #[command(flatten)]
     pub(crate) aws: AwsArgs,
@@ -273,7 +270,7 @@ pub(crate) struct BehaviorArgs {
     pub(crate) step_timeout: Option<String>,
     /// Have BuildKit build again on a shadow root, without cache sources; only with --builder spawn unless given.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true, overrides_with = "no_prove")]
+    #[arg(overrides_with = "no_prove")]
     pub(crate) prove: Option<String>,
     /// The same as --prove=false.
     #[arg(long, overrides_with = "prove")]

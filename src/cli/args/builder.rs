@@ -34,7 +34,6 @@ pub(crate) struct ContainerArgs {
     pub(crate) builder_restart: Option<String>,
     /// Let that container stay, and run; it then collects garbage as its configuration says.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) keep_builder: Option<String>,
 }
 
@@ -55,6 +54,5 @@ pub(crate) struct TlsArgs {
     pub(crate) tlsservername: Option<String>,
     /// Let tcp:// do without TLS beyond this machine.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) insecure_tcp: Option<String>,
 }

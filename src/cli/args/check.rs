@@ -18,7 +18,6 @@ pub(crate) struct CheckArgs {
     pub(crate) cache_from: Vec<String>,
     /// Read everything: hash the blobs, count the files of the snapshots, compare them with those in the blobs.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) deep: Option<String>,
     /// Least share for a verdict of warm: extracted=95%. Of the layers with results: extracted (100% unless given),
     /// survives (a restart), kept (by the first garbage collection, 100%); of the layers of --cache-from: donor (100%);

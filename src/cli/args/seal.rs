@@ -17,7 +17,6 @@ pub(crate) struct SealArgs {
     /// Clean the state root: BuildKit's history and copies of directories, leftovers, stale bytes in databases. Nothing else on
     /// the machine is changed.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) fix: Option<String>,
     /// spawn or spawn:/PATH/TO/buildkitd, which is started on the root to forget what only BuildKit can.
     #[arg(long, value_name = "ADDRESS")]

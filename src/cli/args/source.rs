@@ -23,7 +23,6 @@ pub(crate) struct SourceArgs {
     pub(crate) rev: Option<String>,
     /// Check out the submodules of --repo as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = ["true", "false"], hide_possible_values = true)]
     pub(crate) submodules: Option<String>,
     /// Build context: a directory, with --repo one of the checkout; or a URL that the builder fetches itself, for which a
     /// token is the secret GIT_AUTH_TOKEN (--secret id=GIT_AUTH_TOKEN,env=VARIABLE).

@@ -226,3 +226,16 @@ fn docker_config_is_where_docker_would_look() {
     );
     assert_eq!(place(&[]), None);
 }
+
+#[test]
+fn a_switch_means_the_same_from_the_line_and_from_the_environment() {
+    for (text, means) in [("yes", true), ("on", true), ("1", true), ("no", false), ("false", false)] {
+        let typed = resolve(&[format!("--prove={text}")], &[]).expect("typed");
+        let set = resolve(&[], &[("CACHEWARM_PROVE", text)]).expect("set");
+        assert_eq!((typed.prove, set.prove), (Some(means), Some(means)), "{text}");
+    }
+    insta::assert_snapshot!(told(resolve(&["--prove=maybe".into()], &[])), @"
+    could not use --prove: `maybe` is neither true nor false
+    hint: write true or false
+    ");
+}
