@@ -223,13 +223,16 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "ENTITLEMENT")]
     pub(crate) allow: Vec<String>,
     /// Builds as `docker buildx bake --print` wrote them; what it did not write (HCL, compose, variables) and several files
-    /// are resolved by the docker buildx that is installed. Of the flags above only --no-cache and --allow go with it.
-    /// Repeatable.
+    /// are resolved by the docker buildx that is installed. Of the flags above only --no-cache, --allow, --secret and --ssh go
+    /// with it. Repeatable.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) bake: Vec<String>,
     /// Target or group of --bake; its default group when absent. Repeatable.
     #[arg(long, value_name = "NAME")]
     pub(crate) bake_target: Vec<String>,
+    /// Where a directory of the machine that wrote --bake is here, relative to the checkout: /builds/app=. Repeatable.
+    #[arg(long, value_name = "FROM=TO")]
+    pub(crate) path_map: Vec<String>,
 }
 
 /// The caches, and who we are to them.

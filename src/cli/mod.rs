@@ -13,6 +13,7 @@ mod context;
 mod known;
 mod line;
 mod logging;
+mod moved;
 mod output;
 mod progress;
 mod running;

@@ -184,6 +184,7 @@ pub(crate) struct BuildSettings {
     /// The line that names them.
     pub(crate) bake_call: Option<Call>,
     pub(crate) bake_target: Option<Given<Vec<String>>>,
+    pub(crate) path_map: Option<Given<Vec<String>>>,
     pub(crate) cache_from: Option<Given<Vec<String>>>,
 }
 
@@ -209,8 +210,6 @@ impl BuildSettings {
             &self.build_arg,
             &self.platform,
             &self.build_context,
-            &self.secret,
-            &self.ssh,
             &self.add_host,
             &self.ulimit,
             &self.label,
@@ -339,6 +338,7 @@ fn build_from(from: &Sources<'_>, typed: BuildArgs, donors: Vec<String>) -> anyh
         bake: from.many("bake", typed.bake, Line)?,
         bake_call: None,
         bake_target: from.many("bake-target", typed.bake_target, Comma)?,
+        path_map: from.many("path-map", typed.path_map, Line)?,
         cache_from: from.many("cache-from", donors, CommaUnlessAttributes)?,
     })
 }

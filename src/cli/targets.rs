@@ -13,6 +13,7 @@ use super::allow;
 use super::bake::baked;
 use super::context::{absolute, source_from};
 use super::line;
+use super::moved;
 use super::secrets;
 use super::settings::{BuildSettings, Environment, Given, SourceSettings};
 use super::surroundings;
@@ -20,7 +21,7 @@ use crate::child;
 use crate::failure::{Explain, Failure, Kind};
 use crate::plan::Build;
 use crate::source::SourceSpec;
-use crate::targets::{Context, Dockerfile, Donor, NamedContext, Target, flags};
+use crate::targets::{Context, Dockerfile, Donor, NamedContext, SecretSource, SshAgent, Target, flags};
 use crate::units;
 
 /// What is built, and what a person should know about it.
@@ -56,7 +57,12 @@ pub(super) fn targets_from(
     environment: &Environment,
 ) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
     let (mut targets, warnings) = match &build.bake {
-        Some(files) => targets_of_bake(files, build, environment)?,
+        Some(files) => {
+            let (mut targets, warnings) = targets_of_bake(files, build, environment)?;
+            moved::apply(&mut targets, &build.path_map)?;
+            targets.iter_mut().try_for_each(|target| root_in(&[Path::new(".")], target))?;
+            (targets, warnings)
+        }
         None => (targets_of_flags(build, source, context, environment)?, Vec::new()),
     };
     if build.bake.is_none() {
@@ -64,6 +70,7 @@ pub(super) fn targets_from(
     }
     if build.bake.is_some() {
         allow::ensure(&targets, source, build.allow.as_ref().map_or(&[][..], |given| &given.value))?;
+        add_to_bake(&mut targets, build, environment)?;
     }
     targets.iter().try_for_each(agents::ensure)?;
     override_everywhere(&mut targets, build)?;
@@ -80,7 +87,6 @@ fn targets_of_flags(
     if let Some(names) = &build.bake_target {
         return Err(names.refused("there is no bake file", "add --bake FILE.json, or name a stage with --target"));
     }
-    let is_variable = |name: &str| environment.text(name).ok().flatten().is_some();
     let value_of = |name: &str| environment.text(name).ok().flatten();
 
     let mut common = Target::new("default", context);
@@ -104,9 +110,7 @@ fn targets_of_flags(
         }
         common.named_contexts.insert(name, named);
     }
-    common.secrets =
-        each(&build.secret, "id=ID,src=FILE or id=ID,env=VARIABLE", |text| flags::secret(text, is_variable))?;
-    common.ssh = each(&build.ssh, "default, ID or ID=SOCKET", flags::ssh)?;
+    (common.secrets, common.ssh) = secrets_and_agents(build, environment)?;
     if let (Context::Remote(url), true) = (&common.context, common.ssh.is_empty()) {
         common.ssh.extend(flags::agent_of(url));
     }
@@ -128,6 +132,28 @@ fn targets_of_flags(
     }
     let named = |stage: &String| Target { name: stage.clone(), stage: Some(stage.clone()), ..common.clone() };
     Ok(stages.into_iter().map(named).collect())
+}
+
+/// Adds the secrets and agents of flags to the targets of a bake file; one of the same id takes the place of theirs.
+fn add_to_bake(targets: &mut [Target], build: &BuildSettings, environment: &Environment) -> anyhow::Result<()> {
+    let (secrets, ssh) = secrets_and_agents(build, environment)?;
+    for target in targets {
+        target.secrets.retain(|known| !secrets.iter().any(|secret| secret.id == known.id));
+        target.secrets.extend(secrets.iter().cloned());
+        target.ssh.retain(|known| !ssh.iter().any(|agent| agent.id == known.id));
+        target.ssh.extend(ssh.iter().cloned());
+        root_in(&[Path::new(".")], target)?;
+    }
+    Ok(())
+}
+
+fn secrets_and_agents(
+    build: &BuildSettings,
+    environment: &Environment,
+) -> anyhow::Result<(Vec<SecretSource>, Vec<SshAgent>)> {
+    let is_variable = |name: &str| environment.text(name).ok().flatten().is_some();
+    let secrets = each(&build.secret, "id=ID,src=FILE or id=ID,env=VARIABLE", |text| flags::secret(text, is_variable))?;
+    Ok((secrets, each(&build.ssh, "default, ID or ID=SOCKET", flags::ssh)?))
 }
 
 fn dockerfile(text: &str) -> anyhow::Result<PathBuf> {

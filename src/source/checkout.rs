@@ -115,7 +115,12 @@ impl Checkout {
     fn directory(&self, path: &Path, what: &str) -> anyhow::Result<PathBuf> {
         let joined = self.root.join(path);
         let shown = self.shown(&joined);
-        let hint = format!("paths are below {}; correct the path, or the revision", self.location);
+        let hint = match path.is_absolute() && self.origin == Origin::Repository {
+            true => {
+                "it is a path of another machine: say with --path-map FROM=TO where it is in the repository".to_owned()
+            }
+            false => format!("paths are below {}; correct the path, or the revision", self.location),
+        };
         let found = fs::canonicalize(&joined).explain(Kind::Usage, format!("{what}: {shown}"), hint.as_str())?;
         self.ensure_inside(&found, &shown, what)?;
         if !found.is_dir() {
@@ -128,8 +133,8 @@ impl Checkout {
         if self.origin == Origin::Directory || found.starts_with(&self.root) {
             return Ok(());
         }
-        let hint =
-            "with --repo all paths are inside of the repository; clone it yourself and use --context to go beyond";
+        let hint = "with --repo all paths are inside of the repository; --path-map FROM=TO says where a directory of another machine is, \
+             or clone it yourself and use --context";
         Err(Failure::new(Kind::Usage, format!("{what}: {shown} leads out of the repository"), hint))
     }
 

@@ -20,6 +20,7 @@ mod remote;
 mod source;
 
 // What buildx takes into a build beside the flags.
+mod bake;
 mod line;
 mod surroundings;
 

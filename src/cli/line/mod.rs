@@ -35,9 +35,11 @@ pub(super) fn applied(
         }
     }
     let context = source.context.as_ref().map(|given| &given.origin);
+    let of_build = [&build.secret, &build.ssh].into_iter().flatten().map(|given| &given.origin);
+    let of_build = of_build.filter(|_| words.command == On::Build);
     let bake = build.bake.as_ref().map(|given| &given.origin).into_iter();
     let bake = bake.chain(build.bake_target.as_ref().map(|given| &given.origin));
-    if let Some(origin) = build.fixed_beside_bake().into_iter().chain(context).chain(bake).min() {
+    if let Some(origin) = build.fixed_beside_bake().into_iter().chain(context).chain(bake).chain(of_build).min() {
         let hint = "leave it out, or leave the line out and give the whole build by flags";
         return Err(Given { value: (), origin: origin.clone() }.refused("the line after -- says what is built", hint));
     }

@@ -5,7 +5,7 @@ use crate::auth::Secret;
 use crate::cli::args::{self, Command};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 56] = [
+const SAMPLES: [(&str, &str); 57] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -30,6 +30,7 @@ const SAMPLES: [(&str, &str); 56] = [
     ("no-cache-filter", "build"),
     ("allow", "network.host"),
     ("bake", "bake.json"),
+    ("path-map", "/builds/app=."),
     ("bake-target", "app"),
     ("cache-from", "type=registry,ref=r.example/cache:main"),
     ("cache-optional", "true"),

@@ -40,7 +40,7 @@ pub(super) enum Leave {
 
 /// Every key of a settings file, and what a checkout may say there. A key that is missing here is refused.
 #[rustfmt::skip]
-pub(super) const KEYS: [(&str, Leave); 56] = [
+pub(super) const KEYS: [(&str, Leave); 57] = [
     // How much is shown, and how sure the caller wants to be.
     ("verbose", Leave::Any), ("quiet", Leave::Any), ("progress", Leave::Any), ("stall-timeout", Leave::Any),
     ("step-timeout", Leave::Any),
@@ -57,6 +57,7 @@ pub(super) const KEYS: [(&str, Leave); 56] = [
     ("cache-from", Leave::Any), ("cache-optional", Leave::Any), ("donor-optional", Leave::Any),
     // Directories, secrets, agents and entitlements of the host.
     ("build-context", Leave::Nothing), ("secret", Leave::Nothing), ("ssh", Leave::Nothing), ("allow", Leave::Nothing),
+    ("path-map", Leave::Nothing),
     // Secrets that are shown.
     ("public", Leave::Nothing),
     // A server that gets the caller's token, and the identity that is shown to servers.
