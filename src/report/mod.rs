@@ -9,7 +9,6 @@ pub(crate) mod explanation;
 mod facts;
 mod json;
 mod markdown;
-pub(crate) mod origin;
 mod prometheus;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -88,7 +88,7 @@ pub(super) fn report(
         verdict,
         reasons,
         notes: notes(&seen).into_iter().chain(assemble::likely_cause(&plan.checkout, &steps)).collect(),
-        source: report::origin::source(plan, &accounts),
+        source: report::Source::of_run(plan, &accounts),
         builder: report::Builder {
             kind: seen.asked.kind,
             address: seen.asked.address,

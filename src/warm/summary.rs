@@ -44,7 +44,7 @@ pub(super) fn report(
         verdict,
         reasons,
         notes: notes(&steps, plan),
-        source: report::origin::source(plan, &solved.accounts),
+        source: report::Source::of_run(plan, &solved.accounts),
         builder: report::Builder {
             kind: builder.kind.into(),
             address: builder.address.clone(),
