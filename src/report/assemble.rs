@@ -11,6 +11,8 @@ use crate::targets::Target;
 
 /// The kind of reason of a step that no cache has, as long as nobody knows more.
 pub(crate) const NOT_IN_CACHE: &str = "not-in-cache";
+/// The kind of reason of a step that a cache has, under a name that a build without that cache does not look for.
+pub(crate) const NOT_FOUND_AGAIN: &str = "not-found-again";
 /// The kind of reason of a step that no cache can have, because of another one.
 pub(crate) const BELOW_A_MISS: &str = "below-a-miss";
 /// The source of what belongs to no cache.

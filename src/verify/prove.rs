@@ -24,6 +24,8 @@ use crate::shadow::{LocalSources, Place, Shadow};
 /// What BuildKit had to do that a warm root would have spared it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Doubts {
+    /// Whether the builder itself was asked, which says nothing of a restart; a daemon on a shadow of its root otherwise.
+    pub(crate) is_of_itself: bool,
     /// Layers it fetched.
     pub(crate) fetched: Vec<String>,
     /// Layers it unpacked.
@@ -79,7 +81,7 @@ pub(crate) async fn prove(
     let mut builder = started.context("starting buildkitd on the shadow root")?;
     let asked = ask_again(&builder.channel, claim, patience, cancel).await;
     builder.stop().await?;
-    asked
+    Ok(Doubts { is_of_itself: false, ..asked? })
 }
 
 /// The daemon that answers on a shadow of a root: as `daemon` would on the root itself, refusing steps.
@@ -148,6 +150,7 @@ fn doubts(accounts: &Accounts, layers: &HashSet<String>) -> Doubts {
     let ran = accounts.vertices.values().filter(|account| account.ran).map(|account| account.name.clone());
     let fetched = accounts.blobs.iter().filter(|(digest, blob)| layers.contains(*digest) && blob.was_fetched());
     let mut doubts = Doubts {
+        is_of_itself: true,
         fetched: fetched.map(|(digest, _)| digest.clone()).collect(),
         extracted: accounts.extractions.keys().cloned().collect(),
         ran: ran.collect(),

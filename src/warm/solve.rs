@@ -344,8 +344,9 @@ pub(super) async fn prove(
             };
             clock.time("prove", verify::prove(daemon, claim, patience, cancel)).await.map(Some)
         }
-        // One in a container that only Docker's machine sees is gone by now.
-        (Found::Unread(_), _) if job.prove != Some(false) && !builder.has_stopped() => {
+        // What was found on disk says nothing of the names under which a later build looks for it. A container that was
+        // made for this is gone by now.
+        _ if job.prove != Some(false) && !builder.has_stopped() => {
             clock.time("prove", verify::ask_again(&builder.channel, claim, patience, cancel)).await.map(Some)
         }
         _ => Ok(None),

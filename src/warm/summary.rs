@@ -7,7 +7,7 @@ use crate::buildkit::{Account, Builder, Graph, Operation, Request};
 use crate::explain::Comparison;
 use crate::manifest::{Manifest, Marks, Served};
 use crate::plan::Plan;
-use crate::report::assemble::{self, Hits, NOT_IN_CACHE};
+use crate::report::assemble::{self, Hits, NOT_FOUND_AGAIN, NOT_IN_CACHE};
 use crate::report::{self, Prover, Report, Step, StepState, Verdict};
 use crate::verify::Doubts;
 
@@ -43,7 +43,7 @@ pub(super) fn report(
         version: env!("CARGO_PKG_VERSION").into(),
         verdict,
         reasons,
-        notes: notes(&steps, plan),
+        notes: notes(&steps, plan, solved.miss.is_none() && doubts.is_none()),
         source: report::Source::of_run(plan, &solved.accounts),
         builder: report::Builder {
             kind: builder.kind.into(),
@@ -59,7 +59,7 @@ pub(super) fn report(
         layers,
         frontends,
         proof: doubts.map(|doubts| report::Proof {
-            on: prover(found),
+            on: prover(&doubts),
             results: solved.requests.iter().map(Request::len).sum(),
             fetched: doubts.fetched,
             extracted: doubts.extracted,
@@ -137,6 +137,9 @@ fn is_found_below(solved: &Solved, graph: &Graph, operation: &Operation) -> bool
 fn reason(operation: &Operation, state: StepState, account: Option<&Account>) -> Option<report::Reason> {
     let (kind, what) = match state {
         StepState::Hit => return None,
+        StepState::Miss | StepState::Ran if account.is_some_and(|account| account.was_found) => {
+            (NOT_FOUND_AGAIN, "a cache has its result, and BuildKit did not find it again without that cache")
+        }
         StepState::Miss => (NOT_IN_CACHE, "no cache has its result, and --on-miss fail forbids to run it"),
         StepState::Unknown if !operation.always_runs => ("not-reached", "the run ended at a miss before it"),
         StepState::Unknown => (ALWAYS_RUNS, "every build runs it, or something it is made from, anew"),
@@ -144,6 +147,10 @@ fn reason(operation: &Operation, state: StepState, account: Option<&Account>) ->
         StepState::Ran => ("fetched", "no cache had it; it was fetched from where it comes from"),
     };
     let log = account.map(|account| account.log.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
+    let again = (kind == NOT_FOUND_AGAIN).then_some(
+        "the name of a base image may stand for another index than when CI made the cache, of the same layers: have CI make \
+         the cache on a fresh builder, or pin the image by its digest",
+    );
     let remedy = (kind == NOT_IN_CACHE).then_some(
         "compare the commit, the kind of context (a git URL or a directory), the build arguments, the platform and the modes \
          (--modes) with those of the build that made the cache",
@@ -152,11 +159,11 @@ fn reason(operation: &Operation, state: StepState, account: Option<&Account>) ->
         kind: kind.into(),
         what: what.into(),
         detail: log.filter(|log| !log.is_empty()),
-        remedy: remedy.map(str::to_owned),
+        remedy: remedy.or(again).map(str::to_owned),
     })
 }
 
-fn notes(steps: &[Step], plan: &Plan) -> Vec<String> {
+fn notes(steps: &[Step], plan: &Plan, is_unproven: bool) -> Vec<String> {
     let count = |state| steps.iter().filter(|step| step.state == state).count();
     let always =
         steps.iter().filter(|step| step.reason.as_ref().is_some_and(|reason| reason.kind == ALWAYS_RUNS)).count();
@@ -166,7 +173,11 @@ fn notes(steps: &[Step], plan: &Plan) -> Vec<String> {
         notes.push(format!("{always} steps run in every build (--no-cache): they are not warmed and count as no hits"));
     }
     if ran > 0 && plan.targets.iter().any(|target| !target.donors.is_empty()) {
-        notes.push(format!("{ran} steps ran or were fetched although cache sources were given: see why below"));
+        notes.push(format!("{ran} steps ran or were fetched although cache sources were given: see why above"));
+    }
+    if is_unproven {
+        let note = "not proven: nobody had BuildKit build again, so a later build may look for a step by another name";
+        notes.push(note.to_owned());
     }
     notes.extend(assemble::likely_cause(&plan.checkout, steps));
     notes
@@ -189,7 +200,7 @@ fn verdict(
         }
     }
     if let Some(doubts) = doubts {
-        let build = prover(found).words();
+        let build = prover(doubts).words();
         let said = [("run", &doubts.ran), ("fetch", &doubts.fetched), ("unpack", &doubts.extracted)];
         for (verb, list) in said.iter().filter(|(_, list)| !list.is_empty()) {
             let shown = list[..list.len().min(NAMED)].join(", ");
@@ -198,7 +209,7 @@ fn verdict(
         reasons.extend(doubts.errors.iter().map(|error| format!("{build} failed: {error}")));
     }
     reasons.extend(assemble::never_warm(&solved.graphs).map(str::to_owned));
-    reasons.extend(too_few_hits(job, plan, hits));
+    reasons.extend(too_few_hits(job, plan, hits, solved));
     match found {
         _ if !reasons.is_empty() => (Verdict::NotWarm, reasons),
         Found::Unread(why) => (Verdict::NotVerified, vec![why.clone()]),
@@ -207,25 +218,27 @@ fn verdict(
 }
 
 /// Why the hits are too few: for the share that was asked for, or, where none was, for the cache sources that were given.
-fn too_few_hits(job: &Job, plan: &Plan, hits: Hits) -> Option<String> {
+fn too_few_hits(job: &Job, plan: &Plan, hits: Hits, solved: &Solved) -> Option<String> {
     if let Some(least) = job.min_hit_rate {
         let (rate, wanted) = (hits.rate() * 100.0, least * 100.0);
         return (hits.rate() < least)
             .then(|| format!("{rate:.1} % of the steps were hits, fewer than the {wanted:.1} % asked for"));
     }
     let has_sources = plan.targets.iter().any(|target| !target.donors.is_empty());
-    (has_sources && hits.is_nothing_found()).then(|| {
-        "cache sources were given (--cache-from) and no step was found in them: compare the build with the one that made \
-         the cache (`cachewarm explain`), its commit, build arguments, target and platform; --min-hit-rate 0 accepts it"
-            .to_owned()
+    let was_found = solved.accounts.vertices.values().any(|account| account.was_found && account.ran);
+    (has_sources && hits.is_nothing_found()).then(|| match was_found {
+        true => "the results of the caches were found, and not again without the caches, so the steps ran: see why above; \
+                 --min-hit-rate 0 accepts it"
+            .to_owned(),
+        false => "cache sources were given (--cache-from) and no step was found in them: compare the build with the one that \
+                  made the cache (`cachewarm explain`), its commit, build arguments, target and platform; --min-hit-rate 0 \
+                  accepts it"
+            .to_owned(),
     })
 }
 
-fn prover(found: &Found) -> Prover {
-    match found {
-        Found::OnDisk(_) => Prover::Shadow,
-        Found::Unread(_) => Prover::Builder,
-    }
+fn prover(doubts: &Doubts) -> Prover {
+    if doubts.is_of_itself { Prover::Builder } else { Prover::Shadow }
 }
 
 fn named(problems: &[String], what: &str) -> Vec<String> {

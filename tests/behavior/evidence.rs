@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::World;
+use crate::support::{Builder, World, ground};
 
 /// A context with this Dockerfile.
 fn context(world: &World, dockerfile: &str) -> PathBuf {
@@ -100,4 +100,51 @@ fn a_line_of_a_steps_log_is_told_once() {
     let steps = run.reports("/steps");
     let work = steps.as_array().unwrap().iter().find(|step| step["name"].as_str().unwrap().contains("RUN")).unwrap();
     assert_eq!(work["reason"]["detail"], "once\ntwice\ntwice");
+}
+
+/// A base image whose name stands for another index of the same layers than when the cache was made: BuildKit finds the steps
+/// in the cache, and not again on the root that was warmed from it.
+#[test]
+fn what_is_found_only_with_its_cache_is_not_called_warm() {
+    let world = World::new();
+    let registry = ground().registry.address();
+    let (base, cache) = (format!("{registry}/team/moving:1"), format!("{registry}/team/moved:cache"));
+    let (image, project) = (world.path("image"), world.path("project"));
+    for (folder, text) in [
+        (&image, "FROM busybox:1.35\nRUN echo base >/base\n".to_owned()),
+        (&project, format!("FROM {base}\nCOPY file /\nRUN cat /file\n")),
+    ] {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("Dockerfile"), text).unwrap();
+        fs::write(folder.join("file"), "content\n").unwrap();
+    }
+    let builder = Builder::start(&world.path("ci"), &world.path("ci/root"), &world.config());
+    let push = format!("type=image,name={base},push=true");
+    builder.build(&image, &["--output", &push]).succeeded();
+    builder.build(&project, &[]).succeeded();
+    builder.build(&image, &["--output", &push, "--opt", "attest:provenance=mode=max"]).succeeded();
+    builder.build(&project, &["--export-cache", &format!("type=registry,mode=max,ref={cache}")]).succeeded();
+    drop(builder);
+
+    let source = ["--context", project.to_str().unwrap()];
+    // With the proof, which a daemon that runs is asked for as well.
+    let running = Builder::start(&world.path("daemon"), &world.path("daemon/root"), &world.config());
+    let root = world.path("daemon/root");
+    let address = running.address();
+    let run = world
+        .warm()
+        .source(source)
+        .from([&cache])
+        .builder(&address)
+        .without_root()
+        .with(["--root", root.to_str().unwrap()])
+        .run();
+    let judged = world.judged_by_buildx(&root, &project, &[], "");
+    assert_eq!(run.code == Some(0), judged.ran.is_empty(), "{}\n{:?}", run.stdout, judged.ran);
+    drop(running);
+    let run = world.warm().source(source).from([&cache]).run();
+    let judged = world.judged_by_buildx(&world.root(), &project, &[], "");
+    assert!(run.code != Some(0) || judged.ran.is_empty(), "{}\n{:?}", run.stdout, judged.ran);
+    assert!(run.stdout.contains("BuildKit did not find it again without that cache"), "{}", run.stdout);
+    assert!(!run.stdout.contains("no step was found in"), "{}", run.stdout);
 }

@@ -19,6 +19,8 @@ pub(crate) struct Account {
     pub(crate) ran: bool,
     /// Some build found it in a cache, or inferred that it must be.
     pub(crate) cached: bool,
+    /// An earlier round of the same run found it in a cache.
+    pub(crate) was_found: bool,
     /// Its execution was begun, whatever came of it.
     pub(crate) tried: bool,
     /// How long its execution took.
@@ -108,6 +110,7 @@ impl Accounts {
     pub(crate) fn after(mut self, earlier: Accounts) -> Accounts {
         for (digest, before) in earlier.vertices {
             let account = self.vertices.entry(digest).or_default();
+            account.was_found |= (before.cached && !before.ran) || before.was_found;
             if before.ran || account.name.is_empty() {
                 *account = before;
             }

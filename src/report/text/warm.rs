@@ -1,14 +1,15 @@
 //! What a warm run was told, did and found.
 
 use super::{Page, detail, donor, layers, shortened, some_reason, time};
-use crate::report::assemble::BELOW_A_MISS;
+use crate::report::assemble::{BELOW_A_MISS, NOT_FOUND_AGAIN};
 use crate::report::words::{bytes, clean, count, seconds};
 use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer, TransferSource};
 
 /// The report as lines of text.
 pub(crate) fn text(report: &Report) -> String {
     let mut page = Page::default();
-    if report.hit_rate == 0.0 && !report.donors.is_empty() {
+    let was_found = |step: &Step| step.reason.as_ref().is_some_and(|reason| reason.kind == NOT_FOUND_AGAIN);
+    if report.hit_rate == 0.0 && !report.donors.is_empty() && !report.steps.iter().any(was_found) {
         page.section("hit rate", ["0 %: no step was found in the caches".to_owned()]);
     }
     page.section("source", [source(&report.source)]);
