@@ -44,8 +44,11 @@ END
 # buildkitd FOLDER ROOT CONFIG: starts a daemon on the root with its socket in the folder; its id is in `pid`.
 buildkitd() {
   mkdir -p "$1"
+  local traces=()
+  # The oldest have no such option, and the socket below /run.
+  ! "$BUILDKITD" --help | grep -e --otel-socket-path >/dev/null || traces=(--otel-socket-path "$1/traces.sock")
   "$BUILDKITD" --root "$2" --config "$3" --addr "unix://$1/buildkitd.sock" \
-    --otel-socket-path "$1/traces.sock" --containerd-worker=false --oci-worker-gc=false >"$1/buildkitd.log" 2>&1 &
+    "${traces[@]}" --containerd-worker=false --oci-worker-gc=false >"$1/buildkitd.log" 2>&1 &
   pid=$!
   ready "buildkitd on $2" "$BUILDCTL" --addr "unix://$1/buildkitd.sock" debug workers
 }
