@@ -21,8 +21,8 @@ pub(crate) use session::{
     Session, SessionEnded, SessionId, SessionPlan,
 };
 pub(crate) use solve::{
-    Account, Accounts, Answer, Graph, Import, Node, Operation, OperationKind, Order, Patience, Question, Request,
-    Setting, StatusTracker, ask, blames_surroundings, fetch_remedy, find, forbidden, frontend_image, imported_all,
-    interrupted, is_failed_step, is_internal, is_lost, materialize, of_copies, resolved_image, silent,
-    unless_cancelled,
+    Account, Accounts, Answer, Graph, Import, Label, Node, Operation, OperationKind, Order, Patience, Question,
+    Request, Setting, StatusTracker, ask, blames_surroundings, fetch_remedy, fetched_image, fetches_git_context, find,
+    forbidden, frontend_image, imported_all, interrupted, is_failed_step, is_internal, is_lost, materialize, of_copies,
+    resolved_image, silent, unless_cancelled,
 };

@@ -10,7 +10,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{DiskUsageRequest, UsageRecord};
 use tonic::transport::Channel;
 
 use super::refusal::Refusal;
-use super::solve::MAX_MESSAGE_BYTES;
+use super::solve::{MAX_MESSAGE_BYTES, is_copy_of_directory};
 
 /// BuildKit measures records it has not measured yet, so this may take a while on a large cache.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -33,7 +33,7 @@ pub(crate) struct RecordInUse {
 pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>> {
     let records = used(channel).await?.filter(|record| !record.mutable);
     // The state of a directory of ours at this moment: a later transfer replaces it, and nobody builds on it.
-    let records = records.filter(|record| !record.description.starts_with("local source for "));
+    let records = records.filter(|record| !is_copy_of_directory(&record.description));
     Ok(records.map(|record| RecordInUse { id: record.id, record_type: record.record_type }).collect())
 }
 

@@ -7,7 +7,7 @@ use super::files::View;
 use super::umask::Umasks;
 use super::words::{self, Remedy};
 use super::{Comparison, Traces, files};
-use crate::buildkit::{OperationKind, is_internal, of_copies};
+use crate::buildkit::{OperationKind, fetches_git_context, is_internal, of_copies};
 use crate::manifest::{Files, Input, Manifest, Step};
 
 /// Files that are named, at most.
@@ -82,7 +82,7 @@ impl Comparison<'_> {
             } else if !self.pairs.are(now.step, before.step) && old_input.digest != new_input.digest {
                 let what = format!("it is made from `{}`; it was made from `{}`", new_input.name, old_input.name);
                 let is_sent = |step: &Step| step.kind == OperationKind::Local;
-                let is_fetched = |step: &Step| step.inputs.is_empty() && step.name.contains(" load git source ");
+                let is_fetched = |step: &Step| step.inputs.is_empty() && fetches_git_context(&step.name);
                 let other_kind =
                     (is_sent(old_input) && is_fetched(new_input)) || (is_fetched(old_input) && is_sent(new_input));
                 let remedy = if other_kind { Remedy::SameContext } else { Remedy::WarmAgain };

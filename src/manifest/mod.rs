@@ -6,7 +6,6 @@
 mod describe;
 mod file;
 mod fingerprints;
-mod label;
 mod marks;
 
 use std::collections::BTreeMap;
@@ -14,12 +13,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::buildkit::OperationKind;
+use crate::buildkit::{Label, OperationKind};
 
 pub(crate) use describe::Served;
 pub(crate) use file::unseal;
 pub(crate) use fingerprints::{Files, Source};
-pub(crate) use label::Label;
 pub(crate) use marks::{Key, Likeness, Marks, compare, is_key, key_file, masked};
 
 /// The version of the format.

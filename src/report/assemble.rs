@@ -17,7 +17,6 @@ pub(crate) const NOT_FOUND_AGAIN: &str = "not-found-again";
 pub(crate) const BELOW_A_MISS: &str = "below-a-miss";
 /// The source of what belongs to no cache.
 const IMAGES: &str = "images";
-const IMAGE_SCHEME: &str = "docker-image://";
 
 /// The steps of all targets, each after those it is made from; `judged` says what became of one.
 pub(crate) fn steps(
@@ -172,7 +171,7 @@ pub(crate) fn sources(plan: &Plan, served: Vec<Served>, hashes: impl Fn(usize) -
 
 /// The images of the frontends that ran while the targets were solved: nothing else is fetched then.
 pub(crate) fn frontends(accounts: &Accounts) -> Vec<String> {
-    let images = accounts.vertices.values().filter_map(|account| account.name.strip_prefix(IMAGE_SCHEME));
+    let images = accounts.vertices.values().filter_map(|account| buildkit::fetched_image(&account.name));
     let mut images: Vec<String> = images.map(str::to_owned).collect();
     images.sort();
     images.dedup();

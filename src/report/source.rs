@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::buildkit::Accounts;
+use crate::buildkit::{Account, Accounts, fetches_git_context};
 use crate::plan::Plan;
 use crate::source::Checkout;
 
-/// How BuildKit calls the fetch of a git URL that is the build's context (`frontend/dockerui/context.go`).
-const FETCH: &str = "[internal] load git source ";
 /// What git writes behind the commit that a tag is about.
 const PEELED: &str = "^{}";
 
@@ -36,8 +34,8 @@ impl Source {
     pub(crate) fn of_run(plan: &Plan, accounts: &Accounts) -> Source {
         let checkout = &plan.checkout;
         let fetched = || {
-            let fetch =
-                accounts.vertices.values().filter(|account| checkout.is_fetched && account.name.starts_with(FETCH));
+            let is_fetch = |account: &&Account| checkout.is_fetched && fetches_git_context(&account.name);
+            let fetch = accounts.vertices.values().filter(is_fetch);
             commit_in(fetch.flat_map(|account| &account.log).map(String::as_str))
         };
         let known = Source::of(checkout);

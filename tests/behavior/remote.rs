@@ -139,6 +139,12 @@ fn a_url_that_gives_nothing_is_explained() {
     let gone = "http://user:hunter2@127.0.0.1:9/r.git#main";
     let run = world.warm().source([gone]).from([]).run().blames(&["127.0.0.1:9/r.git", "check the address"]);
     assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
+    // Of a repository without a revision BuildKit says it in other words.
+    let unnamed = "http://127.0.0.1:9/r.git";
+    world.warm().source([unnamed]).from([]).run().blames(&["127.0.0.1:9/r.git", "check the address"]);
+    fs::create_dir(world.path("added")).unwrap();
+    fs::write(world.path("added/Dockerfile"), format!("FROM scratch\nADD {unnamed} /r\n")).unwrap();
+    world.warm().source(["added"]).from([]).run().blames(&["127.0.0.1:9/r.git", "check the address"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The main job: a root warmed from a registry cache, and BuildKit's own word for it.
 
+use std::fs;
 use std::path::Path;
 
 use crate::support::judge::changed;
@@ -209,4 +210,17 @@ fn a_root_that_built_everything_itself_is_as_warm_as_can_be() {
     assert_eq!(world.steps_run().len(), 5);
 
     judge_every_stage(&world, &world.root());
+}
+
+#[test]
+fn a_base_image_of_several_platforms_is_asked_for_by_every_build() {
+    let world = World::new();
+    fs::create_dir(world.path("app")).unwrap();
+    fs::write(world.path("app/Dockerfile"), "FROM busybox:1.35\nCOPY Dockerfile /\n").unwrap();
+
+    let both = ["--context", "app", "--platform", "linux/amd64,linux/arm64"];
+    let run = world.warm().source(both).from([]).run().exits(0);
+
+    let base = serde_json::json!(["docker.io/library/busybox:1.35"]);
+    assert_eq!(run.reports("/resolved_by_every_build"), base);
 }

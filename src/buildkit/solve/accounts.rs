@@ -39,6 +39,8 @@ pub(crate) struct Account {
     /// When each piece of its log was written, and to which of its streams.
     pub(super) logged: HashSet<(i64, i32, i64)>,
     pub(super) starts: HashSet<(i64, i32)>,
+    /// Which of them was that of its execution, where only their number tells.
+    pub(super) execution: Option<(i64, i32)>,
 }
 
 impl Account {

@@ -6,7 +6,7 @@ use crate::buildkit::refusal::Refusal;
 use crate::buildkit::session::SessionEnded;
 
 /// What BuildKit, containerd and Go say when a registry, the network or the disk failed, rather than the build.
-const SURROUNDINGS: [&str; 22] = [
+const SURROUNDINGS: [&str; 21] = [
     "no space left on device",
     "read-only file system",
     "input/output error",
@@ -27,7 +27,6 @@ const SURROUNDINGS: [&str; 22] = [
     "failed commit on ref",
     "unexpected commit digest",
     "failed to resolve source metadata",
-    "failed to fetch remote",
     "invalid response status",
 ];
 
@@ -41,6 +40,13 @@ const STRANGER: [&str; 6] = [
     "The requested URL returned error: 403",
 ];
 
+/// How BuildKit says that git could not reach or read a repository, whatever git itself said of it: the oldest
+/// do not quote that.
+const NO_REPOSITORY: [&str; 3] = ["failed to fetch remote", "error fetching default branch", "git stderr"];
+
+/// How Go says that somebody ended what was under way.
+const CANCELLED: &str = "context canceled";
+
 /// How BuildKit says that a step's process failed (`solver/llbsolver/ops/exec.go`).
 const FAILED_STEP: &str = "did not complete successfully";
 
@@ -49,10 +55,15 @@ pub(crate) fn is_failed_step(error: &anyhow::Error) -> bool {
     format!("{error:#}").contains(FAILED_STEP)
 }
 
+/// Whether an error says no more than that somebody ended what was under way.
+pub(super) fn is_cancelled(text: &str) -> bool {
+    text.contains(CANCELLED)
+}
+
 /// Whether a text blames a registry, the network or the disk.
 pub(crate) fn blames_surroundings(text: &str) -> bool {
     // A failed command is quoted whole, and may say anything.
-    !text.contains(FAILED_STEP) && SURROUNDINGS.iter().any(|words| text.contains(words))
+    !text.contains(FAILED_STEP) && SURROUNDINGS.iter().chain(&NO_REPOSITORY).any(|words| text.contains(words))
 }
 
 /// Whether an error's text, or the code BuildKit gave, blames a registry, the network or the disk.
@@ -76,7 +87,7 @@ pub(crate) fn fetch_remedy(error: &anyhow::Error) -> Option<&'static str> {
             "check the URL; a git repository's ends in .git, every other is downloaded as an archive or a file",
         );
     }
-    if !says("failed to fetch remote") && !says("git stderr") {
+    if !NO_REPOSITORY.iter().any(|words| says(words)) {
         return None;
     }
     Some(match STRANGER.iter().any(|words| says(words)) {

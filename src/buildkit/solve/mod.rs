@@ -20,4 +20,4 @@ pub(crate) use materialize::{
 };
 pub(crate) use progress::StatusTracker;
 pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};
-pub(crate) use vertex::{is_internal, resolved_image};
+pub(crate) use vertex::{Label, fetched_image, fetches_git_context, is_copy_of_directory, is_internal, resolved_image};

@@ -20,7 +20,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::accounts::Accounts;
-use super::vertex::{fetches_in_silence, imported_from, is_internal};
+use super::blame::is_cancelled;
+use super::vertex::{Doing, doing, fetches_in_silence, imported_from, is_internal};
 use crate::event::{Event, Events};
 use crate::redact::Redactor;
 
@@ -247,7 +248,7 @@ impl StatusTracker {
         if account.name.is_empty() {
             account.name.clone_from(&vertex.name);
         }
-        let failed = !vertex.error.is_empty() && !vertex.error.contains("context canceled");
+        let failed = !vertex.error.is_empty() && !is_cancelled(&vertex.error);
         if failed {
             account.error = Some(vertex.error.clone());
         }
@@ -256,16 +257,21 @@ impl StatusTracker {
         let mut alarm = None;
         if vertex.cached {
             account.cached = true;
-            if step && !account.ran && !account.told && vertex.completed.is_some() {
+            let has_begun = account.ran || account.execution.is_some();
+            if step && !has_begun && !account.told && vertex.completed.is_some() {
                 account.told = true;
                 self.events.emit(Event::StepHit { digest: vertex.digest.clone(), name: vertex.name.clone() });
             }
         } else if let Some(started) = &vertex.started {
-            let new_start = account.starts.insert((started.seconds, started.nanos));
+            let start = (started.seconds, started.nanos);
+            let new_start = account.starts.insert(start);
             // A vertex with inputs is started only to execute it; one without is started to ask for its
-            // cache key first, which says nothing: work without inputs ran when it was started again.
-            let again = work_alone && account.starts.len() > 1 && !account.cached;
-            let executes = !vertex.inputs.is_empty() || again;
+            // cache key first, which says nothing: work without inputs ran when it was started again. While it runs,
+            // BuildKit may infer that it is cached.
+            if work_alone && new_start && account.starts.len() > 1 && !account.cached {
+                account.execution = Some(start);
+            }
+            let executes = !vertex.inputs.is_empty() || account.execution == Some(start);
             if vertex.inputs.is_empty() && fetches_in_silence(&vertex.name) {
                 account.fetching = vertex.completed.is_none().then(Instant::now);
             }
@@ -323,46 +329,46 @@ impl StatusTracker {
 
     fn apply_status(&self, inner: &mut Inner, status: VertexStatus) {
         let number = |value: i64| u64::try_from(value).unwrap_or(0);
-        if let Some(blob) = status.id.strip_prefix("extracting ") {
-            inner.moved = Instant::now();
-            let done = status.completed.is_some();
-            let known = inner.accounts.extractions.insert(blob.to_owned(), done);
-            let blob = blob.to_owned();
-            match (known, done) {
-                (None, false) => self.events.emit(Event::ExtractionStarted { blob }),
-                (None | Some(false), true) => self.events.emit(Event::ExtractionEnded { blob }),
-                _ => {}
-            }
-        } else if status.id.starts_with("sha256:") {
-            let blob = inner.accounts.blobs.entry(status.id.clone()).or_default();
-            let (bytes, total) = (number(status.current), number(status.total));
-            if blob.started == 0.0 {
-                blob.started = status.started.as_ref().or(status.timestamp.as_ref()).map(seconds).unwrap_or_default();
-            }
-            let advanced = bytes > blob.bytes;
-            blob.bytes = blob.bytes.max(bytes);
-            let arrived = blob.ended == 0.0 && status.completed.is_some();
-            if let (true, Some(completed)) = (arrived, &status.completed) {
-                blob.ended = seconds(completed);
-            }
-            let bytes = blob.bytes;
-            if advanced || arrived {
-                inner.moved = Instant::now();
+        let is_done = status.completed.is_some();
+        match doing(&status.id) {
+            Doing::Fetching(digest) => {
+                let blob = inner.accounts.blobs.entry(digest.to_owned()).or_default();
+                let (bytes, total) = (number(status.current), number(status.total));
+                if blob.started == 0.0 {
+                    let started = status.started.as_ref().or(status.timestamp.as_ref());
+                    blob.started = started.map(seconds).unwrap_or_default();
+                }
+                let advanced = bytes > blob.bytes;
+                blob.bytes = blob.bytes.max(bytes);
+                let arrived = blob.ended == 0.0 && is_done;
+                if let (true, Some(completed)) = (arrived, &status.completed) {
+                    blob.ended = seconds(completed);
+                }
+                let (blob, bytes) = (digest.to_owned(), blob.bytes);
+                if !advanced && !arrived {
+                    return;
+                }
                 self.events.emit(if arrived {
-                    Event::BlobArrived { blob: status.id, bytes }
+                    Event::BlobArrived { blob, bytes }
                 } else {
-                    Event::BlobAdvanced { blob: status.id, bytes, total }
+                    Event::BlobAdvanced { blob, bytes, total }
                 });
             }
-        } else if let Some(name) = status.id.strip_prefix("transferring ") {
-            inner.moved = Instant::now();
-            if status.completed.is_some() {
-                let name = name.trim_end_matches(':').to_owned();
-                self.events.emit(Event::ContextSent { name, bytes: number(status.current) });
+            Doing::Unpacking(blob) => {
+                let blob = blob.to_owned();
+                match (inner.accounts.extractions.insert(blob.clone(), is_done), is_done) {
+                    (None, false) => self.events.emit(Event::ExtractionStarted { blob }),
+                    (None | Some(false), true) => self.events.emit(Event::ExtractionEnded { blob }),
+                    _ => {}
+                }
             }
-        } else {
-            inner.moved = Instant::now();
+            Doing::Sending(name) if is_done => {
+                let (name, bytes) = (name.to_owned(), number(status.current));
+                self.events.emit(Event::ContextSent { name, bytes });
+            }
+            Doing::Sending(_) | Doing::Else => {}
         }
+        inner.moved = Instant::now();
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -374,6 +380,9 @@ fn seconds(time: &Timestamp) -> f64 {
     time.seconds as f64 + f64::from(time.nanos) / 1e9
 }
 
+#[cfg(test)]
+#[path = "progress_recorded_tests.rs"]
+mod recorded_tests;
 #[cfg(test)]
 #[path = "progress_tests.rs"]
 mod tests;
