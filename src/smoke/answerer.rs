@@ -19,9 +19,6 @@ use crate::verify;
 /// Where a BuildKit keeps its state unless told otherwise.
 const USUAL_ROOT: &str = "/var/lib/buildkit";
 
-/// How every program calls `ENOSPC`.
-const NO_SPACE: &str = "no space left on device";
-
 /// A BuildKit that answers, with a session for each target.
 pub(super) struct Answerer {
     /// How to talk to it.
@@ -115,7 +112,7 @@ impl Answerer {
         cancel: &CancellationToken,
     ) -> anyhow::Result<Answerer> {
         match Answerer::on_shadow_at(job, plan, shaded.clone(), place, known.clone(), cancel).await {
-            Err(error) if place == Place::Memory && says_no_space(&error) => {
+            Err(error) if place == Place::Memory && buildkit::says_no_space(&error) => {
                 Answerer::on_shadow_at(job, plan, shaded, Place::Disk, known, cancel).await
             }
             answerer => answerer,
@@ -187,7 +184,7 @@ impl Answerer {
     /// Whether an error came of a shadow in memory that had too little room.
     pub(super) fn is_full(&self, error: &anyhow::Error) -> bool {
         let Stand::Shadow(_, shadow) = &self.stand else { return false };
-        shadow.is_in_memory() && says_no_space(error)
+        shadow.is_in_memory() && buildkit::says_no_space(error)
     }
 
     /// For whom it answers.
@@ -260,9 +257,4 @@ async fn shadow(root: &Path, place: Place<'static>, cancel: &CancellationToken) 
         format!("could not make a shadow of the state root {shown}"),
         "run as root, with some room beside the root or in TMPDIR",
     )
-}
-
-/// Of a daemon's error its text is all there is.
-fn says_no_space(error: &anyhow::Error) -> bool {
-    format!("{error:#}").to_lowercase().contains(NO_SPACE)
 }

@@ -5,9 +5,12 @@ use tonic::Code;
 use crate::buildkit::refusal::Refusal;
 use crate::buildkit::session::SessionEnded;
 
+/// How every program calls `ENOSPC`.
+const NO_SPACE: &str = "no space left on device";
+
 /// What BuildKit, containerd and Go say when a registry, the network or the disk failed, rather than the build.
 const SURROUNDINGS: [&str; 21] = [
-    "no space left on device",
+    NO_SPACE,
     "read-only file system",
     "input/output error",
     "unexpected status",
@@ -73,6 +76,11 @@ pub(crate) fn is_surroundings(error: &anyhow::Error) -> bool {
         cause.downcast_ref::<Refusal>().is_some_and(|refusal| codes.contains(&refusal.0.code()))
     };
     error.chain().any(refused) || blames_surroundings(&format!("{error:#}"))
+}
+
+/// Whether a disk is full. Of a daemon's error its text is all there is.
+pub(crate) fn says_no_space(error: &anyhow::Error) -> bool {
+    format!("{error:#}").to_lowercase().contains(NO_SPACE)
 }
 
 /// What to do when BuildKit could not fetch what a URL names; none where that is not what went wrong.

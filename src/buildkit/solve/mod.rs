@@ -11,7 +11,7 @@ mod request;
 mod vertex;
 
 pub(crate) use accounts::{Account, Accounts};
-pub(crate) use blame::{blames_surroundings, fetch_remedy, is_failed_step, is_lost};
+pub(crate) use blame::{blames_surroundings, fetch_remedy, is_failed_step, is_lost, says_no_space};
 pub(crate) use frontend::{Answer, Question, ask};
 pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image};
 pub(crate) use key::of_copies;
