@@ -13,7 +13,7 @@ workbench() {
   target=${CARGO_TARGET_DIR:-$here/../target}
   if [ $$ != 1 ]; then
     "$here/setup.sh" >/dev/null
-    (cd "$here/.." && cargo build --quiet --release --bin cachewarm)
+    [ -n "${CACHEWARM_BINARY-}" ] || (cd "$here/.." && cargo build --quiet --release --bin cachewarm)
     if declare -F prepare >/dev/null; then prepare; fi
   fi
   alone "$@"
