@@ -72,7 +72,7 @@ impl Plan {
         events: &Events,
     ) -> anyhow::Result<Plan> {
         let targets = checkout.resolve(build.targets.clone())?;
-        for advice in source::advice(&targets) {
+        for advice in source::policies(&targets)?.into_iter().chain(source::advice(&targets)) {
             events.warn(advice);
         }
         let modes = checkout.modes.clone();

@@ -9,6 +9,7 @@ mod checkout;
 mod git;
 mod local;
 mod modes;
+mod policy;
 mod remote;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub(crate) use self::advice::advice;
 pub(crate) use self::checkout::Checkout;
 pub(crate) use self::git::{Changes, POINTER_SIZES};
 pub(crate) use self::modes::{ModeRule, Modes};
+pub(crate) use self::policy::policies;
 
 /// A clone in which nothing arrived for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(120);

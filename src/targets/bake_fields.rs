@@ -14,19 +14,8 @@ use super::flags;
 use crate::units;
 
 /// Fields that change no cache key: what comes out, how it is signed, limits (see BuildKit's solver/llbsolver/ops).
-const HARMLESS: [&str; 11] = [
-    "annotations",
-    "attest",
-    "cache-to",
-    "call",
-    "description",
-    "output",
-    "policy",
-    "pull",
-    "resources",
-    "tags",
-    "name",
-];
+const HARMLESS: [&str; 10] =
+    ["annotations", "attest", "cache-to", "call", "description", "output", "pull", "resources", "tags", "name"];
 
 /// Fields that only buildx can resolve.
 const UNRESOLVED: [&str; 2] = ["inherits", "matrix"];
@@ -49,6 +38,13 @@ pub(super) fn target(
         let empty = fields.get(field).is_none_or(|value| value.as_array().is_some_and(Vec::is_empty));
         ensure!(empty, "`{field}` has to be resolved by buildx first");
     }
+    // buildx v0.35 prints it with a capital letter.
+    let is_off =
+        |policy: &Value| ["disabled", "Disabled"].iter().any(|name| policy.get(name) == Some(&Value::Bool(true)));
+    ensure!(
+        fields.get("policy").and_then(Value::as_array).is_none_or(|all| all.iter().all(is_off)),
+        "it has a `policy`, by which docker buildx may exchange what the build is made from, and none is evaluated here"
+    );
     warnings.extend(fields.unknown());
 
     let context = context(fields.text("context")?.as_deref().unwrap_or("."))?;
@@ -265,7 +261,7 @@ impl Fields<'_> {
 }
 
 /// Fields that are read above.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     "args",
     "cache-from",
     "context",
@@ -279,6 +275,7 @@ const KNOWN: [&str; 18] = [
     "no-cache",
     "no-cache-filter",
     "platforms",
+    "policy",
     "secret",
     "shm-size",
     "ssh",

@@ -155,6 +155,14 @@ fn what_only_buildx_can_resolve_is_refused() {
 }
 
 #[test]
+fn a_policy_is_refused_unless_it_is_off() {
+    assert!(
+        problem(r#"{"target":{"default":{"policy":[{"Files":[{"Filename":"p.rego"}]}]}}}"#, &[]).contains("a `policy`")
+    );
+    assert!(read(r#"{"target":{"default":{"policy":[{"Files":null,"Disabled":true}]}}}"#, &[]).is_ok());
+}
+
+#[test]
 fn unknown_fields_are_warned_about_and_known_harmless_ones_are_not() {
     let (_, warnings) = read(r#"{"new":1,"target":{"default":{"tags":["x"],"frobnicate":true}}}"#, &[]).unwrap();
     assert_eq!(

@@ -257,3 +257,17 @@ fn no_program_is_started_from_where_others_can_put_one() {
     assert!(run.stderr.contains("neither docker buildx nor buildx is installed"), "{}", run.stderr);
     assert!(!world.path("started").exists());
 }
+
+#[test]
+fn a_policy_beside_the_dockerfile_is_no_secret() {
+    let world = World::new();
+    project(&world);
+    let rego = world.path("project/docker/app.Dockerfile.rego");
+    let line = ["docker", "buildx", "build", "-f", "project/docker/app.Dockerfile", "project"];
+    fs::write(&rego, "package docker\ndefault allow := true\ndecision := {\"allow\": allow}\n").unwrap();
+    let run = warm(&world, &line).exits(0);
+    assert!(run.stderr.contains("app.Dockerfile.rego lies beside its Dockerfile"), "{}", run.stderr);
+    fs::write(&rego, "package docker\nallow if pin_image(input.image, \"sha256:0\")\n").unwrap();
+    let run = warm(&world, &line).exits(2);
+    assert!(run.stderr.contains("may exchange what the build is made from"), "{}", run.stderr);
+}

@@ -24,7 +24,12 @@ USUAL = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.ya
 SHELLS = ["sh", "bash", "ash", "env", "pwsh", "python", "python3", "zsh"]
 # Options of a question that change no graph: sessions, what an image attests, where a cache is imported from.
 NOT_IN_GRAPH = re.compile(r"^(local-sessionid|attest:|vcs:|cache-imports$|cache-from$)")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 NO_CACHE = "cachewarm/none:latest"
+
+
+# How many wrong graphs of a call are shown.
+SHOWN = 3
 
 
 class Registry:
@@ -134,7 +139,7 @@ def harmless(text, wanted):
     made = []
     for line in instructions(re.sub(r"@sha256:[0-9a-f]{64}", "", text)):
         word = line.split(None, 1)[0].upper() if line.strip() else ""
-        if word == "ADD" and re.search(r"\s(https?://|git@|git://|\$\{?\w*URL)", line):
+        if word == "ADD" and re.search(r"[\s\"'](https?://|git@|git://|\$\{?\w*URL)", line):
             continue
         if word in ("COPY", "ADD") and "--from=" in line and "<<" not in line:
             line = re.sub(r"\\\n", " ", line)
@@ -196,6 +201,11 @@ def prepared(registry, name):
     files = {f"{folder}/{shell_name}": shell for folder in ("bin", "usr/bin") for shell_name in SHELLS}
     files |= {"etc/passwd": entries("{0}:x:{1}:{1}::/home/{0}:/bin/sh\n").encode(),
               "etc/group": entries("{0}:x:{1}:\n").encode(), ".wanted": "".join(f"{path}\n" for path in sorted(wanted)).encode()}
+    for path in sorted(path.strip("/") for path in wanted):
+        # As shell.c has it.
+        is_file = "." in path.rsplit("/", 1)[-1][1:]
+        if path and not any(f"{file}/".startswith(f"{path}/") or f"{path}/".startswith(f"{file}/") for file in files):
+            files[path if is_file else f"{path}/.made"] = path.encode()
     registry.base = registry.image(files, PLATFORMS, {})
     config = os.path.join(WORK, name, "buildkitd.toml")
     with open(config, "w") as file:
@@ -233,7 +243,8 @@ class Builder:
         with open(self.lines) as file:
             asked = [json.loads(line) for line in file]
         for question in asked:
-            question["options"] = {key: value for key, value in question["options"].items() if not NOT_IN_GRAPH.match(key)}
+            # Bake files name the time in labels.
+            question["options"] = {key: TIME.sub("TIME", value) for key, value in question["options"].items() if not NOT_IN_GRAPH.match(key)}
         return asked
 
 
@@ -280,9 +291,13 @@ def graphs(questions):
 def compared(title, ours, theirs):
     """How many graphs of theirs ours has; says what is different."""
     ours, theirs, same = graphs(ours), graphs(theirs), 0
+    wrong = 0
     for question, platform, graph in theirs:
         if (question, platform, graph) in ours:
             same += 1
+            continue
+        wrong += 1
+        if wrong > SHOWN:
             continue
         options, inputs = json.loads(question)
         print(f"WRONG: {title}: no such graph, platform {platform!r}, target {options.get('target')!r} of {options.get('filename')!r}", flush=True)
