@@ -271,9 +271,10 @@ fn is_scp_style(value: &str) -> bool {
     })
 }
 
-/// `--platform`, several parted by commas, each as containerd normalises it. `local` is the builder's own: none.
+/// `--platform`, several parted by commas, each as containerd normalises it. `local` is this machine's, whatever the builder's is.
 pub(crate) fn platforms(text: &str) -> anyhow::Result<Vec<String>> {
-    let named = text.split(',').filter(|name| *name != "local");
+    let named =
+        text.split(',').map(|name| if name.eq_ignore_ascii_case("local") { std::env::consts::ARCH } else { name });
     named.map(platform).collect()
 }
 

@@ -101,7 +101,9 @@ fn platforms_are_normalised_as_containerd_does() {
     assert_eq!(platforms("linux/amd64,linux/arm64/v8").unwrap(), ["linux/amd64", "linux/arm64"]);
     assert_eq!(platforms("aarch64").unwrap(), ["linux/arm64"]);
     assert_eq!(platforms("linux/arm").unwrap(), ["linux/arm/v7"]);
-    assert_eq!(platforms("local").unwrap(), Vec::<String>::new());
+    let own = platforms(std::env::consts::ARCH).unwrap().remove(0);
+    assert_eq!(platforms("local,linux/s390x").unwrap(), [own.as_str(), "linux/s390x"]);
+    assert_eq!(platforms("LOCAL").unwrap(), [own]);
     for broken in ["", "linux", "linux/", "a/b/c/d", "linux/amd 64"] {
         assert!(platforms(broken).is_err(), "{broken}");
     }

@@ -67,6 +67,13 @@ fn each_platform_is_built_on_its_own_base() {
 }
 
 #[test]
+fn local_is_a_platform_like_others() {
+    let (own, other) = if cfg!(target_arch = "aarch64") { ("arm64", "amd64") } else { ("amd64", "arm64") };
+    let platforms = format!(r#", "platforms": ["local", "linux/{other}"]"#);
+    is_the_same_for_buildx(BASE, &platforms, &[&format!("COPY g ./{own}/"), &format!("COPY g ./{other}/")]);
+}
+
+#[test]
 fn one_platform_may_be_asked_for_as_if_there_were_several() {
     let one = r#", "platforms": ["linux/amd64"], "args": {"BUILDKIT_MULTI_PLATFORM": "1"}"#;
     is_the_same_for_buildx(BASE, one, &["COPY g ./amd64/"]);

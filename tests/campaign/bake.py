@@ -146,7 +146,9 @@ def harmless(text, wanted):
             flags, places = re.match(r"(\s*\w+(?:\s+--\S+)*)\s+(.*)", line).groups()
             if not places.startswith("["):
                 *sources, into = places.split()
-                wanted.update("/" + source.lstrip("/") for source in sources if not re.search(r"[$*?\[]", source))
+                # Of a pattern, where it looks.
+                plain = [re.sub(r"[^/]*[*?\[].*", "", source) for source in sources]
+                wanted.update("/" + source.lstrip("/") for source in plain if "$" not in source)
                 line = " ".join([flags, *map(wild, sources), into])
         if word == "RUN":
             line = re.sub(r"(--mount=\S*)", plain_mount, line)
