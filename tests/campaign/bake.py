@@ -17,7 +17,8 @@ import time
 
 CACHEWARM, RECORD, WORK, DIRECTORY = sys.argv[1:5]
 PLATFORMS = ["linux/amd64", "linux/arm64", "linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/s390x",
-             "linux/riscv64", "linux/loong64", "linux/mips64le", "linux/mips64", "darwin/amd64", "darwin/arm64"]
+             "linux/riscv64", "linux/loong64", "linux/mips64le", "linux/mips64", "darwin/amd64", "darwin/arm64", "windows/amd64",
+             "windows/arm64", "freebsd/amd64", "freebsd/arm64"]
 # The files that buildx reads when none is named.
 USUAL = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml", "docker-bake.json", "docker-bake.hcl",
          "docker-bake.override.json", "docker-bake.override.hcl"]
