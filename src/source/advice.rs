@@ -1,14 +1,12 @@
 //! What a person should know about resolved targets before anything is built.
 
-use std::path::PathBuf;
-
 use crate::foreign;
 use crate::targets::{Dockerfile, Target, scan};
 
 /// Bytes of the largest Dockerfile that we look at. BuildKit takes no larger one from its frontend.
 const LIMIT: u64 = 16 * 1024 * 1024;
 
-/// Warnings about Dockerfiles: policies beside them, and build args that nothing takes.
+/// Warnings about Dockerfiles: build args that nothing takes.
 ///
 /// A Dockerfile that cannot be read, or that is a link out of its directory, gives none: BuildKit says what is wrong with
 /// it when it reads it.
@@ -18,16 +16,6 @@ pub(crate) fn advice(targets: &[Target]) -> Vec<String> {
         let Dockerfile::Path(Some(path)) = &target.dockerfile else { continue };
         let Some(directory) = path.parent() else { continue };
         let Ok(text) = foreign::read_inside(directory, path, LIMIT) else { continue };
-        let mut policy = path.clone().into_os_string();
-        policy.push(".rego");
-        let policy = PathBuf::from(policy);
-        if policy.symlink_metadata().is_ok() {
-            warnings.push(format!(
-                "target {}: {} is a policy, by which buildx may exchange what is built from; cachewarm evaluates none",
-                target.name,
-                policy.display()
-            ));
-        }
         let scan = scan(&String::from_utf8_lossy(&text));
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         for argument in scan.unconsumed(target.build_args.keys().map(String::as_str)) {
