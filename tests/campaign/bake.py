@@ -168,7 +168,7 @@ def wild(source):
 
 def plain_mount(found):
     mount = re.sub(r",required(=\w+)?", "", found.group(1))
-    return re.sub(r",(source|src)=[^,\s]+", "", mount) if "from=" in mount else mount
+    return re.sub(r"(?<=[=,])(source|src)=[^,\s]+,?", "", mount).rstrip(",") if "from=" in mount else mount
 
 
 def prepared(registry, name):
