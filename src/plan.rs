@@ -2,7 +2,7 @@
 
 mod sent;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::buildkit::{
 use crate::event::Events;
 use crate::redact::Redactor;
 use crate::source::{self, Checkout, ModeRule, SourceSpec};
-use crate::targets::{self, NamedContext, SecretSource, SshAgent, Target};
+use crate::targets::{self, NamedContext, Target};
 
 /// What is built; nothing in it was read from the environment below `cli`.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub(crate) struct Plan {
     pub(crate) checkout: Checkout,
     /// The targets with absolute paths.
     pub(crate) targets: Vec<Target>,
-    /// What serves each of them; those that are served the same share one.
+    /// What serves each of them.
     pub(crate) sessions: Vec<SessionPlan>,
     /// Hides the secrets of the build.
     pub(crate) secrets: Redactor,
@@ -77,13 +77,10 @@ impl Plan {
         }
         let modes = checkout.modes.clone();
         let permissions: PermissionRule = Arc::new(move |path, on_disk| modes.permissions(path, on_disk));
-        let mut sessions: Vec<SessionPlan> = Vec::new();
-        for target in &targets {
-            // BuildKit takes a directory from a session once, however many builds ask for it.
-            let twin = targets.iter().zip(&sessions).find(|(other, _)| served(other) == served(target));
-            let shared = twin.map(|(_, session)| Ok(session.clone()));
-            sessions.push(shared.unwrap_or_else(|| session(build, keychain, events, &permissions, target))?);
-        }
+        // One for each: BuildKit finds a directory again by its session, and would keep what is made of it for a second target
+        // under that name alone, which no later build looks for.
+        let session = |target: &Target| session(build, keychain, events, &permissions, target);
+        let sessions = targets.iter().map(session).collect::<anyhow::Result<_>>()?;
         Ok(Plan {
             checkout,
             targets,
@@ -151,11 +148,6 @@ fn inputs(target: &Target) -> Vec<(String, String)> {
         _ => None,
     };
     target.named_contexts.iter().filter_map(input).collect()
-}
-
-/// What a session has to serve for a target.
-fn served(target: &Target) -> (BTreeMap<String, PathBuf>, &[SecretSource], &[SshAgent]) {
-    (targets::directories(target), &target.secrets, &target.ssh)
 }
 
 fn session(

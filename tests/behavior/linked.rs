@@ -86,3 +86,28 @@ fn a_base_that_is_empty_is_refused_as_buildx_refuses_it() {
     let run = world.warm().source([]).from([]).with(["--bake", "bake.json", "--bake-target", "app"]).run().exits(4);
     assert!(run.stderr.contains("`base` is a target that makes nothing"), "{}", run.stderr);
 }
+
+/// Targets of one context whose steps mount it: each is found by a build of it alone, which has a session of its own.
+#[test]
+fn targets_that_mount_one_context_are_each_warm_for_a_later_build() {
+    let world = World::new();
+    let project = world.path("project");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("file"), "content\n").unwrap();
+    let steps = "FROM busybox:1.35 AS deps\nWORKDIR /src\nRUN --mount=type=bind,target=.,rw mkdir /vendor\n\
+                 FROM deps AS vendor\nRUN --mount=type=bind,target=.,rw ls /vendor\n\
+                 FROM deps AS build\nRUN --mount=target=/context --mount=type=cache,target=/src/c ls /context\n\
+                 FROM build AS validate\nRUN --mount=target=/context --mount=target=.,type=tmpfs true\n\
+                 FROM deps AS lint\nRUN --mount=type=bind,target=.,rw echo lint\n";
+    fs::write(project.join("Dockerfile"), steps).unwrap();
+    let all = ["vendor", "validate", "lint"];
+    let target = |name: &str| format!(r#""{name}":{{"context":"{}","target":"{name}"}}"#, project.display());
+    let group = format!(r#""group":{{"default":{{"targets":{all:?}}}}}"#);
+    let bake = world.path("bake.json");
+    fs::write(&bake, format!(r#"{{{group},"target":{{{}}}}}"#, all.map(target).join(","))).unwrap();
+    world.warm().source(["--bake", bake.to_str().unwrap()]).from([]).run().exits(0);
+    for name in all {
+        let judged = world.judged_by_buildx(&world.root(), &project, &["--target", name], "");
+        assert_eq!((judged.ran, judged.fetched), (vec![], vec![]), "{name}");
+    }
+}

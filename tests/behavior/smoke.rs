@@ -304,33 +304,3 @@ fn a_deep_directory_is_no_matter_of_open_files() {
     arguments.push(format!("--buildkitd-config={}", world.config().display()));
     world.by(&["prlimit", "--nofile=256:4096"], &arguments).exits(0);
 }
-
-#[test]
-fn a_context_that_several_targets_share_is_sent_once() {
-    let world = World::new();
-    let project = world.path("project");
-    fs::create_dir(&project).unwrap();
-    fs::write(project.join("large"), vec![b'x'; 3_000_000]).unwrap();
-    let stages: String = (0..4).map(|number| format!("FROM scratch AS t{number}\nCOPY . /{number}\n")).collect();
-    fs::write(project.join("Dockerfile"), stages).unwrap();
-    let target = |number| format!(r#""t{number}":{{"context":"{}","target":"t{number}"}}"#, project.display());
-    let targets: Vec<String> = (0..4).map(target).collect();
-    let bake = world.path("bake.json");
-    fs::write(
-        &bake,
-        format!(r#"{{"group":{{"all":{{"targets":["t0","t1","t2","t3"]}}}},"target":{{{}}}}}"#, targets.join(",")),
-    )
-    .unwrap();
-    let all = ["--bake", bake.to_str().unwrap(), "--bake-target=all"];
-    world.warm().source(all).from([]).run().exits(0);
-    let (root, builder) = (world.root(), format!("spawn:{}", tool("BUILDKITD").display()));
-    let own = ["--root", root.to_str().unwrap(), "--builder", &builder, "--manifest=none", "--progress=json"];
-    let arguments = ["smoke"].iter().chain(&all).chain(&own).map(ToString::to_string).collect::<Vec<_>>();
-    let run = world.by(&[], &arguments).exits(0);
-    let sent = |line: &str| {
-        let event: serde_json::Value = serde_json::from_str(line).ok()?;
-        (event["event"] == "context-sent" && event["name"] == "context").then(|| event["bytes"].as_u64())?
-    };
-    let bytes: u64 = run.stderr.lines().filter_map(sent).sum();
-    assert!((3_000_000..4_000_000).contains(&bytes), "{bytes} bytes were sent");
-}

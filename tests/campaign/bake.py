@@ -16,19 +16,14 @@ import threading
 import time
 
 CACHEWARM, RECORD, WORK, DIRECTORY = sys.argv[1:5]
-PLATFORMS = ["linux/amd64", "linux/arm64", "linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/s390x",
-             "linux/riscv64", "linux/loong64", "linux/mips64le", "linux/mips64", "darwin/amd64", "darwin/arm64", "windows/amd64",
-             "windows/arm64", "freebsd/amd64", "freebsd/arm64"]
+PLATFORMS = ["linux/amd64", "linux/arm64", "linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/s390x", "linux/riscv64", "linux/loong64", "linux/mips64le", "linux/mips64", "darwin/amd64", "darwin/arm64", "windows/amd64", "windows/arm64", "freebsd/amd64", "freebsd/arm64"]
 # The files that buildx reads when none is named.
-USUAL = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml", "docker-bake.json", "docker-bake.hcl",
-         "docker-bake.override.json", "docker-bake.override.hcl"]
+USUAL = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml", "docker-bake.json", "docker-bake.hcl", "docker-bake.override.json", "docker-bake.override.hcl"]
 SHELLS = ["sh", "bash", "ash", "env", "pwsh", "python", "python3", "zsh"]
 # Options of a question that change no graph: sessions, what an image attests, where a cache is imported from.
 NOT_IN_GRAPH = re.compile(r"^(local-sessionid|attest:|vcs:|cache-imports$|cache-from$)")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 NO_CACHE = "cachewarm/none:latest"
-
-
 # How many wrong graphs of a call are shown.
 SHOWN = 3
 
@@ -335,36 +330,49 @@ def call(registry, name, copy, config, words, environment):
     folder = os.path.join(WORK, name)
     root, none = f"{folder}/root", f"{registry.address}/{NO_CACHE}"
     run = lambda command: subprocess.run(command, capture_output=True, text=True, cwd=copy, env=environment)
-    own = [CACHEWARM, "warm", "--root", root, "--buildkitd-config", config, "--manifest", f"{folder}/manifest.json", "--quiet",
-           "--cache-from", none, "--min-hit-rate", "0"]
-    began = time.monotonic()
-    asked = {}
+    bake = lambda *flags: run([os.environ["BUILDX"], "bake", *sum(flags, [])])
+
+    def created(name, builder):
+        name = f"b{name.replace('/', '-')}"
+        run([os.environ["BUILDX"], "create", f"--name={name}", "--driver=remote", builder.address]).check_returncode()
+        return [f"--builder={name}"]
+
+    own = [CACHEWARM, "warm", "--root", root, "--buildkitd-config", config, "--manifest", f"{folder}/manifest.json", "--quiet", "--cache-from", none, "--min-hit-rate", "0"]
+    asked, wrong, began = {}, 0, time.monotonic()
     ways = {"flags": flagged(words, copy), "line": ["--", "docker", "buildx", "bake", *words]}
-    wrong = 0
-    for way, flags in ways.items():
-        if flags is None:
-            continue
+    for way, flags in ((way, flags) for way, flags in ways.items() if flags is not None):
         with Builder(f"{folder}/{way}", root, config) as builder:
             warmed = run([*own, "--builder", builder.address, *flags])
             if warmed.returncode != 0:
                 print(f"WRONG: {name} by {way}: exit {warmed.returncode}: {warmed.stdout[-300:]}{warmed.stderr[-1200:]}", flush=True)
                 wrong += 1
             asked[way] = builder.questions() if os.path.exists(builder.lines) else []
+    warm = f"{folder}/warm"
+    subprocess.run(["cp", "-a", "--reflink=auto", root, warm], check=True)
     with Builder(f"{folder}/buildx", root, config) as builder:
-        run([os.environ["BUILDX"], "create", f"--name=b{name.replace('/', '-')}", "--driver=remote", builder.address]).check_returncode()
-        bake = lambda flags, what: run([os.environ["BUILDX"], "bake", *flags, *what])
-        flags = [f"--builder=b{name.replace('/', '-')}", "--progress=rawjson", "--provenance=false", "--sbom=false",
+        flags = ["--progress=rawjson", "--provenance=false", "--sbom=false",
                  "--set=*.output=type=cacheonly", "--set=*.cache-to=", f"--set=*.cache-from=type=registry,ref={none}"]
-        built = bake(flags, words)
+        built = bake(created(name, builder), flags, words)
         theirs = builder.questions() if os.path.exists(builder.lines) else []
         ran, fetched = done(built.stdout + built.stderr)
-        if built.returncode == 0 and ran:
-            # What several targets have in common BuildKit does once, and says of the others that they are not cached.
-            targets = json.loads(bake(["--print"], words).stdout)["target"]
-            named = [at for at, word in enumerate(words) if not word.startswith("-") and (at == 0 or words[at - 1] not in ("-f", "--file", "--allow", "--set"))]
-            rest = [word for at, word in enumerate(words) if at not in named]
-            alone = [done((one := bake(flags, [*rest, target])).stdout + one.stderr) for target in targets]
-            ran, fetched = (sorted({thing for one in alone for thing in one[at]}) for at in (0, 1))
+        targets = json.loads(bake([], ["--print"], words).stdout)["target"] if built.returncode == 0 else []
+    together = len(ran)
+    if built.returncode == 0 and ran:
+        # What several targets have in common BuildKit does once, and says of the others that they are not cached. So each is
+        # built by itself, on a root that knows nothing of the build of all.
+        named = [at for at, word in enumerate(words) if not word.startswith("-") and (at == 0 or words[at - 1] not in ("-f", "--file", "--allow", "--set"))]
+        rest = [word for at, word in enumerate(words) if at not in named]
+        ran, fetched = [], []
+        for number, target in enumerate(targets):
+            alone = f"{folder}/alone-{number}"
+            subprocess.run(["cp", "-a", "--reflink=auto", warm, f"{alone}-root"], check=True)
+            with Builder(alone, f"{alone}-root", config) as builder:
+                one = bake(created(f"{name}-{number}", builder), flags, [*rest, target])
+            if one.returncode != 0:
+                print(f"WRONG: {name}: buildx refuses {target} alone: {one.stderr[-300:]}", flush=True)
+            did = done(one.stdout + one.stderr)
+            ran, fetched = sorted({*ran, *did[0]}), sorted({*fetched, *did[1]})
+            shutil.rmtree(f"{alone}-root", ignore_errors=True)
     if built.returncode != 0:
         errors = [line for line in (built.stdout + built.stderr).splitlines() if not line.startswith("{")]
         print(f"buildx refuses {name}: {' '.join(errors)[-700:]}", flush=True)
@@ -373,9 +381,9 @@ def call(registry, name, copy, config, words, environment):
     counts = [compared(f"{name} by {way}", asked[way], theirs) for way in asked]
     for way, (same, all_of_them, more) in zip(asked, counts):
         print(f"{name} by {way}: {same} of {all_of_them} graphs are the same, {more} more were asked for", flush=True)
-    print(f"{name}: buildx ran {len(ran)} steps; {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{name}: buildx ran {together} steps of all targets together, {len(ran)} of each by itself; {time.monotonic() - began:.0f} s", flush=True)
     if "KEEP" not in os.environ:
-        shutil.rmtree(root, ignore_errors=True)
+        [shutil.rmtree(left, ignore_errors=True) for left in (root, warm)]
     return len(theirs), sum(same for same, _, _ in counts), sum(others for _, others, _ in counts), len(ran) + len(fetched), wrong + (built.returncode != 0)
 
 

@@ -25,16 +25,14 @@ impl SessionPlan {
         Session::open(channel.clone(), self.id.clone(), self.shared_key.clone(), self.services.clone()).await
     }
 
-    /// Opens all, one that stands there several times once.
+    /// Opens all.
     ///
     /// # Errors
     /// When the builder does not take one.
     pub(crate) async fn open_all(plans: &[SessionPlan], channel: &Channel) -> anyhow::Result<Vec<Session>> {
         let mut sessions = Vec::new();
-        for (at, plan) in plans.iter().enumerate() {
-            if !plans[..at].iter().any(|earlier| earlier.id == plan.id) {
-                sessions.push(plan.open(channel).await?);
-            }
+        for plan in plans {
+            sessions.push(plan.open(channel).await?);
         }
         Ok(sessions)
     }
