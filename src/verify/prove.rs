@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::buildkit::{
-    Accounts, Builder, Patience, Request, SessionPlan, Setting, Spawn, StatusTracker, materialize, silent,
-    unless_cancelled,
+    self, Accounts, Builder, Patience, Request, SessionId, SessionPlan, Setting, Spawn, StatusTracker, materialize,
+    silent, unless_cancelled,
 };
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
@@ -115,6 +115,7 @@ pub(crate) async fn ask_again(
     patience: Patience,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Doubts> {
+    let claim = in_sessions_of_its_own(claim)?;
     let sessions = SessionPlan::open_all(&claim.sessions, channel).await?;
     let events = Events::nobody();
     // The first step that starts ends it: it may take an hour, and one is enough.
@@ -144,6 +145,18 @@ pub(crate) async fn ask_again(
         _ => {}
     }
     Ok(doubts)
+}
+
+/// As a later build asks, which has other sessions.
+fn in_sessions_of_its_own(mut claim: Claim) -> anyhow::Result<Claim> {
+    let mut renamed = Vec::new();
+    for session in &mut claim.sessions {
+        let old = std::mem::replace(&mut session.id, SessionId::new()?);
+        renamed.push((old.to_string(), session.id.to_string()));
+    }
+    let digests = buildkit::in_other_sessions(&mut claim.requests, &renamed);
+    claim.work = claim.work.into_iter().map(|vertex| digests.get(&vertex).cloned().unwrap_or(vertex)).collect();
+    Ok(claim)
 }
 
 fn doubts(accounts: &Accounts, layers: &HashSet<String>) -> Doubts {

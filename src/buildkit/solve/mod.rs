@@ -6,6 +6,7 @@ mod frontend;
 mod graph;
 mod key;
 mod materialize;
+mod other_session;
 mod progress;
 mod request;
 mod vertex;
@@ -18,6 +19,7 @@ pub(crate) use key::of_copies;
 pub(crate) use materialize::{
     Order, Patience, Request, find, forbidden, imported_all, interrupted, materialize, silent, unless_cancelled,
 };
+pub(crate) use other_session::in_other_sessions;
 pub(crate) use progress::StatusTracker;
 pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};
 pub(crate) use vertex::{Label, fetched_image, fetches_git_context, is_copy_of_directory, is_internal, resolved_image};
