@@ -271,7 +271,8 @@ pub(crate) struct BehaviorArgs {
     /// A step, or an ADD, that takes longer ends the run: 30m.
     #[arg(long, value_name = "DURATION")]
     pub(crate) step_timeout: Option<String>,
-    /// Have BuildKit build again on a shadow root, without cache sources; only with --builder spawn unless given.
+    /// Have BuildKit build again on a shadow root, without cache sources. When absent, so with --builder spawn; another
+    /// builder is asked again itself.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(overrides_with = "no_prove")]
     pub(crate) prove: Option<String>,
