@@ -103,12 +103,24 @@ pub(crate) fn last_manifest(path: &Path, events: &Events) -> Option<Manifest> {
             events.note(format!("{} is of an older cachewarm: nothing can be compared with it", path.display()));
             None
         }
-        Ok(manifest) => manifest,
+        Ok(manifest) => {
+            if let Some(manifest) = &manifest {
+                tell_of(manifest, path, events);
+            }
+            manifest
+        }
         Err(error) => {
             events.note(format!("{error:#}; nothing can be compared with it"));
             None
         }
     }
+}
+
+/// Says what the reasons of misses are about: the manifest may be that of another project, or of another root.
+pub(crate) fn tell_of(manifest: &Manifest, path: &Path, events: &Events) {
+    let commit = manifest.commit.iter().map(|commit| format!(" at {}", commit.chars().take(12).collect::<String>()));
+    let commit: String = commit.collect();
+    events.note(format!("what misses is compared with {}, of {}{commit}", path.display(), manifest.source));
 }
 
 #[cfg(test)]

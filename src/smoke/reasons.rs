@@ -7,7 +7,7 @@ use super::{Remembered, Seen};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
-use crate::explain::{Comparison, Traces, contexts_of, last_manifest};
+use crate::explain::{Comparison, Traces, contexts_of, last_manifest, tell_of};
 use crate::manifest::{Manifest, Marks, USUAL};
 use crate::plan::Plan;
 use crate::report::assemble;
@@ -20,7 +20,11 @@ use crate::report::{Step, StepState};
 pub(super) fn remembered(manifest: &Remembered, events: &Events) -> anyhow::Result<Option<(Manifest, Marks)>> {
     let (file, manifest) = match manifest {
         Remembered::Usual => (Path::new(USUAL), last_manifest(Path::new(USUAL), events)),
-        Remembered::In(file) => (file.as_path(), Some(Manifest::read(file)?)),
+        Remembered::In(file) => {
+            let manifest = Manifest::read(file)?;
+            tell_of(&manifest, file, events);
+            (file.as_path(), Some(manifest))
+        }
         Remembered::Not => return Ok(None),
     };
     let marks = |manifest: &Manifest| {

@@ -73,19 +73,28 @@ fn a_miss_because_of_git_is_said_to_be_one() {
 /// A log that is written into the context, say: what BuildKit was sent of it is not what the next build sends.
 #[test]
 fn a_file_that_changes_while_it_is_built_is_named_and_not_promised() {
-    let world = World::new();
-    let project = world.path("project");
-    fs::create_dir(&project).unwrap();
-    fs::write(project.join("Dockerfile"), "FROM busybox:1.35\nCOPY . /app\nRUN sleep 3\n").unwrap();
-    fs::write(project.join("log"), "one\n").unwrap();
-    let running = world.warm().source(["--context", project.to_str().unwrap()]).from([]).start();
-    wait_until("the step runs", 60, || !world.steps_run().is_empty());
-    fs::write(project.join("log"), "two\n").unwrap();
-    let run = running.ends().exits(0);
-    let word = "changed while they were built, so the next build may differ: log";
-    assert!(run.stderr.contains(word) && run.stdout.contains(word), "{}\n{}", run.stderr, run.stdout);
+    let warmed = |more: &[&'static str]| {
+        let world = World::new();
+        let project = world.path("project");
+        fs::create_dir(&project).unwrap();
+        fs::write(project.join("Dockerfile"), "FROM busybox:1.35\nCOPY . /app\nRUN sleep 3\n").unwrap();
+        fs::write(project.join("log"), "one\n").unwrap();
+        let source = ["--context", project.to_str().unwrap()];
+        let running = more.iter().fold(world.warm().source(source).from([]), |it, flag| it.with([*flag])).start();
+        wait_until("the step runs", 60, || !world.steps_run().is_empty());
+        fs::write(project.join("log"), "two\n").unwrap();
+        let run = running.ends();
+        let word = "changed while they were built, so the next build may differ: log";
+        assert!(run.stderr.contains(word) && run.stdout.contains(word), "{}\n{}", run.stderr, run.stdout);
+        (world, project, run)
+    };
+    // The proof is sent the file as it is by then.
+    let (world, project, run) = warmed(&[]);
+    run.exits(5);
+    assert_eq!(world.judged_by_buildx(&world.root(), &project, &[], "").ran.len(), 2);
+    let (world, project, run) = warmed(&["--no-prove"]);
+    run.exits(0);
     let manifest = fs::read_to_string(world.path("manifest.json")).unwrap();
     assert!(manifest.contains("f 0644 4 - log"), "{manifest}");
-    assert_eq!(world.judged_by_buildx(&world.root(), &project, &[], "").ran.len(), 2);
     world.smoke(&world.root(), &project, &[]).exits(5);
 }

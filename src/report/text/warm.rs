@@ -3,7 +3,7 @@
 use super::{Page, detail, donor, layers, shortened, some_reason, time};
 use crate::report::assemble::{BELOW_A_MISS, NOT_FOUND_AGAIN};
 use crate::report::words::{bytes, clean, count, seconds};
-use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer, TransferSource};
+use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer, TransferSource, Verdict};
 
 /// The report as lines of text.
 pub(crate) fn text(report: &Report) -> String {
@@ -29,7 +29,7 @@ pub(crate) fn text(report: &Report) -> String {
     page.section("resolves", resolved(&report.resolved_by_every_build));
     page.section("time", [time(&report.phases)]);
     page.section("notes", report.notes.iter().cloned());
-    page.verdict(report.verdict, &report.reasons);
+    page.verdict(report.verdict, &[report.reasons.as_slice(), &doubtful(report)].concat());
     page.text
 }
 
@@ -87,6 +87,18 @@ fn targets(targets: &[TargetSummary]) -> Vec<String> {
         row
     };
     rows.into_iter().map(row).collect()
+}
+
+/// What a person should ask themselves where the root is warm, and not from CI's cache.
+fn doubtful(report: &Report) -> Vec<String> {
+    let is_unfound = |step: &&Step| {
+        step.state == StepState::Ran && step.reason.as_ref().is_some_and(|reason| reason.kind != "fetched")
+    };
+    let ran = report.steps.iter().filter(is_unfound).count();
+    let is_doubtful = report.verdict == Verdict::Warm && !report.donors.is_empty() && ran > 0;
+    let doubt =
+        || format!("{} of this build ran here, in no cache: see above whether CI builds the same", count(ran, "step"));
+    is_doubtful.then(doubt).into_iter().collect()
 }
 
 /// The steps in a state, each with its reason; those that share one are told together, and those that are only built on

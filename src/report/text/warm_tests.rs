@@ -38,6 +38,7 @@ fn a_warm_run_reads_calmly() {
     notes      build arg UNUSED is consumed by no stage
 
     verdict    warm
+               - 1 step of this build ran here, in no cache: see above whether CI builds the same
     ");
 }
 
