@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use super::settings::Given;
-use crate::failure::Failure;
-use crate::failure::Kind;
+use crate::failure::{Failure, Kind};
 use crate::targets::{Context, Dockerfile, NamedContext, SecretOrigin, Target};
 
 /// Puts what `--path-map` says in the place of what targets say: of the maps that fit a path, the longest.

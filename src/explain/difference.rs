@@ -7,7 +7,7 @@ use super::files::View;
 use super::umask::Umasks;
 use super::words::{self, Remedy};
 use super::{Comparison, Traces, files};
-use crate::buildkit::{OperationKind, fetches_git_context, is_internal, of_copies};
+use crate::buildkit::{OperationKind, fetches_git_context, is_internal};
 use crate::manifest::{Files, Input, Manifest, Step};
 
 /// Files that are named, at most.
@@ -249,8 +249,7 @@ pub(super) fn of_contexts(comparison: &Comparison<'_>, place: usize) -> Option<D
 
 /// What a step reads of one of its inputs.
 fn reads(step: &Step, input: &Input, files: &Files<'_>) -> files::Reads {
-    let patterns = |what: &str| of_copies(&step.key, what);
-    files::read_by(&input.paths, patterns("include").as_deref(), patterns("exclude").as_deref(), files)
+    files::read_by_step(&step.key, &input.paths, files)
 }
 
 /// Why a root does not have a step although both builds have the same one.

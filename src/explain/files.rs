@@ -1,7 +1,10 @@
 //! Which files of a directory of ours differ, of those that a step reads.
 
+use std::collections::BTreeMap;
+
 use regex::{Regex, RegexSet};
 
+use crate::buildkit::of_copies;
 use crate::manifest::Files;
 
 /// Symbolic links that are followed, at most.
@@ -44,6 +47,11 @@ pub(super) struct Reads {
     paths: RegexSet,
     only: Option<RegexSet>,
     not: Option<RegexSet>,
+}
+
+/// What a step with these fields in its key reads of a directory at the `paths`.
+pub(super) fn read_by_step(key: &BTreeMap<String, String>, paths: &[String], files: &Files<'_>) -> Reads {
+    read_by(paths, of_copies(key, "include").as_deref(), of_copies(key, "exclude").as_deref(), files)
 }
 
 /// What a step reads of a directory: the `paths`, and what their symbolic links lead to; of those what the `include`

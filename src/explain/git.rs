@@ -23,23 +23,18 @@ pub(crate) fn takers(plan: &Plan, graphs: &[Graph]) -> HashMap<String, String> {
     let mut found = HashMap::new();
     for (target, graph) in graphs.iter().enumerate() {
         for operation in graph.operations().iter().filter(|operation| operation.is_step()) {
-            let inputs = graph.made_from(operation).zip(operation.key().reads);
-            let takes = |(input, paths): (&Operation, Vec<String>)| {
+            let key = operation.key();
+            let takes = |(input, paths): (&Operation, &Vec<String>)| {
                 let Some((name, selection)) = input.directory() else { return false };
-                let covers = reads(operation, &paths).covers(OF_GIT);
+                let covers = files::read_by_step(&key.fields, paths, &Files::default()).covers(OF_GIT);
                 covers && plan.local(target, &name).is_some_and(|local| local.sends(&selection, OF_GIT))
             };
-            if inputs.into_iter().any(takes) {
+            if graph.made_from(operation).zip(&key.reads).any(takes) {
                 found.insert(operation.digest.clone(), operation.name.clone());
             }
         }
     }
     found
-}
-
-fn reads(operation: &Operation, paths: &[String]) -> files::Reads {
-    let key = operation.key();
-    files::read_by(paths, key.of_copies("include").as_deref(), key.of_copies("exclude").as_deref(), &Files::default())
 }
 
 /// Warns of each of them, before anything is built.

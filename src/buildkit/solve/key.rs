@@ -56,7 +56,8 @@ pub(super) fn directory(op: &pb::Op) -> Option<(String, Selection)> {
     Some((name.to_owned(), selection))
 }
 
-/// The patterns of a step's copies, as [`Key::of_copies`], from the fields of its key.
+/// The patterns of a step's copies under a name, `include` or `exclude`, with blanks between them, from the fields of its key;
+/// none when they have none.
 pub(crate) fn of_copies(fields: &BTreeMap<String, String>, what: &str) -> Option<String> {
     let is_meant =
         |name: &str| name.strip_prefix("copy ").and_then(|rest| rest.split_once(' ')).is_some_and(|it| it.1 == what);
@@ -66,11 +67,6 @@ pub(crate) fn of_copies(fields: &BTreeMap<String, String>, what: &str) -> Option
 }
 
 impl Key {
-    /// The patterns of its copies under a name, `include` or `exclude`, with blanks between them; none when they have none.
-    pub(crate) fn of_copies(&self, what: &str) -> Option<String> {
-        of_copies(&self.fields, what)
-    }
-
     /// Of an operation.
     pub(super) fn of(op: &pb::Op) -> Key {
         let mut key = Key { fields: BTreeMap::new(), reads: vec![Vec::new(); op.inputs.len()] };
