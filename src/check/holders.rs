@@ -72,8 +72,9 @@ impl<'s> Holders<'s> {
         let mut layers: Vec<Place<'s>> = self.results.keys().copied().collect();
         self.impossible = layers.iter().filter(|place| record_at(place).is_some_and(Record::is_mutable)).count();
         layers.retain(|place| record_at(place).is_some_and(Record::is_layer));
-        let is_twin =
-            |place: &Place<'s>| record_at(place).is_some_and(|record| state.workers[place.0].has_warm_twin(record));
+        let is_twin = |place: &Place<'s>| {
+            record_at(place).is_some_and(|record| state.workers[place.0].warm_twin(record).is_some())
+        };
         let twins: Vec<Place<'s>>;
         (twins, self.layers) = layers.into_iter().partition(is_twin);
         if !twins.is_empty() {

@@ -128,7 +128,18 @@ fn by_buildx(files: &Given<Vec<String>>, call: Option<&Call>, names: &[String]) 
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);
         let shown = program.join(" ");
-        return Err(Failure::new(Kind::Usage, format!("{what}; {shown} says:\n{}", said.trim()), hint));
+        let lower = said.to_lowercase();
+        let is_without_builder = ["docker daemon", "docker api"].iter().any(|words| lower.contains(words));
+        let needs_builder = call.is_some_and(|call| call.url.is_some()) && is_without_builder;
+        let (kind, hint) = match needs_builder {
+            true => (
+                Kind::Environment,
+                "buildx fetches a definition from a URL with a builder of its own: start Docker, or \
+                `docker buildx create --driver remote unix:///run/buildkit/buildkitd.sock --use`",
+            ),
+            false => (Kind::Usage, hint),
+        };
+        return Err(Failure::new(kind, format!("{what}; {shown} says:\n{}", said.trim()), hint));
     }
     Ok(done.stdout)
 }

@@ -169,11 +169,12 @@ impl Worker {
         self.by_blob_chain_id.get(id).into_iter().flatten().filter_map(|id| self.records.get(id))
     }
 
-    /// Whether the same content is extracted under another record as well, compressed in another way: a donor's and an
-    /// image's. BuildKit unpacks it once, for both; the one without a blob is dropped at the next start, the layer stays.
-    pub(crate) fn has_warm_twin(&self, record: &Record) -> bool {
-        let same = |id: &str| self.records_by_chain_id(id).any(|twin| twin.id != record.id && twin.is_warm());
-        record.class == Class::Phantom && record.chain_id.as_deref().is_some_and(same)
+    /// The record under which the same content is extracted as well, compressed in another way: a donor's and an image's.
+    /// BuildKit unpacks it once, for both; the one without a blob is dropped at the next start, the layer stays.
+    pub(crate) fn warm_twin(&self, record: &Record) -> Option<&Record> {
+        let phantom = Some(record).filter(|record| record.class == Class::Phantom)?;
+        let same = self.records_by_chain_id(phantom.chain_id.as_deref()?);
+        same.into_iter().find(|twin| twin.id != record.id && twin.is_warm())
     }
 
     /// A record with all its ancestors; only `missing` has something when there is no such record.

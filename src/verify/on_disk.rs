@@ -66,10 +66,17 @@ fn judged(worker: &Worker, opened: &[RecordInUse]) -> OnDisk {
         found.problems.extend(chain.missing.iter().map(|id| format!("the record {id} is not in the databases")));
         records.extend(chain.records.iter().map(|record| (record.id.as_str(), *record)));
     }
-    let (twins, layers): (Vec<&Record>, Vec<&Record>) =
-        records.into_values().filter(|record| record.is_layer()).partition(|record| worker.has_warm_twin(record));
-    let steps = twins.into_iter().filter(|record| !record.is_of_image());
-    found.unproven = steps.filter_map(problem).collect();
+    records.retain(|_, record| record.is_layer());
+    let twins: Vec<_> =
+        records.values().filter_map(|record| worker.warm_twin(record).map(|twin| (*record, twin))).collect();
+    for (record, twin) in twins {
+        if !record.is_of_image() {
+            found.unproven.extend(problem(record));
+        }
+        records.remove(record.id.as_str());
+        records.insert(&twin.id, twin);
+    }
+    let layers: Vec<&Record> = records.into_values().collect();
     found.problems.extend(layers.iter().filter_map(|record| problem(record)));
     found.blobs = layers.iter().filter_map(|record| record.blob.clone()).collect();
     found.records = layers.iter().map(|record| record.id.clone()).collect();

@@ -76,6 +76,9 @@ pub(crate) async fn prove(
     let make = move || Shadow::create(&root, Place::Disk, LocalSources::Copied, &cancelled);
     let made = tokio::task::spawn_blocking(make);
     let shadow = made.await.context("making a shadow root")??;
+    // The images last of all targets, for BuildKit forgets by which names it knew those that it opens.
+    let (results, images): (Vec<_>, Vec<_>) = claim.requests.into_iter().map(Request::split_images).unzip();
+    let claim = Claim { requests: results.into_iter().chain(images).collect(), ..claim };
     let spawn = on_shadow(&shadow, daemon, claim.entitlements.clone())?;
     let started = unless_cancelled(cancel, Builder::spawn(spawn)).await;
     let mut builder = started.context("starting buildkitd on the shadow root")?;

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::donors::Donors;
 use super::{Job, OnMiss};
 use crate::buildkit::{
-    self, Accounts, Builder, Graph, Node, Order, Patience, RecordInUse, Request, Session, SessionEnded, SessionPlan,
-    Setting, Spawn, StateRoot, StatusTracker,
+    self, Accounts, Builder, Graph, Node, OperationKind, Order, Patience, RecordInUse, Request, Session, SessionEnded,
+    SessionPlan, Setting, Spawn, StateRoot, StatusTracker,
 };
 use crate::event::Events;
 use crate::explain;
@@ -152,7 +152,8 @@ async fn open_everything(
         let mut opened = Vec::new();
         // One after the other: see `materialize` on builds that import at the same time.
         for request in &requests {
-            let asked = if thorough { request.clone() } else { request.clone().without_middles() };
+            let (asked, _) = request.clone().split_images();
+            let asked = if thorough { asked } else { asked.without_middles() };
             let held = buildkit::materialize(setting, &asked, patience, cancel, events).await?;
             opened.extend(buildkit::in_use(&builder.channel).await?);
             held.finish().await?;
@@ -204,7 +205,14 @@ fn requests(plan: &Plan, donors: &Donors, builder: &Builder, graphs: &[Graph], f
             name: format!("frontend {image}"),
             definition: buildkit::frontend_image(image, builder.platform.clone()),
         };
-        let (tips, images, middles) = graph.results();
+        let (tips, mut images, middles) = graph.results();
+        let is_base = |tip: &Node| {
+            let operation = graph.operation(tip);
+            let is_image = operation.kind == OperationKind::Image;
+            is_image && graphs.iter().any(|other| other.layered_on(&operation.digest).any(|step| !step.always_runs))
+        };
+        let (bases, tips): (Vec<Node>, Vec<Node>) = tips.into_iter().partition(is_base);
+        images.extend(bases);
         Request {
             session: session.id.to_string(),
             first: graph.without_work().filter(|_| !imports.is_empty()).map(|node| order(&node)),
@@ -347,6 +355,8 @@ pub(super) async fn prove(
         // What was found on disk says nothing of the names under which a later build looks for it. A container that was
         // made for this is gone by now.
         _ if job.prove != Some(false) && !builder.has_stopped() => {
+            let results = claim.requests.into_iter().map(|request| request.split_images().0).collect();
+            let claim = Claim { requests: results, ..claim };
             clock.time("prove", verify::ask_again(&builder.channel, claim, patience, cancel)).await.map(Some)
         }
         _ => Ok(None),

@@ -148,8 +148,8 @@ fn reason(operation: &Operation, state: StepState, account: Option<&Account>) ->
     };
     let log = account.map(|account| account.log.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
     let again = (kind == NOT_FOUND_AGAIN).then_some(
-        "the name of a base image may stand for another index than when CI made the cache, of the same layers: have CI make \
-         the cache on a fresh builder, or pin the image by its digest",
+        "run the same command again: its result is on the root now; when another step is lost then, have CI make the cache on \
+         a fresh builder",
     );
     let remedy = (kind == NOT_IN_CACHE).then_some(
         "compare the commit, the kind of context (a git URL or a directory), the build arguments, the platform and the modes \

@@ -107,7 +107,8 @@ fn a_root_that_was_loaded_from_has_blobs_that_nobody_unpacked() {
     holds_after_a_restart(&world, &run, &root);
 }
 
-/// The base image is compressed in one way, and the donor's copy of its layer in another: BuildKit unpacks it once.
+/// The base image, which another build pulls, is compressed in one way, and the cache's copy of its layer in another:
+/// BuildKit unpacks it once.
 #[test]
 fn a_layer_known_under_two_compressions_is_there_after_a_restart_and_counts_as_such() {
     let world = World::new();
@@ -118,8 +119,15 @@ fn a_layer_known_under_two_compressions_is_there_after_a_restart_and_counts_as_s
     builder.build(&ground().sample, &["--export-cache", &export]).succeeded();
     drop(builder);
     world.warm().from([&zstd]).with(["--on-miss", "fail"]).run().ends_warm();
-    let manifest = world.path("manifest.json");
+    let other = world.path("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("Dockerfile"), "FROM busybox:1.35\n").unwrap();
+    let manifest = world.path("first.json");
+    fs::rename(world.path("manifest.json"), &manifest).unwrap();
     let more = ["--cache-from", &zstd, "--manifest", manifest.to_str().unwrap()];
+    let image = ["--context", other.to_str().unwrap()];
+    let run = world.warm().from([]).source(image).run().exits(0);
+    assert_eq!((run.reports("/layers/total"), run.reports("/layers/extracted")), (1.into(), 1.into()));
 
     let run = world.check(&world.root(), &more).exits(0);
 

@@ -117,12 +117,15 @@ impl Spawn {
                 daemon.stopped = true;
                 return Err(self.exited(&daemon, &status.to_string()));
             }
+            let left = deadline.saturating_duration_since(Instant::now());
+            // One that dies after it began to listen is to be seen here, with what it said.
             if socket.exists()
                 && let Ok(channel) = unix::connect(socket.clone()).await
+                && let Ok(Ok(_)) = tokio::time::timeout(left, super::workers(channel.clone())).await
             {
                 return Ok((daemon, channel));
             }
-            if Instant::now() > deadline {
+            if left.is_zero() {
                 return Err(Failure::new(
                     Kind::Environment,
                     format!("buildkitd did not answer within {} s{}", START_TIMEOUT.as_secs(), daemon.log_text()),

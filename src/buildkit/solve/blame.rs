@@ -63,6 +63,12 @@ pub(super) fn is_cancelled(text: &str) -> bool {
     text.contains(CANCELLED)
 }
 
+/// Whether an error says that the context lacks a file that a step copies (`cache/contenthash/checksum.go` of BuildKit).
+pub(super) fn is_missing_file(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    text.contains("failed to calculate checksum of ref") && text.ends_with(": not found")
+}
+
 /// Whether a text blames a registry, the network or the disk.
 pub(crate) fn blames_surroundings(text: &str) -> bool {
     // A failed command is quoted whole, and may say anything.

@@ -10,6 +10,7 @@ use bollard_buildkit_proto::pb;
 
 use crate::buildkit::session::Selection;
 use crate::digest;
+use crate::sensitive::login;
 
 /// How the shell form of a command begins.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -40,7 +41,14 @@ pub(super) fn asked_every_time(op: &pb::Op) -> Option<String> {
         }
         _ => false,
     };
-    is_asked.then(|| source.identifier.clone())
+    // A git source's identifier says git:// whatever the address is, and never a login.
+    let url = source.attrs.get("git.fullurl").filter(|url| login(url).is_none());
+    let address = match (url, rest.split_once('#')) {
+        (Some(url), Some((_, fragment))) => format!("{url}#{fragment}"),
+        (Some(url), None) => url.clone(),
+        (None, _) => source.identifier.clone(),
+    };
+    is_asked.then_some(address)
 }
 
 /// A directory of ours as a build sees it: its name (`context`, or that of a named context), and which files of it.

@@ -117,15 +117,18 @@ fn what_no_checksum_and_no_commit_names_is_asked_for_by_every_build() {
     let source = |identifier: &str, attrs: &[(&str, &str)]| {
         let attrs = attrs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let source = pb::SourceOp { identifier: identifier.to_owned(), attrs };
-        asked_every_time(&pb::Op { op: Some(pb::op::Op::Source(source)), ..pb::Op::default() }).is_some()
+        asked_every_time(&pb::Op { op: Some(pb::op::Op::Source(source)), ..pb::Op::default() })
     };
+    let git = |url: &str| source("git://h/r.git#main", &[("git.fullurl", url)]).unwrap();
+    assert_eq!(git("https://h/r.git"), "https://h/r.git#main");
+    assert_eq!(git("https://user:token@h/r.git"), "git://h/r.git#main");
     let commit = "0123456789abcdef0123456789abcdef01234567";
     for asked in ["https://h/file", "http://h/file", "git://h/r.git", "git://h/r.git#main", "git://h/r.git#v1:sub"] {
-        assert!(source(asked, &[]), "{asked}");
+        assert_eq!(source(asked, &[]).as_deref(), Some(asked));
     }
     for known in [&format!("git://h/r.git#{commit}"), &format!("git://h/r.git#{commit}:sub"), "local://context", "odd"]
     {
-        assert!(!source(known, &[]), "{known}");
+        assert_eq!(source(known, &[]), None, "{known}");
     }
-    assert!(!source("https://h/file", &[("http.checksum", "sha256:aa")]));
+    assert_eq!(source("https://h/file", &[("http.checksum", "sha256:aa")]), None);
 }

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
-use super::blame::{is_lost, is_spoilt_download};
+use super::blame::{is_lost, is_missing_file, is_spoilt_download};
 use super::progress::Alarm;
 use super::request::{Build, Import, Setting};
 use crate::buildkit::forget::collect_garbage;
@@ -85,7 +85,9 @@ pub(crate) struct Request {
     pub(crate) first: Option<Order>,
     /// The tips of chains.
     pub(crate) tips: Vec<Order>,
-    /// Images that something is built on.
+    /// Images that something is built on. Whoever opens what is built on one opens its layers. Not to be opened by itself in
+    /// a root that is to stay: BuildKit then knows the image by its manifest's digest alone, and no longer finds a step that
+    /// the cache knows by the image's configuration, as when its tag moved to another manifest of the same layers.
     pub(crate) images: Vec<Order>,
     /// What lies in the middle of chains.
     pub(crate) middles: Vec<Order>,
@@ -101,6 +103,13 @@ impl Request {
     /// them. Asking for each by itself makes it go through all below each of them, with a write to disk for each.
     pub(crate) fn without_middles(self) -> Request {
         Request { middles: Vec::new(), ..self }
+    }
+
+    /// What may be opened in a root that is to stay, and the images by themselves.
+    pub(crate) fn split_images(mut self) -> (Request, Request) {
+        let images = std::mem::take(&mut self.images);
+        let alone = Request { session: self.session.clone(), images, ..Request::default() };
+        (self, alone)
     }
 
     /// The same results, with nothing to import.
@@ -164,7 +173,7 @@ async fn open_in_order(setting: &Setting, request: &Request, events: &Events) ->
     let build = Build::start(setting, &request.session).await?;
     let opening = async {
         find_all(&build, request.first.as_slice(), &request.imports).await?;
-        for orders in [&request.tips, &request.images, &request.middles] {
+        for orders in [&request.tips, &request.middles, &request.images] {
             find_all(&build, orders, &request.imports).await?;
             open_all(setting, &request.session, orders, events).await?;
         }
@@ -286,9 +295,12 @@ async fn too_slow(setting: &Setting, patience: Patience) -> TooSlow {
     }
 }
 
-/// A step that failed, or was not to run, fails again; everything else may have been the network.
+/// A step that failed, was not to run, or copies what is not there, fails again; everything else may have been the network.
 fn worth_another_try(setting: &Setting, error: &anyhow::Error) -> bool {
-    if is_lost(error) || Failure::of(error).is_some_and(|failure| failure.kind != Kind::Environment) {
+    if is_lost(error)
+        || is_missing_file(error)
+        || Failure::of(error).is_some_and(|failure| failure.kind != Kind::Environment)
+    {
         return false;
     }
     !setting.tracker.accounts().vertices.values().any(|account| account.ran && account.error.is_some())
