@@ -8,7 +8,9 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::Job;
-use crate::buildkit::{self, Address, Builder, Session, SessionPlan, Spawn, StateRoot, Wanted, unless_cancelled};
+use crate::buildkit::{
+    self, Address, Builder, Session, SessionId, SessionPlan, Spawn, StateRoot, Wanted, unless_cancelled,
+};
 use crate::event::Events;
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect::{self, Unreadable};
@@ -137,7 +139,12 @@ impl Answerer {
         let snapshotter = spawn.snapshotter.clone();
         let builder = unless_cancelled(cancel, Builder::spawn(spawn)).await?;
         // The copies of directories on the shadow are empty, so no session may be taken for an earlier one.
-        let anew = |session: &SessionPlan| SessionPlan { shared_key: session.id.to_string(), ..session.clone() };
+        // What one target's session sent of a directory is there for the next one's, which sends what is missing.
+        let shadow_id = SessionId::new()?;
+        let anew = |session: &SessionPlan| SessionPlan {
+            shared_key: format!("{shadow_id}:{}", session.shared_key),
+            ..session.clone()
+        };
         let plans: Vec<SessionPlan> = plan.sessions.iter().map(anew).collect();
         let sessions = SessionPlan::open_all(&plans, &builder.channel).await?;
         Ok(Answerer { builder, snapshotter, known, sessions, stand: Stand::Shadow(shaded, shadow) })

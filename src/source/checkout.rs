@@ -163,7 +163,11 @@ impl Checkout {
             let mut tried: Vec<String> = candidates.iter().map(|path| self.shown(path)).collect();
             tried.dedup();
             let what = format!("{what}: there is no {}", tried.join(" nor "));
-            return Err(Failure::new(Kind::Usage, what, "name it with -f, or correct `dockerfile` in the bake file"));
+            return Err(Failure::new(
+                Kind::Usage,
+                what,
+                "give the directory of the build, or name the file with -f (`dockerfile` in a bake file)",
+            ));
         };
         let shown = self.shown(found);
         let (Some(parent), Some(name)) = (found.parent(), found.file_name()) else {

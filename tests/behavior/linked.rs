@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use rustix::fs::inotify;
+
 use crate::support::builder::Built;
 use crate::support::ground::{mirror_config, tool};
 use crate::support::judge::{Judged, copied};
@@ -110,4 +112,39 @@ fn targets_that_mount_one_context_are_each_warm_for_a_later_build() {
         let judged = world.judged_by_buildx(&world.root(), &project, &["--target", name], "");
         assert_eq!((judged.ran, judged.fetched), (vec![], vec![]), "{name}");
     }
+}
+
+#[test]
+fn smoke_sends_a_context_of_several_targets_once() {
+    let world = World::new();
+    let context = world.path("context");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("file"), "content\n").unwrap();
+    let targets: Vec<String> = ["a", "b", "c"]
+        .iter()
+        .map(|name| {
+            fs::write(context.join(name), format!("FROM scratch\nCOPY . /{name}\n")).unwrap();
+            format!(r#""{name}": {{"context": "context", "dockerfile": "{name}"}}"#)
+        })
+        .collect();
+    fs::write(world.path("bake.json"), format!(r#"{{"target": {{{}}}}}"#, targets.join(", "))).unwrap();
+    let bake = ["--bake", "bake.json", "--bake-target", "a", "--bake-target", "b", "--bake-target", "c"];
+    world.warm().source([]).from([]).with(bake).run().exits(0);
+
+    let opened = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&opened, context.join("file"), inotify::WatchFlags::OPEN).unwrap();
+    let spawn = format!("--builder=spawn:{}", tool("BUILDKITD").display());
+    let [root, config] =
+        [("--root", world.root()), ("--buildkitd-config", world.config())].map(|(n, v)| format!("{n}={}", v.display()));
+    let smoke = ["smoke", &spawn, &root, &config, "--manifest=none"];
+    let arguments: Vec<String> = smoke.into_iter().chain(bake).map(str::to_owned).collect();
+    let run = world.by(&["env"], &arguments).exits(0);
+    assert_eq!(run.reports("/hit_rate"), 1.0);
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(&opened, &mut buffer);
+    let mut times = 0;
+    while events.next().is_ok() {
+        times += 1;
+    }
+    assert_eq!(times, 1);
 }

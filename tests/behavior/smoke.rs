@@ -302,5 +302,6 @@ fn a_deep_directory_is_no_matter_of_open_files() {
     arguments.push(format!("--builder=spawn:{}", tool("BUILDKITD").display()));
     arguments.push(format!("--root={}", world.root().display()));
     arguments.push(format!("--buildkitd-config={}", world.config().display()));
+    arguments.push(format!("--manifest={}", world.path("manifest.json").display()));
     world.by(&["prlimit", "--nofile=256:4096"], &arguments).exits(0);
 }
