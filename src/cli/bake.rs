@@ -8,7 +8,8 @@ use std::process::Stdio;
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::settings::{Environment, Given, Origin};
+use super::line::Line;
+use super::settings::{Given, Origin, Sources};
 use super::targets::root_in;
 use crate::child;
 use crate::failure::{Explain, Failure, Kind};
@@ -47,31 +48,22 @@ enum Printed {
 ///
 /// # Errors
 /// A usage error when they cannot be read or resolved, or do not have what is named.
-pub(super) fn baked(
-    files: &Given<Vec<String>>,
-    call: Option<&Call>,
-    names: Option<&Given<Vec<String>>>,
-    environment: &Environment,
-) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
-    let names = names.map_or(&[][..], |names| &names.value);
-    let is_variable = |name: &str| environment.bytes(name).is_some();
-    let (mut targets, warnings) = match printed(files, call, names)? {
+pub(super) fn baked(from: &Sources<'_>, files: &Given<Vec<String>>) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
+    let call = from.line().and_then(Line::call);
+    let names = from.many("bake-target")?.map_or(Vec::new(), |names| names.value);
+    let is_variable = |name: &str| from.environment.bytes(name).is_some();
+    let mut folders = vec![Path::new(".")];
+    let (mut targets, warnings) = match printed(files, call.as_ref(), &names)? {
         Printed::File(json) => {
-            let (mut targets, warnings) = bake_targets(&json, names, &is_variable)?;
             // The file may have been printed to another folder than the one that buildx ran in.
             let folder = files.value.first().and_then(|file| Path::new(file).parent());
-            let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
-            let folders: Vec<&Path> = folder.into_iter().chain([Path::new(".")]).collect();
-            targets.iter_mut().try_for_each(|target| root_in(&folders, target))?;
-            (targets, warnings)
+            folders.splice(..0, folder.filter(|folder| !folder.as_os_str().is_empty()));
+            bake_targets(&json, &names, &is_variable)?
         }
-        Printed::ByBuildx(json) => {
-            let (mut targets, warnings) = bake_targets(&json, &[], &is_variable)?;
-            targets.iter_mut().try_for_each(|target| root_in(&[Path::new(".")], target))?;
-            (targets, warnings)
-        }
+        Printed::ByBuildx(json) => bake_targets(&json, &[], &is_variable)?,
     };
-    if let Some(url) = call.and_then(|call| call.url.as_deref()) {
+    targets.iter_mut().try_for_each(|target| root_in(&folders, target))?;
+    if let Some(url) = call.as_ref().and_then(|call| call.url.as_deref()) {
         targets.iter_mut().for_each(|target| authorize(target, url, &is_variable));
     }
     Ok((targets, warnings))

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::bake::baked;
 use super::secrets;
-use super::settings::{Environment, Given, SealSettings};
+use super::settings::{self, Environment, Given, Sources};
 use crate::auth::Secret;
 use crate::child;
 use crate::seal::Known;
@@ -20,37 +20,30 @@ const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_prox
 const TO_HAVE_IT: &str =
     "set its variable, or put its file where the bake file says: a relative path leads from where the bake file lies";
 
-/// All of them, and what a person should know about what is not looked for.
+/// All of them; and to `notes` what a person should know about what is not looked for.
 ///
 /// # Errors
 /// A usage error when a value or the bake file cannot be read, and when a secret that was named is not to be had.
-pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> anyhow::Result<(Vec<Known>, Vec<String>)> {
+pub(super) fn secrets(from: &Sources<'_>, notes: &mut Vec<String>) -> anyhow::Result<Vec<Known>> {
+    let (environment, public) = (from.environment, settings::public(from)?);
     let value_of = |name: &str| environment.text(name).ok().flatten();
-    let (mut known, mut named) = (Vec::new(), Vec::new());
-    let (mut arguments, mut notes) = (Vec::new(), Vec::new());
-    if let Some(given) = &settings.build_arg {
-        let argument = |text: &str| match flags::build_arg(text, value_of) {
-            Ok(None) if sensitive::is_secret(text) && !settings.public.contains(text) => {
-                Err(anyhow::anyhow!("{text} is not set, so nobody can look for it"))
-            }
-            read => read,
-        };
-        arguments.extend(given.read_each("K=V, or K to take it from the environment", argument)?.into_iter().flatten());
-    }
-    if let Some(given) = &settings.secret {
-        let is_variable = |name: &str| environment.bytes(name).is_some();
-        let secret = |text: &str| {
-            let source = flags::secret(text, is_variable)?;
-            anyhow::Ok((read(&source, environment)?, source))
-        };
-        let read = given.read_each("id=ID,src=FILE or id=ID,env=VARIABLE, of a secret that is there", secret)?;
-        for (secret, source) in read {
-            known.push(secret);
-            named.push(source);
+    let argument = |text: &str| match flags::build_arg(text, value_of) {
+        Ok(None) if sensitive::is_secret(text) && !public.contains(text) => {
+            Err(anyhow::anyhow!("{text} is not set, so nobody can look for it"))
         }
-    }
-    if let Some(file) = &settings.bake {
-        let (of_targets, sources) = of_bake(file, settings, environment)?;
+        read => read,
+    };
+    let arguments = from.each("build-arg", ("K=V, or K to take it from the environment", argument))?;
+    let mut arguments: Vec<(String, String)> = arguments.into_iter().flatten().collect();
+    let is_variable = |name: &str| environment.bytes(name).is_some();
+    let secret = |text: &str| {
+        let source = flags::secret(text, is_variable)?;
+        anyhow::Ok((read(&source, environment)?, source))
+    };
+    let secrets = from.each("secret", ("id=ID,src=FILE or id=ID,env=VARIABLE, of a secret that is there", secret))?;
+    let (mut known, mut named): (Vec<Known>, Vec<SecretSource>) = secrets.into_iter().unzip();
+    if let Some(file) = &from.many("bake")? {
+        let (of_targets, sources) = of_bake(from, file)?;
         arguments.extend(of_targets);
         for source in sources {
             let secret = read(&source, environment);
@@ -63,7 +56,7 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
     let mut plain = BTreeSet::new();
     for (name, value) in arguments {
         match of_variable(&format!("build argument {name}"), &name, &value) {
-            Some(secret) if !settings.public.contains(&name) => known.push(secret),
+            Some(secret) if !public.contains(&name) => known.push(secret),
             _ => drop(plain.insert(name)),
         }
     }
@@ -80,14 +73,14 @@ pub(super) fn secrets(settings: &SealSettings, environment: &Environment) -> any
     known.retain(|secret| !secret.value.is_empty());
     known.sort_by(|a, b| a.name.cmp(&b.name));
     known.dedup_by(|a, b| a.value == b.value);
-    Ok((known, notes))
+    Ok(known)
 }
 
 /// The build arguments and secrets of a bake file's targets.
 type OfBake = (Vec<(String, String)>, Vec<SecretSource>);
 
-fn of_bake(files: &Given<Vec<String>>, settings: &SealSettings, environment: &Environment) -> anyhow::Result<OfBake> {
-    let (targets, _) = baked(files, None, settings.bake_target.as_ref(), environment)?;
+fn of_bake(from: &Sources<'_>, files: &Given<Vec<String>>) -> anyhow::Result<OfBake> {
+    let (targets, _) = baked(from, files)?;
     let (mut arguments, mut sources) = (Vec::new(), Vec::new());
     for target in targets {
         arguments.extend(target.build_args);

@@ -1,8 +1,8 @@
 //! argv, environment, terminal, exit code: the only part that knows a person is there.
 //!
-//! `args` holds what was typed, `settings` what was meant, `targets` which builds that makes; `commands` has one file
-//! per command; `running` gives a pipeline its runtime, its listener in `progress`, and its signals. Data goes to
-//! standard output, talk to standard error.
+//! `table` says which settings there are, `args` what was typed, `settings` what was meant, `targets` which builds that
+//! makes; `commands` has one file per command, which makes a job of them; `running` gives a pipeline its runtime, its
+//! listener in `progress`, and its signals. Data goes to standard output, talk to standard error.
 
 mod agents;
 mod allow;
@@ -18,8 +18,10 @@ mod output;
 mod progress;
 mod running;
 mod secrets;
+mod setting;
 mod settings;
 mod surroundings;
+mod table;
 mod targets;
 
 use std::ffi::OsString;
@@ -51,15 +53,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     child::without_core();
     child::with_many_files();
-    let cli = match args::parse(arguments) {
-        Ok(cli) => cli,
+    let (command, typed) = match args::parse(arguments) {
+        Ok(parsed) => parsed,
         Err(error) => return said_by_clap(&error),
     };
-    let outcome = match cli.command {
-        Command::Warm(typed) => return commands::warm(cli.global, *typed).into(),
-        Command::Smoke(typed) => return commands::smoke(cli.global, *typed).into(),
-        Command::Check(typed) => return commands::check(cli.global, *typed).into(),
-        Command::Seal(typed) => return commands::seal(cli.global, *typed).into(),
+    let outcome = match command {
+        Command::Warm => return commands::warm::warm(typed).into(),
+        Command::Smoke => return commands::smoke::smoke(typed).into(),
+        Command::Check => return commands::check::check(typed).into(),
+        Command::Seal => return commands::seal::seal(typed).into(),
         Command::Explain { old, new, report } => match commands::explain(&old, &new, report) {
             Ok(exit) => return exit.into(),
             Err(error) => Err(error),

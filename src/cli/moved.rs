@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use super::settings::Given;
+use super::targets::root_in;
 use crate::failure::{Failure, Kind};
 use crate::targets::{Context, Dockerfile, NamedContext, SecretOrigin, Target};
 
@@ -12,8 +13,7 @@ use crate::targets::{Context, Dockerfile, NamedContext, SecretOrigin, Target};
 ///
 /// # Errors
 /// A usage error: a map that is none, and one that fits no path of any target.
-pub(super) fn apply(targets: &mut [Target], maps: &Option<Given<Vec<String>>>) -> anyhow::Result<()> {
-    let Some(given) = maps else { return Ok(()) };
+pub(super) fn apply(targets: &mut [Target], given: &Given<Vec<String>>) -> anyhow::Result<()> {
     let maps = given.read_each("/FROM=TO", read)?;
     let mut used = vec![false; maps.len()];
     for path in targets.iter_mut().flat_map(paths) {
@@ -25,7 +25,7 @@ pub(super) fn apply(targets: &mut [Target], maps: &Option<Given<Vec<String>>>) -
         }
     }
     match used.iter().position(|used| !used) {
-        None => Ok(()),
+        None => targets.iter_mut().try_for_each(|target| root_in(&[Path::new(".")], target)),
         Some(place) => Err(Failure::new(
             Kind::Usage,
             format!("could not use {}: no path of the bake file is below {}", given.origin, maps[place].0.display()),
@@ -76,7 +76,7 @@ mod tests {
     fn apply_to(context: &str, maps: &[&str]) -> anyhow::Result<PathBuf> {
         let mut targets = [Target::new("app", Context::Local(context.into()))];
         let value = maps.iter().map(ToString::to_string).collect();
-        apply(&mut targets, &Some(Given { value, origin: Origin::Flag("path-map") }))?;
+        apply(&mut targets, &Given { value, origin: Origin::Flag("path-map") })?;
         let [Target { context: Context::Local(path), .. }] = targets else { panic!("it is no directory") };
         Ok(path)
     }

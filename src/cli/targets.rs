@@ -12,10 +12,10 @@ use super::agents;
 use super::allow;
 use super::bake::baked;
 use super::context::{absolute, source_from};
-use super::line;
+use super::line::Line;
 use super::moved;
 use super::secrets;
-use super::settings::{BuildSettings, Environment, Given, SourceSettings};
+use super::settings::{self, Given, OF_THE_BUILD, Sources};
 use super::surroundings;
 use crate::child;
 use crate::failure::{Explain, Failure, Kind};
@@ -24,105 +24,97 @@ use crate::source::SourceSpec;
 use crate::targets::{Context, Dockerfile, Donor, NamedContext, SecretSource, SshAgent, Target, flags};
 use crate::units;
 
-/// What is built, and what a person should know about it.
+/// What is built; and to `warnings` what a person should know about it.
 ///
 /// # Errors
 /// A usage error that names the place of what is wrong.
-pub(crate) fn build_from(
-    source: &SourceSettings,
-    build: &BuildSettings,
-    environment: &Environment,
-) -> anyhow::Result<(Build, Vec<String>)> {
-    let (ssh_auth_sock, modes) = (source.ssh_auth_sock.clone(), source.modes);
-    let (settings, build, mut warnings) = line::applied(source, build)?;
-    let (source, context) = source_from(&settings, &build)?;
-    let (targets, more) = targets_from(&build, &source, context, environment)?;
-    warnings.extend(more);
+pub(crate) fn build_from(from: &Sources<'_>, warnings: &mut Vec<String>) -> anyhow::Result<Build> {
+    let (source, context) = source_from(from)?;
+    let targets = targets_from(from, &source, context, warnings)?;
     let arguments = targets.iter().flat_map(|target| target.build_args.keys()).map(String::as_str);
     child::withhold(secrets::withheld(targets.iter().flat_map(|target| &target.secrets), arguments));
-    let secrets = secrets::of_targets(&targets, environment);
-    Ok((Build { source, modes, targets, secrets, public: build.public.clone(), ssh_auth_sock }, warnings))
+    Ok(Build {
+        source,
+        modes: from.read("modes", ("git, disk or umask=000, say", str::parse))?,
+        secrets: secrets::of_targets(&targets, from.environment),
+        targets,
+        public: settings::public(from)?,
+        ssh_auth_sock: from.environment.directory("SSH_AUTH_SOCK"),
+    })
 }
 
-/// The builds, and what a person should know about them.
-///
-/// A target comes after the targets it takes contexts from.
-///
-/// # Errors
-/// A usage error when a value cannot be read, when flags contradict each other, or when the bake file is at fault.
-pub(super) fn targets_from(
-    build: &BuildSettings,
+/// The builds; a target comes after the targets it takes contexts from.
+fn targets_from(
+    from: &Sources<'_>,
     source: &SourceSpec,
     context: Context,
-    environment: &Environment,
-) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
-    let (mut targets, warnings) = match &build.bake {
-        Some(files) => {
-            let (mut targets, warnings) = targets_of_bake(files, build, environment)?;
-            moved::apply(&mut targets, &build.path_map)?;
-            targets.iter_mut().try_for_each(|target| root_in(&[Path::new(".")], target))?;
-            (targets, warnings)
-        }
-        None => (targets_of_flags(build, source, context, environment)?, Vec::new()),
-    };
-    if build.bake.is_none() {
-        targets.iter_mut().try_for_each(|target| root_in(&[Path::new(".")], target))?;
-    }
-    if build.bake.is_some() {
-        allow::ensure(&targets, source, build.allow.as_ref().map_or(&[][..], |given| &given.value))?;
-        add_to_bake(&mut targets, build, environment)?;
-    }
-    targets.iter().try_for_each(agents::ensure)?;
-    override_everywhere(&mut targets, build)?;
-    surroundings::add_to(&mut targets, environment)?;
-    Ok((targets, warnings))
-}
-
-fn targets_of_flags(
-    build: &BuildSettings,
-    source: &SourceSpec,
-    context: Context,
-    environment: &Environment,
+    warnings: &mut Vec<String>,
 ) -> anyhow::Result<Vec<Target>> {
-    if let Some(names) = &build.bake_target {
+    let mut allowed = from.many("allow")?.map_or(Vec::new(), |given| given.value);
+    allowed.extend(from.line().map_or(Vec::new(), Line::allowed));
+    let mut targets = match from.many("bake")? {
+        Some(files) => targets_of_bake(from, &files, source, &allowed, warnings)?,
+        None => targets_of_flags(from, source, context)?,
+    };
+    targets.iter().try_for_each(agents::ensure)?;
+    let donors = donors(from, warnings)?;
+    let no_cache = from.on("no-cache")? || from.line().is_some_and(Line::is_without_cache);
+    for target in &mut targets {
+        if !donors.is_empty() {
+            target.donors.clone_from(&donors);
+        }
+        target.no_cache |= no_cache;
+        for entitlement in allowed.iter().filter(|allowed| allow::is_entitlement(allowed)) {
+            if !target.entitlements.contains(entitlement) {
+                target.entitlements.push(entitlement.clone());
+            }
+        }
+    }
+    surroundings::add_to(&mut targets, from.environment)?;
+    Ok(targets)
+}
+
+fn targets_of_flags(from: &Sources<'_>, source: &SourceSpec, context: Context) -> anyhow::Result<Vec<Target>> {
+    if let Some(names) = from.many("bake-target")? {
         return Err(names.refused("there is no bake file", "add --bake FILE.json, or name a stage with --target"));
     }
-    let value_of = |name: &str| environment.text(name).ok().flatten();
+    let value_of = |name: &str| from.environment.text(name).ok().flatten();
+    let argument = |text: &str| flags::build_arg(text, value_of);
 
     let mut common = Target::new("default", context);
-    common.dockerfile = Dockerfile::Path(one(&build.file, "the path of a file", dockerfile)?);
-    let arguments =
-        each(&build.build_arg, "K=V, or K to take it from the environment", |text| flags::build_arg(text, value_of))?;
+    common.dockerfile = Dockerfile::Path(from.read("file", ("the path of a file", dockerfile))?);
+    let arguments = from.each("build-arg", ("K=V, or K to take it from the environment", argument))?;
     common.build_args = arguments.into_iter().flatten().collect();
-    common.labels = each(&build.label, "K=V", flags::label)?.into_iter().collect();
-    common.platforms = each(&build.platform, "OS/ARCH[/VARIANT]", flags::platforms)?.concat();
-    if let (None, Some(usual)) = (&build.platform, environment.filled("DOCKER_DEFAULT_PLATFORM")?) {
+    common.labels = from.each("label", ("K=V", flags::label))?.into_iter().collect();
+    common.platforms = from.each("platform", ("OS/ARCH[/VARIANT]", flags::platforms))?.concat();
+    if let (None, Some(usual)) = (from.many("platform")?, from.environment.filled("DOCKER_DEFAULT_PLATFORM")?) {
         let hint = "set DOCKER_DEFAULT_PLATFORM to OS/ARCH[/VARIANT]";
         common.platforms =
             flags::platforms(&usual).explain(Kind::Usage, "could not use DOCKER_DEFAULT_PLATFORM", hint)?;
     }
     let is_outside_of_a_checkout = !matches!(source, SourceSpec::Repository { .. });
     let contexts = "NAME=DIR, NAME=docker-image://REF or NAME=URL";
-    for (name, mut named) in each(&build.build_context, contexts, flags::build_context)? {
+    for (name, mut named) in from.each("build-context", (contexts, flags::build_context))? {
         // Like the context itself, and unlike docker's -f, it never lies in another directory than the shell's.
         if let (NamedContext::Local(path), true) = (&mut named, is_outside_of_a_checkout) {
             *path = absolute(path)?;
         }
         common.named_contexts.insert(name, named);
     }
-    (common.secrets, common.ssh) = secrets_and_agents(build, environment)?;
+    (common.secrets, common.ssh) = secrets_and_agents(from)?;
     if let (Context::Remote(url), true) = (&common.context, common.ssh.is_empty()) {
         common.ssh.extend(flags::agent_of(url));
     }
-    common.network = one(&build.network, "default, none or host", flags::network)?.flatten();
-    common.shm_size = one(&build.shm_size, "a size such as 64m", units::size)?;
-    common.cgroup_parent = build.cgroup_parent.as_ref().map(|given| given.value.clone());
-    common.ulimits = each(&build.ulimit, "NAME=SOFT or NAME=SOFT:HARD", flags::ulimit)?;
-    common.extra_hosts = each(&build.add_host, "HOST:ADDRESS", flags::add_host)?.concat();
-    common.no_cache_stages = build.no_cache_filter.as_ref().map(|given| given.value.clone()).unwrap_or_default();
+    common.network = from.read("network", ("default, none or host", flags::network))?.flatten();
+    common.shm_size = from.read("shm-size", ("a size such as 64m", units::size))?;
+    common.cgroup_parent = from.text("cgroup-parent")?;
+    common.ulimits = from.each("ulimit", ("NAME=SOFT or NAME=SOFT:HARD", flags::ulimit))?;
+    common.extra_hosts = from.each("add-host", ("HOST:ADDRESS", flags::add_host))?.concat();
+    common.no_cache_stages = from.many("no-cache-filter")?.map_or(Vec::new(), |given| given.value);
+    root_in(&[Path::new(".")], &mut common)?;
 
-    let mut stages: Vec<&String> = Vec::new();
-    for stage in build.target.iter().flat_map(|given| &given.value) {
+    let mut stages: Vec<String> = Vec::new();
+    for stage in from.many("target")?.into_iter().flat_map(|given| given.value) {
         if !stage.is_empty() && !stages.contains(&stage) {
             stages.push(stage);
         }
@@ -130,30 +122,15 @@ fn targets_of_flags(
     if stages.is_empty() {
         return Ok(vec![common]);
     }
-    let named = |stage: &String| Target { name: stage.clone(), stage: Some(stage.clone()), ..common.clone() };
+    let named = |stage: String| Target { name: stage.clone(), stage: Some(stage), ..common.clone() };
     Ok(stages.into_iter().map(named).collect())
 }
 
-/// Adds the secrets and agents of flags to the targets of a bake file; one of the same id takes the place of theirs.
-fn add_to_bake(targets: &mut [Target], build: &BuildSettings, environment: &Environment) -> anyhow::Result<()> {
-    let (secrets, ssh) = secrets_and_agents(build, environment)?;
-    for target in targets {
-        target.secrets.retain(|known| !secrets.iter().any(|secret| secret.id == known.id));
-        target.secrets.extend(secrets.iter().cloned());
-        target.ssh.retain(|known| !ssh.iter().any(|agent| agent.id == known.id));
-        target.ssh.extend(ssh.iter().cloned());
-        root_in(&[Path::new(".")], target)?;
-    }
-    Ok(())
-}
-
-fn secrets_and_agents(
-    build: &BuildSettings,
-    environment: &Environment,
-) -> anyhow::Result<(Vec<SecretSource>, Vec<SshAgent>)> {
-    let is_variable = |name: &str| environment.text(name).ok().flatten().is_some();
-    let secrets = each(&build.secret, "id=ID,src=FILE or id=ID,env=VARIABLE", |text| flags::secret(text, is_variable))?;
-    Ok((secrets, each(&build.ssh, "default, ID or ID=SOCKET", flags::ssh)?))
+fn secrets_and_agents(from: &Sources<'_>) -> anyhow::Result<(Vec<SecretSource>, Vec<SshAgent>)> {
+    let is_variable = |name: &str| from.environment.text(name).ok().flatten().is_some();
+    let secret = |text: &str| flags::secret(text, is_variable);
+    let secrets = from.each("secret", ("id=ID,src=FILE or id=ID,env=VARIABLE", secret))?;
+    Ok((secrets, from.each("ssh", ("default, ID or ID=SOCKET", flags::ssh))?))
 }
 
 fn dockerfile(text: &str) -> anyhow::Result<PathBuf> {
@@ -163,19 +140,37 @@ fn dockerfile(text: &str) -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(text))
 }
 
+/// The builds of bake files. What they ask for has to be allowed; what flags add does not.
 fn targets_of_bake(
+    from: &Sources<'_>,
     files: &Given<Vec<String>>,
-    build: &BuildSettings,
-    environment: &Environment,
-) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
-    if let Some(origin) = build.fixed_beside_bake() {
+    source: &SourceSpec,
+    allowed: &[String],
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<Vec<Target>> {
+    if let Some(origin) = from.strongest_of(&OF_THE_BUILD)? {
         return Err(Failure::new(
             Kind::Usage,
             format!("could not use {origin}: the bake file says what is built"),
             "change the bake file, or leave --bake out and give the whole build by flags",
         ));
     }
-    baked(files, build.bake_call.as_ref(), build.bake_target.as_ref(), environment)
+    let (mut targets, more) = baked(from, files)?;
+    warnings.extend(more);
+    if let Some(maps) = from.many("path-map")? {
+        moved::apply(&mut targets, &maps)?;
+    }
+    allow::ensure(&targets, source, allowed)?;
+    let (secrets, ssh) = secrets_and_agents(from)?;
+    for target in targets.iter_mut().filter(|_| !secrets.is_empty() || !ssh.is_empty()) {
+        // One of the same id takes the place of theirs.
+        target.secrets.retain(|known| !secrets.iter().any(|secret| secret.id == known.id));
+        target.secrets.extend(secrets.iter().cloned());
+        target.ssh.retain(|known| !ssh.iter().any(|agent| agent.id == known.id));
+        target.ssh.extend(ssh.iter().cloned());
+        root_in(&[Path::new(".")], target)?;
+    }
+    Ok(targets)
 }
 
 /// Makes the paths absolute that never lie in a checkout. Those of secrets lead from the first of `folders` that has the
@@ -191,100 +186,53 @@ pub(super) fn root_in(folders: &[&Path], target: &mut Target) -> anyhow::Result<
     Ok(())
 }
 
-/// The donors of `--cache-from`.
+/// The donors of `--cache-from`, else of CI's own line; and to `warnings` which of those are left out.
 ///
 /// # Errors
 /// A usage error that names the place of what is no donor.
-pub(super) fn donors(given: &Option<Given<Vec<String>>>) -> anyhow::Result<Vec<Donor>> {
-    Ok(each(given, "REF or type=registry,ref=REF", flags::cache_from)?.concat())
-}
-
-/// What the command line may say about builds whatever they were read from.
-fn override_everywhere(targets: &mut [Target], build: &BuildSettings) -> anyhow::Result<()> {
-    let donors = donors(&build.cache_from)?;
-    let allowed = build.allow.iter().flat_map(|given| &given.value);
-    let entitlements = allowed.filter(|allowed| allow::is_entitlement(allowed));
-    for target in targets {
-        if !donors.is_empty() {
-            target.donors.clone_from(&donors);
-        }
-        target.no_cache |= build.no_cache;
-        for entitlement in entitlements.clone() {
-            if !target.entitlements.contains(entitlement) {
-                target.entitlements.push(entitlement.clone());
-            }
-        }
-    }
-    Ok(())
-}
-
-fn one<T>(
-    given: &Option<Given<String>>,
-    expected: &str,
-    read: impl Fn(&str) -> anyhow::Result<T>,
-) -> anyhow::Result<Option<T>> {
-    given.as_ref().map(|given| Ok(given.read(expected, read)?.value)).transpose()
-}
-
-fn each<T>(
-    given: &Option<Given<Vec<String>>>,
-    expected: &str,
-    read: impl Fn(&str) -> anyhow::Result<T>,
-) -> anyhow::Result<Vec<T>> {
-    given.as_ref().map_or(Ok(Vec::new()), |given| given.read_each(expected, read))
+pub(super) fn donors(from: &Sources<'_>, warnings: &mut Vec<String>) -> anyhow::Result<Vec<Donor>> {
+    let given = match from.many("cache-from")? {
+        None => from.line().map(|line| line.caches(warnings)),
+        given => given,
+    };
+    let read = |given: Given<Vec<String>>| given.read_each("REF or type=registry,ref=REF", flags::cache_from);
+    Ok(given.map_or(Ok(Vec::new()), read)?.concat())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::settings::Origin;
+    use crate::cli::settings::Environment;
     use crate::targets::SecretOrigin;
 
-    fn given<T>(value: T) -> Option<Given<T>> {
-        Some(Given { value, origin: Origin::Flag("sample") })
-    }
-
-    fn source(repo: Option<&str>, context: Option<&str>) -> SourceSettings {
-        let context = context.and_then(|context| given(context.to_owned()));
-        SourceSettings { repo: repo.map(str::to_owned), context, ..SourceSettings::default() }
-    }
-
-    fn targets(build: &BuildSettings, repo: Option<&str>) -> anyhow::Result<Vec<Target>> {
-        let (spec, context) = source_from(&source(repo, None), build).expect("the source is sound");
-        Ok(targets_from(build, &spec, context, &Environment::holding(&[("FROM_ENVIRONMENT", "value")]))?.0)
+    fn targets(words: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Vec<Target>> {
+        let environment = Environment::holding(variables);
+        let from = Sources::typed("warm", words, &environment)?;
+        build_from(&from, &mut Vec::new()).map(|build| build.targets)
     }
 
     #[test]
     fn paths_stay_below_a_checkout_and_are_absolute_without_one() {
-        let plain = BuildSettings::default();
-        let (_, context) = source_from(&source(Some("https://example.com/r"), Some("sub")), &plain).expect("sound");
-        assert_eq!(context, Context::Local("sub".into()));
-        let (spec, context) = source_from(&source(None, Some("/srv/app")), &plain).expect("sound");
-        assert_eq!((spec, context), (SourceSpec::Directory("/srv/app".into()), Context::Local("/srv/app".into())));
+        let context = |words: &[&str]| targets(words, &[]).expect("sound").remove(0).context;
+        assert_eq!(context(&["--repo=https://example.com/r", "--context=sub"]), Context::Local("sub".into()));
+        assert_eq!(context(&["/srv/app"]), Context::Local("/srv/app".into()));
 
-        let build = BuildSettings {
-            build_context: given(vec!["base=base".to_owned()]),
-            secret: given(vec!["id=token,src=token.txt".to_owned()]),
-            ..BuildSettings::default()
-        };
-        let resolved = |repo| {
-            let target = targets(&build, repo).expect("sound").remove(0);
+        let resolved = |repo: &[&str]| {
+            let words = [repo, &["--build-context=base=base", "--secret=id=token,src=token.txt"]].concat();
+            let target = targets(&words, &[]).expect("sound").remove(0);
             let NamedContext::Local(context) = target.named_contexts["base"].clone() else { panic!("it is a path") };
             let SecretOrigin::File(secret) = target.secrets[0].from.clone() else { panic!("it is a path") };
             (context.is_absolute(), secret.is_absolute())
         };
-        assert_eq!(resolved(Some("https://example.com/r")), (false, true));
-        assert_eq!(resolved(None), (true, true));
+        assert_eq!(resolved(&["--repo=https://example.com/r"]), (false, true));
+        assert_eq!(resolved(&[]), (true, true));
     }
 
     #[test]
     fn several_stages_are_several_targets_of_the_same_build() {
-        let build = BuildSettings {
-            target: given(vec!["app".to_owned(), "docs".to_owned(), "app".to_owned()]),
-            build_arg: given(vec!["K=V".to_owned(), "FROM_ENVIRONMENT".to_owned(), "ABSENT".to_owned()]),
-            ..BuildSettings::default()
-        };
-        let targets = targets(&build, None).expect("sound");
+        let words = ["--target=app", "--target=docs", "--target=app"];
+        let arguments = ["--build-arg=K=V", "--build-arg=FROM_ENVIRONMENT", "--build-arg=ABSENT"];
+        let targets = targets(&[&words[..], &arguments].concat(), &[("FROM_ENVIRONMENT", "value")]).expect("sound");
         assert_eq!(targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(), ["app", "docs"]);
         for target in targets {
             let arguments: Vec<_> = target.build_args.into_iter().collect();
@@ -295,15 +243,7 @@ mod tests {
 
     #[test]
     fn a_bake_file_and_flags_that_say_the_same_thing_twice_are_refused() {
-        let build = BuildSettings {
-            bake: given(vec!["bake.json".to_owned()]),
-            label: Some(Given {
-                value: vec!["a=b".to_owned()],
-                origin: Origin::Variable("CACHEWARM_LABEL".to_owned()),
-            }),
-            ..BuildSettings::default()
-        };
-        let error = targets(&build, None).expect_err("refused");
+        let error = targets(&["--bake=bake.json"], &[("CACHEWARM_LABEL", "a=b")]).expect_err("refused");
         insta::assert_snapshot!(format!("{error:#}"), @"could not use CACHEWARM_LABEL: the bake file says what is built");
     }
 
@@ -315,14 +255,9 @@ mod tests {
             "app": {"context": ".", "cache-from": [{"type": "registry", "ref": "r.example/old"}]},
             "docs": {"context": "docs", "secret": [{"id": "token", "src": "token.txt"}]}}}"#;
         std::fs::write(&file, json).expect("it is written");
-        let build = BuildSettings {
-            bake: given(vec![file.display().to_string()]),
-            cache_from: given(vec!["r.example/new".to_owned()]),
-            allow: given(vec!["network.host".to_owned(), "fs.read=*".to_owned()]),
-            no_cache: true,
-            ..BuildSettings::default()
-        };
-        let targets = targets(&build, Some("https://example.com/r")).expect("sound");
+        let words = ["--repo=https://example.com/r", "--cache-from=r.example/new", "--no-cache"];
+        let allowed = [&format!("--bake={}", file.display()), "--allow=network.host", "--allow=fs.read=*"];
+        let targets = targets(&[words, allowed].concat(), &[]).expect("sound");
         assert_eq!(targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>(), ["app", "docs"]);
         for target in &targets {
             assert_eq!(
@@ -337,13 +272,11 @@ mod tests {
 
     #[test]
     fn a_value_that_docker_refuses_is_refused_with_its_place() {
-        let build = BuildSettings { ulimit: given(vec!["nofiles=1".to_owned()]), ..BuildSettings::default() };
-        insta::assert_snapshot!(targets(&build, None).expect_err("refused"), @"could not use --sample: invalid ulimit type: nofiles");
+        insta::assert_snapshot!(targets(&["--ulimit=nofiles=1"], &[]).expect_err("refused"), @"could not use --ulimit: invalid ulimit type: nofiles");
     }
 
     #[test]
     fn a_bake_target_needs_a_bake_file() {
-        let build = BuildSettings { bake_target: given(vec!["app".to_owned()]), ..BuildSettings::default() };
-        insta::assert_snapshot!(targets(&build, None).expect_err("refused"), @"could not use --sample: there is no bake file");
+        insta::assert_snapshot!(targets(&["--bake-target=app"], &[]).expect_err("refused"), @"could not use --bake-target: there is no bake file");
     }
 }

@@ -1,29 +1,29 @@
-//! `cachewarm check`: from settings to a job, from its report to the exit code.
+//! `cachewarm check`: from settings to a job.
 
-use super::{carry_out, reported};
+use super::{Told, carry_out};
 use crate::check::{self, Job};
-use crate::cli::args::{CheckArgs, GlobalArgs};
-use crate::cli::progress::Screen;
-use crate::cli::settings::{CheckSettings, Environment, Format};
+use crate::cli::args::Typed;
+use crate::cli::settings::values::{PATH, PATH_OR_NONE};
+use crate::cli::settings::{self, Format, Sources};
 use crate::cli::targets;
+use crate::redact::Redactor;
 
 /// Runs it and writes the reports. Gives the exit code.
-pub(crate) fn check(global: GlobalArgs, typed: CheckArgs) -> u8 {
-    let settings = CheckSettings::resolve(global, typed, &Environment::of_this_process());
-    carry_out(settings, |settings| &settings.output, run)
+pub(crate) fn check(typed: Typed) -> u8 {
+    carry_out("check", typed, job, check::check)
 }
 
-fn run(settings: CheckSettings, screen: &Screen) -> anyhow::Result<u8> {
-    let output = settings.output;
+/// What is looked at, and how.
+pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
     let job = Job {
-        root: settings.root,
-        manifest: settings.manifest,
-        donors: targets::donors(&settings.cache_from)?,
-        credentials: settings.credentials,
-        deep: settings.deep,
-        thresholds: settings.thresholds,
-        every_record: output.reports.iter().any(|to| to.format == Format::Json),
-        buildkitd_config: settings.buildkitd_config,
+        root: from.always("root", PATH)?,
+        manifest: from.read("manifest", PATH_OR_NONE)?.flatten(),
+        donors: targets::donors(from, &mut Vec::new())?,
+        credentials: settings::credentials(from)?,
+        deep: from.on("deep")?,
+        thresholds: settings::thresholds(from)?,
+        every_record: settings::output(from)?.reports.iter().any(|to| to.format == Format::Json),
+        buildkitd_config: from.read("buildkitd-config", PATH)?,
     };
-    reported(screen, &output, |cancel, events| check::check(job, cancel, events))
+    Ok(Told { job, hidden: Redactor::default(), warnings: Vec::new() })
 }

@@ -1,36 +1,43 @@
-//! `cachewarm smoke`: from settings to a job, from its report to the exit code.
+//! `cachewarm smoke`: from settings to a job.
 
-use super::{carry_out, reported};
-use crate::cli::args::{GlobalArgs, SmokeArgs};
-use crate::cli::progress::Screen;
-use crate::cli::settings::{Environment, SmokeSettings};
+use super::{Told, carry_out};
+use crate::buildkit::{ADDRESS_FORMS, Address};
+use crate::cli::args::Typed;
+use crate::cli::settings::values::{DURATION, PATH, PATH_OR_NONE, SHARE};
+use crate::cli::settings::{self, Sources};
 use crate::cli::targets;
-use crate::smoke::{self, Job};
+use crate::smoke::{self, Job, Remembered};
 
 /// Runs it and writes the reports. Gives the exit code.
-pub(crate) fn smoke(global: GlobalArgs, typed: SmokeArgs) -> u8 {
-    let environment = Environment::of_this_process();
-    let settings = SmokeSettings::resolve(global, typed, &environment);
-    carry_out(settings, |settings| &settings.output, |settings, screen| run(settings, &environment, screen))
+pub(crate) fn smoke(typed: Typed) -> u8 {
+    carry_out("smoke", typed, job, smoke::smoke)
 }
 
-fn run(settings: SmokeSettings, environment: &Environment, screen: &Screen) -> anyhow::Result<u8> {
-    let (build, warnings) = targets::build_from(&settings.source, &settings.build, environment)?;
-    screen.hide(build.redactor());
-    let job = Job {
-        build,
-        credentials: settings.credentials,
-        builder: settings.builder,
-        tls: settings.tls,
-        docker: settings.docker,
-        root: settings.root,
-        buildkitd_config: settings.buildkitd_config,
-        min_hit_rate: settings.min_hit_rate,
-        manifest: settings.manifest,
-        stall_timeout: settings.stall_timeout,
+/// What is asked about, and how.
+pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
+    let builder = match from.always("builder", (ADDRESS_FORMS, str::parse))? {
+        Address::Auto => {
+            let hint = "name the builder, or the root with --root and --builder spawn";
+            return Err(from.some("builder")?.refused("smoke does not choose a builder", hint));
+        }
+        address => address,
     };
-    reported(screen, &settings.output, |cancel, events| {
-        warnings.into_iter().for_each(|warning| events.warn(warning));
-        smoke::smoke(job, cancel, events)
-    })
+    let mut warnings = Vec::new();
+    let job = Job {
+        credentials: settings::credentials(from)?,
+        builder,
+        tls: settings::tls(from)?,
+        docker: settings::docker(from.environment)?,
+        root: from.read("root", PATH)?,
+        buildkitd_config: from.read("buildkitd-config", PATH)?,
+        min_hit_rate: from.always("min-hit-rate", SHARE)?,
+        manifest: match from.read("manifest", PATH_OR_NONE)? {
+            None => Remembered::Usual,
+            Some(None) => Remembered::Not,
+            Some(Some(file)) => Remembered::In(file),
+        },
+        stall_timeout: from.always("stall-timeout", DURATION)?,
+        build: targets::build_from(from, &mut warnings)?,
+    };
+    Ok(Told { hidden: job.build.redactor(), job, warnings })
 }

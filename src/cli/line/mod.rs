@@ -1,7 +1,6 @@
-//! CI's own line, `-- docker buildx build …` or `-- docker buildx bake …`, as settings of ours.
+//! CI's own line, `-- docker buildx build …` or `-- docker buildx bake …`: a place that settings come from.
 //!
-//! **Invariant:** every word of it is honoured, changes no step, or is refused with the reason. Beside it nothing else says
-//! what is built; only --cache-from, --no-cache and --allow of ours go with it, as with a bake file.
+//! **Invariant:** every word of it is honoured, changes no step, or is refused with the reason.
 
 mod flags;
 mod words;
@@ -9,93 +8,86 @@ mod words;
 use self::flags::{Effect, On};
 use self::words::{Words, refused};
 use super::bake::Call;
-use super::settings::{BuildSettings, Given, Origin, SourceSettings};
+use super::settings::{Given, Origin};
 use crate::targets;
 
-/// The settings with what the line says, and what a person should know about it.
-///
-/// # Errors
-/// A usage error that names the word, or the setting that says again what the line says.
-pub(super) fn applied(
-    source: &SourceSettings,
-    build: &BuildSettings,
-) -> anyhow::Result<(SourceSettings, BuildSettings, Vec<String>)> {
-    let (mut source, mut build) = (source.clone(), build.clone());
-    if source.line.is_empty() {
-        return Ok((source, build, Vec::new()));
-    }
-    let words = Words::of(&source.line)?;
-    let mut harmless: Vec<&str> = Vec::new();
-    for (flag, _) in &words.flags {
-        if let Effect::Harmless(why) = flag.effect
-            && !harmless.contains(&flag.name)
-        {
-            tracing::info!("--{} of the line is left out: {why}", flag.name);
-            harmless.push(flag.name);
+/// A line that was understood.
+pub(crate) struct Line(Words);
+
+impl Line {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// A usage error that names the word.
+    pub(crate) fn of(line: &[String]) -> anyhow::Result<Line> {
+        let words = Words::of(line)?;
+        let mut harmless: Vec<&str> = Vec::new();
+        for (flag, _) in &words.flags {
+            if let Effect::Harmless(why) = flag.effect
+                && !harmless.contains(&flag.name)
+            {
+                tracing::info!("--{} of the line is left out: {why}", flag.name);
+                harmless.push(flag.name);
+            }
         }
+        if words.command == On::Build && words.operands.len() != 1 {
+            let problem = format!("it takes one PATH or URL, and has {}", words.operands.len());
+            return Err(refused("build", &problem, "write the line as CI's script has it"));
+        }
+        Ok(Line(words))
     }
-    let context = source.context.as_ref().map(|given| &given.origin);
-    let of_build = [&build.secret, &build.ssh].into_iter().flatten().map(|given| &given.origin);
-    let of_build = of_build.filter(|_| words.command == On::Build);
-    let bake = build.bake.as_ref().map(|given| &given.origin).into_iter();
-    let bake = bake.chain(build.bake_target.as_ref().map(|given| &given.origin));
-    if let Some(origin) = build.fixed_beside_bake().into_iter().chain(context).chain(bake).chain(of_build).min() {
-        let hint = "leave it out, or leave the line out and give the whole build by flags";
-        return Err(Given { value: (), origin: origin.clone() }.refused("the line after -- says what is built", hint));
-    }
-    let mut warnings = Vec::new();
-    match words.command {
-        On::Bake => bake_of(words, &mut build),
-        _ => build_of(words, &mut source, &mut build, &mut warnings)?,
-    }
-    Ok((source, build, warnings))
-}
 
-fn given<T>(name: &'static str, value: T) -> Given<T> {
-    Given { value, origin: Origin::Line(name) }
-}
-
-fn extend(list: &mut Option<Given<Vec<String>>>, name: &'static str, values: Vec<String>) {
-    if !values.is_empty() {
-        list.get_or_insert_with(|| given(name, Vec::new())).value.extend(values);
+    /// Whether it is `docker build`.
+    pub(crate) fn is_build(&self) -> bool {
+        self.0.command == On::Build
     }
-}
 
-fn build_of(
-    words: Words,
-    source: &mut SourceSettings,
-    build: &mut BuildSettings,
-    warnings: &mut Vec<String>,
-) -> anyhow::Result<()> {
-    let [context] = words.operands.as_slice() else {
-        let problem = format!("it takes one PATH or URL, and has {}", words.operands.len());
-        return Err(refused("build", &problem, "write the line as CI's script has it"));
-    };
-    source.context = Some(given("PATH|URL", context.clone()));
-    // Where docker takes one value, the last one counts.
-    let one =
-        |name: &'static str| words.values(name).pop().filter(|value| !value.is_empty()).map(|value| given(name, value));
-    let many = |name: &'static str| {
-        Some(words.values(name)).filter(|values| !values.is_empty()).map(|values| given(name, values))
-    };
-    build.file = one("file");
-    build.target = one("target").map(|Given { value, origin }| Given { value: vec![value], origin });
-    build.network = one("network");
-    build.shm_size = one("shm-size");
-    build.cgroup_parent = one("cgroup-parent");
-    build.add_host = many("add-host");
-    build.build_arg = many("build-arg");
-    build.build_context = many("build-context");
-    build.label = many("label");
-    build.no_cache_filter = many("no-cache-filter");
-    build.platform = many("platform");
-    build.secret = many("secret");
-    build.ssh = many("ssh");
-    build.ulimit = many("ulimit");
-    build.no_cache |= words.values("no-cache").last().is_some_and(|value| value == "true");
-    extend(&mut build.allow, "allow", words.values("allow"));
-    if build.cache_from.is_none() {
-        let mut sources = words.values("cache-from");
+    /// What it says of a setting that has one value.
+    pub(crate) fn one(&self, setting: &'static str) -> Option<Given<String>> {
+        let Given { mut value, origin } = self.many(setting)?;
+        Some(Given { value: value.pop()?, origin })
+    }
+
+    /// What it says of a setting.
+    pub(crate) fn many(&self, setting: &'static str) -> Option<Given<Vec<String>>> {
+        let values = || self.0.values(setting);
+        let operands = || self.0.operands.clone();
+        let (name, values) = match (self.0.command, setting) {
+            (On::Build, "context") => ("PATH|URL", operands()),
+            // Where docker takes one value, the last one counts.
+            (On::Build, "file" | "target" | "network" | "shm-size" | "cgroup-parent") => {
+                (setting, values().pop().into_iter().filter(|value| !value.is_empty()).collect())
+            }
+            (
+                On::Build,
+                "add-host" | "build-arg" | "build-context" | "label" | "no-cache-filter" | "platform" | "secret"
+                | "ssh" | "ulimit",
+            ) => (setting, values()),
+            // Where it names none, buildx looks for files by itself.
+            (On::Bake, "bake") => return Some(given("file", self.0.values("file"))),
+            (On::Bake, "bake-target") => ("TARGET", operands()),
+            _ => return None,
+        };
+        Some(given(name, values)).filter(|given| !given.value.is_empty())
+    }
+
+    /// What it adds to `--allow`.
+    pub(crate) fn allowed(&self) -> Vec<String> {
+        self.0.values("allow")
+    }
+
+    /// Whether it has `--no-cache`.
+    pub(crate) fn is_without_cache(&self) -> bool {
+        self.no_cache() == Some("true")
+    }
+
+    fn no_cache(&self) -> Option<&str> {
+        self.0.flags.iter().rfind(|(flag, _)| flag.name == "no-cache").map(|(_, value)| value.as_str())
+    }
+
+    /// Its caches, where no other place names caches; and what a person should know about those that are left out.
+    pub(crate) fn caches(&self, warnings: &mut Vec<String>) -> Given<Vec<String>> {
+        let mut sources = self.0.values("cache-from");
         sources.retain(|text| {
             let kind = targets::flags::attributes(text).ok().flatten().and_then(|mut fields| fields.remove("type"));
             let other = kind.filter(|kind| kind != "registry");
@@ -107,40 +99,41 @@ fn build_of(
             }
             other.is_none()
         });
-        extend(&mut build.cache_from, "cache-from", sources);
+        given("cache-from", sources)
     }
-    Ok(())
+
+    /// How it calls buildx, when it is `docker buildx bake`.
+    pub(crate) fn call(&self) -> Option<Call> {
+        if self.is_build() {
+            return None;
+        }
+        let mut flags: Vec<String> = Vec::new();
+        for name in ["set", "var", "allow", "builder"] {
+            flags.extend(self.0.values(name).into_iter().map(|value| format!("--{name}={value}")));
+        }
+        // What a file says itself cannot be taken back by us.
+        let is_cached = self.no_cache() == Some("false");
+        if is_cached {
+            flags.push("--no-cache=false".to_owned());
+        }
+        let decides = is_cached || ["set", "var"].iter().any(|name| !self.0.values(name).is_empty());
+        let url = self.0.operands.first().filter(|first| targets::flags::is_remote(first)).cloned();
+        Some(Call { program: self.0.program.clone(), flags, decides, url })
+    }
 }
 
-fn bake_of(words: Words, build: &mut BuildSettings) {
-    build.bake = Some(given("file", words.values("file")));
-    let no_cache = words.values("no-cache").pop();
-    build.no_cache |= no_cache.as_deref() == Some("true");
-    extend(&mut build.allow, "allow", words.values("allow"));
-    let mut flags: Vec<String> = Vec::new();
-    for name in ["set", "var", "allow", "builder"] {
-        flags.extend(words.values(name).into_iter().map(|value| format!("--{name}={value}")));
-    }
-    // What a file says itself cannot be taken back by us.
-    let decides =
-        ["set", "var"].iter().any(|name| !words.values(name).is_empty()) || no_cache.as_deref() == Some("false");
-    if no_cache.as_deref() == Some("false") {
-        flags.push("--no-cache=false".to_owned());
-    }
-    let url = words.operands.first().filter(|first| targets::flags::is_remote(first)).cloned();
-    build.bake_target =
-        Some(words.operands.clone()).filter(|names| !names.is_empty()).map(|names| given("TARGET", names));
-    build.bake_call = Some(Call { program: words.program, flags, decides, url });
+fn given<T>(name: &'static str, value: T) -> Given<T> {
+    Given { value, origin: Origin::Line(name) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::flags::FLAGS;
     use super::*;
+    use crate::cli::settings::{Environment, OF_THE_BUILD, Sources};
 
-    fn applied_to(line: &str) -> anyhow::Result<(SourceSettings, BuildSettings, Vec<String>)> {
-        let line = line.split(' ').map(str::to_owned).collect();
-        applied(&SourceSettings { line, ..SourceSettings::default() }, &BuildSettings::default())
+    fn line(words: &str) -> anyhow::Result<Line> {
+        Line::of(&words.split(' ').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
@@ -149,9 +142,13 @@ mod tests {
             for (command, on) in [("build", On::Build), ("bake", On::Bake)] {
                 if flag.is_of(on) {
                     let value = if flag.name == "no-cache" { "true" } else { "sample=1" };
-                    let settings = |line: &str| {
-                        let (source, build, _) = applied_to(line).expect("the line is sound");
-                        format!("{:?} {build:?}", source.context)
+                    let settings = |words: &str| {
+                        let line = line(words).expect("the line is sound");
+                        let others = ["context", "secret", "ssh", "cgroup-parent", "bake", "bake-target"];
+                        let of_settings: Vec<_> =
+                            OF_THE_BUILD.into_iter().chain(others).map(|name| line.many(name)).collect();
+                        let (caches, no_cache) = (line.caches(&mut Vec::new()), line.is_without_cache());
+                        format!("{of_settings:?} {caches:?} {no_cache} {:?} {:?}", line.allowed(), line.call())
                     };
                     let with = settings(&format!("docker buildx {command} --{}={value} sample", flag.name));
                     let without = settings(&format!("docker buildx {command} sample"));
@@ -163,21 +160,21 @@ mod tests {
 
     #[test]
     fn a_cache_that_nobody_can_read_is_left_out_with_a_word() {
-        let line = "docker build --cache-from type=gha,scope=x --cache-from type=registry,ref=r/c --cache-from r/d .";
-        let (_, build, warnings) = applied_to(line).expect("sound");
-        assert_eq!(build.cache_from.expect("given").value, ["type=registry,ref=r/c", "r/d"]);
+        let words = "docker build --cache-from type=gha,scope=x --cache-from type=registry,ref=r/c --cache-from r/d .";
+        let mut warnings = Vec::new();
+        let caches = line(words).expect("sound").caches(&mut warnings);
+        assert_eq!(caches.value, ["type=registry,ref=r/c", "r/d"]);
         assert!(warnings[0].contains("type gha"), "{warnings:?}");
     }
 
     #[test]
     fn what_the_line_says_is_not_said_twice() {
-        let source =
-            SourceSettings { line: vec!["docker".into(), "build".into(), ".".into()], ..SourceSettings::default() };
-        let origin = Origin::Variable("CACHEWARM_TARGET".to_owned());
-        let build =
-            BuildSettings { target: Some(Given { value: vec!["x".into()], origin }), ..BuildSettings::default() };
-        let error = applied(&source, &build).expect_err("refused");
-        insta::assert_snapshot!(error, @"could not use CACHEWARM_TARGET: the line after -- says what is built");
-        insta::assert_snapshot!(applied_to("docker build a b").expect_err("refused"), @"could not use `build` of the line after --: it takes one PATH or URL, and has 2");
+        let environment = Environment::holding(&[("CACHEWARM_TARGET", "x")]);
+        let refused = |words: &[&str], environment: &Environment| match Sources::typed("warm", words, environment) {
+            Ok(_) => panic!("{words:?} is not refused"),
+            Err(error) => error.to_string(),
+        };
+        insta::assert_snapshot!(refused(&["--", "docker", "build", "."], &environment), @"could not use CACHEWARM_TARGET: the line after -- says what is built");
+        insta::assert_snapshot!(refused(&["--", "docker", "build", "a", "b"], &Environment::holding(&[])), @"could not use `build` of the line after --: it takes one PATH or URL, and has 2");
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::sources::{Given, Origin};
 use super::trust;
+use super::{Given, Origin};
 use crate::failure::{Explain, Failure, Kind};
 
 /// Settings whose entries are `K=V`, which the file may hold as a table.
@@ -26,7 +26,7 @@ impl SettingsFile {
     ///
     /// # Errors
     /// A usage error when it cannot be read, is no TOML, or holds an unknown key.
-    pub(crate) fn load(path: &Path, names: &[String]) -> anyhow::Result<SettingsFile> {
+    pub(crate) fn load(path: &Path, names: &[&str]) -> anyhow::Result<SettingsFile> {
         let text = std::fs::read_to_string(path).explain(
             Kind::Usage,
             format!("could not read the settings file {}", path.display()),
@@ -40,7 +40,7 @@ impl SettingsFile {
     /// # Errors
     /// A usage error as for [`SettingsFile::load`], when the file is not the caller's own, and when it holds what only
     /// the caller may say.
-    pub(crate) fn of_the_directory(path: &Path, names: &[String]) -> anyhow::Result<Option<SettingsFile>> {
+    pub(crate) fn of_the_directory(path: &Path, names: &[&str]) -> anyhow::Result<Option<SettingsFile>> {
         let Some(text) = trust::read(path)? else { return Ok(None) };
         let file = SettingsFile::parse(path, &text, names)?;
         for (key, value) in &file.entries {
@@ -58,14 +58,14 @@ impl SettingsFile {
     ///
     /// # Errors
     /// A usage error when it is no TOML or holds an unknown key.
-    pub(crate) fn parse(path: &Path, text: &str, names: &[String]) -> anyhow::Result<SettingsFile> {
+    pub(crate) fn parse(path: &Path, text: &str, names: &[&str]) -> anyhow::Result<SettingsFile> {
         let entries: Table = toml::from_str(text).explain(
             Kind::Usage,
             format!("could not understand the settings file {}", path.display()),
             "write one `name = value` per line, with the names of the flags",
         )?;
         for key in entries.keys() {
-            if !names.contains(key) {
+            if !names.contains(&key.as_str()) {
                 return Err(Failure::new(
                     Kind::Usage,
                     format!("unknown key `{key}` in {}", path.display()),
@@ -130,9 +130,9 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// The known name most like an unknown one, if any is like it at all.
-fn nearest<'a>(key: &str, names: &'a [String]) -> Option<&'a str> {
+fn nearest<'a>(key: &str, names: &[&'a str]) -> Option<&'a str> {
     let likeness = |name: &str| strsim::jaro_winkler(key, name);
-    let best = names.iter().max_by(|left, right| likeness(left).total_cmp(&likeness(right)))?;
+    let best = names.iter().copied().max_by(|left, right| likeness(left).total_cmp(&likeness(right)))?;
     (likeness(best) > 0.7).then_some(best)
 }
 
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> anyhow::Result<SettingsFile> {
-        let names = ["builder", "cache-from", "build-arg", "min-hit-rate"].map(str::to_owned);
+        let names = ["builder", "cache-from", "build-arg", "min-hit-rate"];
         SettingsFile::parse(Path::new("cachewarm.toml"), text, &names)
     }
 

@@ -1,8 +1,10 @@
 //! Precedence, places and messages of settings, over every flag there is.
 
 use super::*;
-use crate::auth::Secret;
-use crate::cli::args::{self, Command};
+use crate::buildkit::Address;
+use crate::cli::commands::{check, seal, smoke, warm};
+use crate::cli::table::{COMMANDS, settings_of};
+use crate::warm::Job;
 
 /// A value for every setting that is not its default.
 const SAMPLES: [(&str, &str); 57] = [
@@ -65,31 +67,26 @@ const SAMPLES: [(&str, &str); 57] = [
     ("marker", "/srv/sealed.json"),
 ];
 
-fn resolve(typed: &[String], variables: &[(&str, &str)]) -> anyhow::Result<Settings> {
-    let line = ["cachewarm".to_owned(), "warm".to_owned()].into_iter().chain(typed.iter().cloned());
-    let cli = args::parse(line.map(OsString::from)).expect("the line is valid");
-    let Command::Warm(warm) = cli.command else { panic!("not warm") };
-    Settings::resolve(cli.global, *warm, &Environment::holding(variables))
-}
-
-/// What a command was told, without the places it came from.
-fn meaning(command: &str, typed: &[String], variables: &[(&str, &str)]) -> anyhow::Result<String> {
-    let line = ["cachewarm", command].map(str::to_owned).into_iter().chain(typed.iter().cloned());
-    let cli = args::parse(line.map(OsString::from)).expect("the line is valid");
+fn resolve(typed: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<(Job, Output)> {
     let environment = Environment::holding(variables);
-    let settings = match cli.command {
-        Command::Warm(typed) => format!("{:?}", Settings::resolve(cli.global, *typed, &environment)?),
-        Command::Smoke(typed) => format!("{:?}", SmokeSettings::resolve(cli.global, *typed, &environment)?),
-        Command::Check(typed) => format!("{:?}", CheckSettings::resolve(cli.global, *typed, &environment)?),
-        Command::Seal(typed) => format!("{:?}", SealSettings::resolve(cli.global, *typed, &environment)?),
-        _ => panic!("{command} has no settings"),
-    };
-    let places = regex::Regex::new(r#"origin: (Entry \{[^}]*\}|\w+\([^)]*\))|settings_file: (None|Some\([^)]*\))"#)
-        .expect("it is a pattern");
-    Ok(places.replace_all(&settings, "origin").into_owned())
+    let from = Sources::typed("warm", typed, &environment)?;
+    Ok((warm::job(&from)?.job, output(&from)?))
 }
 
-fn told(outcome: anyhow::Result<Settings>) -> String {
+/// What a command was told.
+fn meaning(command: &'static str, typed: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<String> {
+    let environment = Environment::holding(&[variables, &[("TOKEN", "hush")]].concat());
+    let from = Sources::typed(command, typed, &environment)?;
+    let job = match command {
+        "warm" => format!("{:?}", warm::job(&from)?.job),
+        "smoke" => format!("{:?}", smoke::job(&from)?.job),
+        "check" => format!("{:?}", check::job(&from)?.job),
+        _ => format!("{:?}", seal::job(&from)?.job),
+    };
+    Ok(format!("{job} {:?}", output(&from)?))
+}
+
+fn told<T: std::fmt::Debug>(outcome: anyhow::Result<T>) -> String {
     let error = outcome.expect_err("it is refused");
     let failure = Failure::of(&error).expect("it was explained");
     assert_eq!(failure.kind, Kind::Usage);
@@ -106,32 +103,45 @@ fn file_with(text: &str) -> (tempfile::TempDir, String) {
 
 #[test]
 fn every_flag_means_the_same_as_its_variable_and_its_entry_in_the_file() {
-    for command in args::WITH_SETTINGS {
-        for name in args::setting_names_of(command) {
+    let folder = tempfile::tempdir().expect("a directory");
+    let bake = folder.path().join("bake.json");
+    let targets = r#"{"target": {"default": {"context": "/builds/app", "args": {"A": "1"}},
+        "app": {"context": "/builds/app", "args": {"B": "2"}}}}"#;
+    std::fs::write(&bake, targets).expect("it is written");
+    let bake = bake.display().to_string();
+    let with_bake = [format!("--bake={bake}"), "--allow=fs.read=*".to_owned()];
+    for (command, _) in COMMANDS {
+        for name in settings_of(command).map(|setting| setting.name).filter(|name| *name != "config") {
             let sample = SAMPLES.iter().find(|(sample, _)| *sample == name);
             let (_, value) = sample.unwrap_or_else(|| panic!("SAMPLES has no value for --{name}"));
-            // What `warm` writes by default `check` reads when it is named.
-            let value = match (command, name.as_str()) {
+            let value = match (command, name) {
+                // What `warm` writes by default `check` reads when it is named.
                 ("check" | "seal", "manifest") => "m.json",
                 ("seal", "builder") => "spawn:/opt/buildkitd",
+                (_, "bake") => &bake,
                 _ => value,
             };
-            // --rev and --submodules make no sense without a repository.
-            let with_repo = ["rev", "submodules"].contains(&name.as_str());
-            let repo: &[String] = if with_repo { &["--repo=https://example.com/x".to_owned()] } else { &[] };
+            // Some mean nothing by themselves.
+            let beside: &[&str] = match (command, name) {
+                (_, "rev" | "submodules") => &["--repo=https://example.com/x"],
+                ("warm" | "smoke", "bake") => &["--allow=fs.read=*"],
+                ("warm" | "smoke", "bake-target" | "path-map") => &[&with_bake[0], &with_bake[1]],
+                ("seal", "bake-target") => &[&with_bake[0]],
+                ("seal", "public") => &["--build-arg=DEMO_TOKEN=hush"],
+                _ => &[],
+            };
             let flag = if name == "verbose" { "-vv".to_owned() } else { format!("--{name}={value}") };
-            let variable = variable_of(&name);
+            let variable = format!("CACHEWARM_{}", name.to_uppercase().replace('-', "_"));
             let (_kept, path) = file_with(&format!("{name} = '{value}'"));
-            let told = |typed: &[String], variables: &[(&str, &str)]| meaning(command, typed, variables);
+            let told = |typed: &[&str], variables: &[(&str, &str)]| {
+                meaning(command, typed, variables).unwrap_or_else(|error| panic!("{command} --{name}: {error:#}"))
+            };
 
-            let plain = told(repo, &[]).expect("the defaults are sound");
-            let typed = told(&[repo, &[flag]].concat(), &[]).expect("the flag is sound");
-            let from_variable = told(repo, &[(&variable, value)]).expect("the variable is sound");
-            let from_file = told(repo, &[("CACHEWARM_CONFIG", &path)]).expect("the file is sound");
-
+            let plain = told(beside, &[]);
+            let typed = told(&[beside, &[&flag]].concat(), &[]);
             assert_ne!(typed, plain, "{command} --{name} has no effect");
-            assert_eq!(typed, from_variable, "{variable}");
-            assert_eq!(typed, from_file, "`{name}` in the file");
+            assert_eq!(typed, told(beside, &[(&variable, value)]), "{variable}");
+            assert_eq!(typed, told(beside, &[("CACHEWARM_CONFIG", &path)]), "`{name}` in the file");
         }
     }
 }
@@ -141,24 +151,25 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
     let (_kept, path) = file_with("builder = 'unix:///file'\ncache-from = ['r/file:1', 'r/file:2']");
     let file = ("CACHEWARM_CONFIG", path.as_str());
     let variable = ("CACHEWARM_BUILDER", "unix:///variable");
-    let builder = |typed: &[String], variables: &[(&str, &str)]| resolve(typed, variables).expect("sound").builder;
+    let builder = |typed: &[&str], variables: &[(&str, &str)]| resolve(typed, variables).expect("sound").0.builder;
     assert_eq!(builder(&[], &[]), Address::Auto);
     assert_eq!(builder(&[], &[file]), Address::Unix("/file".into()));
     assert_eq!(builder(&[], &[file, variable]), Address::Unix("/variable".into()));
-    assert_eq!(builder(&["--builder=spawn".into()], &[file, variable]), Address::Spawn(None));
+    assert_eq!(builder(&["--builder=spawn"], &[file, variable]), Address::Spawn(None));
 
-    let donors = resolve(&["--cache-from=r/flag".into()], &[file]).expect("sound").build.cache_from.expect("given");
-    assert_eq!(donors.value, ["r/flag"], "a list comes whole from the strongest place");
+    let targets = resolve(&["--cache-from=r/flag"], &[file]).expect("sound").0.build.targets;
+    let donors: Vec<_> = targets[0].donors.iter().map(|donor| donor.reference.as_str()).collect();
+    assert_eq!(donors, ["r/flag"], "a list comes whole from the strongest place");
 }
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    assert_eq!(resolve(&[], &[("CACHEWARM_BUILDER", "")]).expect("sound").builder, Address::Auto);
+    assert_eq!(resolve(&[], &[("CACHEWARM_BUILDER", "")]).expect("sound").0.builder, Address::Auto);
 }
 
 #[test]
 fn an_error_says_where_the_value_came_from() {
-    insta::assert_snapshot!(told(resolve(&["--builder=ftp://nowhere".into()], &[])), @"
+    insta::assert_snapshot!(told(resolve(&["--builder=ftp://nowhere"], &[])), @"
     could not use --builder: `ftp://nowhere` is not a builder address
     hint: write auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, spawn or spawn:/PATH/TO/buildkitd
     ");
@@ -167,12 +178,12 @@ fn an_error_says_where_the_value_came_from() {
     hint: write auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, spawn or spawn:/PATH/TO/buildkitd
     ");
     let (_kept, path) = file_with("stall-timeout = 60");
-    let words = told(resolve(&["--config".into(), path.clone()], &[])).replace(&path, "FILE");
+    let words = told(resolve(&["--config", &path], &[])).replace(&path, "FILE");
     insta::assert_snapshot!(words, @"
     could not use `stall-timeout` in FILE: `60` is not a duration
     hint: write 60s, 5m or 1h30m
     ");
-    insta::assert_snapshot!(told(resolve(&["--report=xml=x".into()], &[])), @"
+    insta::assert_snapshot!(told(resolve(&["--report=xml=x"], &[])), @"
     could not use --report: `xml` is not a report format
     hint: write text, json, markdown or prometheus, or FORMAT=FILE
     ");
@@ -180,7 +191,7 @@ fn an_error_says_where_the_value_came_from() {
     could not use CACHEWARM_REV: there is no repository to look in
     hint: add --repo URL; a directory is used as it is, and a context's URL names its revision: URL#REF
     ");
-    insta::assert_snapshot!(told(resolve(&["--report=text".into(), "--report=json".into()], &[])), @"
+    insta::assert_snapshot!(told(resolve(&["--report=text", "--report=json"], &[])), @"
     could not use --report: two reports go to the same place
     hint: give all but one a FILE of its own
     ");
@@ -188,7 +199,7 @@ fn an_error_says_where_the_value_came_from() {
 
 #[test]
 fn a_settings_file_that_was_named_has_to_be_there() {
-    insta::assert_snapshot!(told(resolve(&["--config=/nowhere/c.toml".into()], &[])), @"
+    insta::assert_snapshot!(told(resolve(&["--config=/nowhere/c.toml"], &[])), @"
     could not read the settings file /nowhere/c.toml
     hint: name another with --config
     ");
@@ -196,30 +207,23 @@ fn a_settings_file_that_was_named_has_to_be_there() {
 
 #[test]
 fn quiet_gives_way_only_to_a_stronger_wish_for_progress() {
-    let mode = |typed: &[String], variables: &[(&str, &str)]| resolve(typed, variables).expect("sound").output.progress;
-    assert_eq!(mode(&["-q".into()], &[("CACHEWARM_PROGRESS", "json")]), Mode::Quiet);
-    assert_eq!(mode(&["--progress=plain".into()], &[("CACHEWARM_QUIET", "1")]), Mode::Plain);
+    let mode = |typed: &[&str], variables: &[(&str, &str)]| resolve(typed, variables).expect("sound").1.progress;
+    assert_eq!(mode(&["-q"], &[("CACHEWARM_PROGRESS", "json")]), Mode::Quiet);
+    assert_eq!(mode(&["--progress=plain"], &[("CACHEWARM_QUIET", "1")]), Mode::Plain);
     assert_eq!(mode(&[], &[("CACHEWARM_QUIET", "1")]), Mode::Quiet);
 }
 
 #[test]
-fn secrets_come_from_the_environment_alone_and_do_not_print() {
-    let settings = resolve(&[], &[("CACHEWARM_GIT_TOKEN", "hush")]).expect("sound");
-    assert_eq!(settings.source.git_token, Some(Secret::new("hush")));
-    let token = |variables: &[_]| resolve(&[], variables).expect("sound").source.git_token;
-    assert_eq!(token(&[("GIT_AUTH_TOKEN", "theirs")]), Some(Secret::new("theirs")));
-    assert_eq!(token(&[("GIT_AUTH_TOKEN", "theirs"), ("CACHEWARM_GIT_TOKEN", "ours")]), Some(Secret::new("ours")));
-    assert!(!format!("{settings:?}").contains("hush"));
-    assert!(!args::setting_names().contains(&"git-token".to_owned()));
-
+fn a_variable_is_asked_for_as_bytes() {
     let environment = Environment::holding(&[("TOKEN", "hush"), ("EMPTY", "")]);
     let found = ["TOKEN", "EMPTY", "ABSENT", "A=B"].map(|name| environment.bytes(name));
     assert_eq!(found, [Some(b"hush".to_vec()), Some(Vec::new()), None, None]);
+    assert!(!crate::cli::table::keys().contains(&"git-token"), "secrets come from the environment alone");
 }
 
 #[test]
 fn docker_config_is_where_docker_would_look() {
-    let place = |variables: &[(&str, &str)]| resolve(&[], variables).expect("sound").credentials.docker_config;
+    let place = |variables: &[(&str, &str)]| resolve(&[], variables).expect("sound").0.credentials.docker_config;
     assert_eq!(place(&[("HOME", "/home/me")]), Some("/home/me/.docker".into()));
     assert_eq!(
         place(&[("HOME", "/home/me"), ("DOCKER_CONFIG", "/etc/docker-client")]),
@@ -231,11 +235,11 @@ fn docker_config_is_where_docker_would_look() {
 #[test]
 fn a_switch_means_the_same_from_the_line_and_from_the_environment() {
     for (text, means) in [("yes", true), ("on", true), ("1", true), ("no", false), ("false", false)] {
-        let typed = resolve(&[format!("--prove={text}")], &[]).expect("typed");
-        let set = resolve(&[], &[("CACHEWARM_PROVE", text)]).expect("set");
+        let (typed, _) = resolve(&[&format!("--prove={text}")], &[]).expect("typed");
+        let (set, _) = resolve(&[], &[("CACHEWARM_PROVE", text)]).expect("set");
         assert_eq!((typed.prove, set.prove), (Some(means), Some(means)), "{text}");
     }
-    insta::assert_snapshot!(told(resolve(&["--prove=maybe".into()], &[])), @"
+    insta::assert_snapshot!(told(resolve(&["--prove=maybe"], &[])), @"
     could not use --prove: `maybe` is neither true nor false
     hint: write true or false
     ");

@@ -12,6 +12,8 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::cli::setting::Leave;
+use crate::cli::table;
 use crate::failure::{Explain, Failure, Kind};
 use crate::foreign;
 use crate::targets::flags;
@@ -20,57 +22,6 @@ use crate::targets::flags;
 const LIMIT: u64 = 1 << 20;
 /// The permission bits that let somebody else than the owner write.
 const WRITE_BY_OTHERS: u32 = 0o022;
-
-/// What a settings file may say under a key when nobody named the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leave {
-    /// Anything.
-    Any,
-    /// Paths that stay in the directory of the file.
-    Inside,
-    /// One such path of a JSON file: others are read by a program that is started for them.
-    Json,
-    /// `K=V` only: `K` alone reads a variable of the caller's environment.
-    WithValue,
-    /// Formats only: `FORMAT=FILE` writes a file.
-    WithoutFile,
-    /// Nothing.
-    Nothing,
-}
-
-/// Every key of a settings file, and what a checkout may say there. A key that is missing here is refused.
-#[rustfmt::skip]
-pub(super) const KEYS: [(&str, Leave); 57] = [
-    // How much is shown, and how sure the caller wants to be.
-    ("verbose", Leave::Any), ("quiet", Leave::Any), ("progress", Leave::Any), ("stall-timeout", Leave::Any),
-    ("step-timeout", Leave::Any),
-    ("min-hit-rate", Leave::Any), ("on-miss", Leave::Any), ("prove", Leave::Any), ("require", Leave::Any),
-    ("deep", Leave::Any), ("report", Leave::WithoutFile),
-    // What is built. `network = "host"` still needs `--allow network.host`.
-    ("rev", Leave::Any), ("submodules", Leave::Any), ("modes", Leave::Any),
-    ("target", Leave::Any), ("platform", Leave::Any),
-    ("add-host", Leave::Any), ("network", Leave::Any), ("shm-size", Leave::Any), ("ulimit", Leave::Any),
-    ("no-cache", Leave::Any), ("no-cache-filter", Leave::Any), ("bake-target", Leave::Any),
-    ("build-arg", Leave::WithValue), ("label", Leave::WithValue),
-    ("context", Leave::Inside), ("file", Leave::Inside), ("bake", Leave::Json),
-    // Where its cache comes from, as a bake file may say it, too.
-    ("cache-from", Leave::Any), ("cache-optional", Leave::Any), ("donor-optional", Leave::Any),
-    // Directories, secrets, agents and entitlements of the host.
-    ("build-context", Leave::Nothing), ("secret", Leave::Nothing), ("ssh", Leave::Nothing), ("allow", Leave::Nothing),
-    ("path-map", Leave::Nothing),
-    // Secrets that are shown.
-    ("public", Leave::Nothing),
-    // A server that gets the caller's token, and the identity that is shown to servers.
-    ("repo", Leave::Nothing), ("aws-profile", Leave::Nothing), ("aws-region", Leave::Nothing),
-    // Programs, images and daemons, and the builder that gets contexts and logins.
-    ("builder", Leave::Nothing), ("buildkit-image", Leave::Nothing), ("builder-restart", Leave::Nothing),
-    ("keep-builder", Leave::Nothing), ("buildkitd-config", Leave::Nothing), ("tlscacert", Leave::Nothing),
-    ("tlscert", Leave::Nothing), ("tlskey", Leave::Nothing), ("tlsservername", Leave::Nothing),
-    ("insecure-tcp", Leave::Nothing),
-    // What is written, erased or passed over on this machine.
-    ("root", Leave::Nothing), ("manifest", Leave::Nothing), ("marker", Leave::Nothing), ("system", Leave::Nothing),
-    ("ignore", Leave::Nothing), ("fix", Leave::Nothing), ("cache-mounts", Leave::Nothing),
-];
 
 /// Reads the settings file of the current directory; none when there is no such file.
 ///
@@ -117,7 +68,7 @@ fn belongs_to_the_caller(file: &File, what: &str) -> anyhow::Result<()> {
 /// # Errors
 /// A usage error that names the key and the file.
 pub(super) fn allows(key: &str, values: &[String], file: &Path) -> anyhow::Result<()> {
-    let leave = KEYS.iter().find(|(name, _)| *name == key).map_or(Leave::Nothing, |(_, leave)| *leave);
+    let leave = table::find("", key).map_or(Leave::Nothing, |setting| setting.checkout);
     let refused = |value: &&String| match leave {
         Leave::Json => values.len() > 1 || !value.ends_with(".json") || !stays_inside(value),
         Leave::Any => false,
@@ -159,14 +110,6 @@ fn stays_inside(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::args;
-
-    #[test]
-    fn every_key_of_the_file_is_allowed_or_refused_from_a_checkout() {
-        let mut known = KEYS.map(|(name, _)| name.to_owned());
-        known.sort();
-        assert_eq!(known.to_vec(), args::setting_names());
-    }
 
     #[test]
     fn a_checkout_names_no_program_no_file_to_write_and_no_path_outside() {

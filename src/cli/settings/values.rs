@@ -7,8 +7,19 @@ use std::time::Duration;
 
 use crate::warm::OnMiss;
 
+/// What completes "write …", and who reads it.
+pub(crate) type Form<T> = (&'static str, fn(&str) -> Result<T, String>);
+
+pub(crate) const SWITCH: Form<bool> = ("true or false", switch);
+pub(crate) const DURATION: Form<Duration> = ("60s, 5m or 1h30m", duration);
+pub(crate) const SHARE: Form<f64> = ("0.95, say", share);
+pub(crate) const ON_MISS: Form<OnMiss> = ("run or fail", on_miss);
+pub(crate) const PATH: Form<PathBuf> = ("a path", path);
+pub(crate) const PATH_OR_NONE: Form<Option<PathBuf>> = ("a path or `none`", path_or_none);
+pub(crate) const REPORT: Form<ReportTo> = ("text, json, markdown or prometheus, or FORMAT=FILE", report);
+
 /// `true` or `false`, and what else people write in variables.
-pub(crate) fn switch(text: &str) -> Result<bool, String> {
+fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
@@ -17,7 +28,7 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
 }
 
 /// A span of time with its unit: `60s`, `5m`, `1h30m`. Zero and less are refused.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, String> {
     let signed: jiff::SignedDuration = text.parse().map_err(|_| format!("`{text}` is not a duration"))?;
     match Duration::try_from(signed) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
@@ -26,7 +37,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A share, 0 to 1.
-pub(crate) fn share(text: &str) -> Result<f64, String> {
+fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err(format!("`{text}` is not between 0 and 1")),
@@ -34,7 +45,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 }
 
 /// `run` or `fail`.
-pub(crate) fn on_miss(text: &str) -> Result<OnMiss, String> {
+fn on_miss(text: &str) -> Result<OnMiss, String> {
     match text {
         "run" => Ok(OnMiss::Run),
         "fail" => Ok(OnMiss::Fail),
@@ -43,12 +54,12 @@ pub(crate) fn on_miss(text: &str) -> Result<OnMiss, String> {
 }
 
 /// A path, absolute from the current directory on.
-pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
+fn path(text: &str) -> Result<PathBuf, String> {
     std::path::absolute(text).map_err(|error| format!("`{text}` is not a path: {error}"))
 }
 
 /// A path, or `none`.
-pub(crate) fn path_or_none(text: &str) -> Result<Option<PathBuf>, String> {
+fn path_or_none(text: &str) -> Result<Option<PathBuf>, String> {
     if text == "none" { Ok(None) } else { path(text).map(Some) }
 }
 
@@ -75,7 +86,7 @@ pub(crate) struct ReportTo {
 }
 
 /// `FORMAT[=FILE]`; `-` is standard output.
-pub(crate) fn report(text: &str) -> Result<ReportTo, String> {
+fn report(text: &str) -> Result<ReportTo, String> {
     let (format, file) = text.split_once('=').map_or((text, None), |(format, file)| (format, Some(file)));
     let format = match format {
         "text" => Format::Text,
