@@ -1,6 +1,7 @@
 //! How a digest is written: the algorithm, a colon, and lower-case hexadecimal, as OCI's descriptors have it.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +17,24 @@ pub(crate) fn written(algorithm: &str, hash: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Whether this is the digest of an algorithm that registries use.
+pub(crate) fn is_digest(text: &str) -> bool {
+    let Some((algorithm, hex)) = text.split_once(':') else { return false };
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return false,
+    };
+    hex.len() == length && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Where an OCI image layout keeps a blob; none where that is no digest.
+pub(crate) fn blob_path(layout: &Path, digest: &str) -> Option<PathBuf> {
+    let (algorithm, hex) = digest.split_once(':').filter(|_| is_digest(digest))?;
+    Some(layout.join("blobs").join(algorithm).join(hex))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! | extracted | of a layer: it lies unpacked on disk, and a build can use it as it is |
 //! | vertex | an operation of a build's graph (LLB), known by its digest; the status stream tells of vertices |
 //! | step | a vertex that a line of a Dockerfile made |
-//! | cache source | a registry cache that layers come from, `--cache-from`; "donor" in the reports' JSON |
+//! | cache source | a cache that layers come from, in a registry or a directory, `--cache-from`; "donor" in the reports' JSON |
 //! | result | what a vertex yields; a cache key in `cache.db` leads to its record |
 //! | hit, ran | of a step: its result was found, or had to be made |
 //! | frontend | what makes a graph of a Dockerfile: built into BuildKit, or the image of a `# syntax=` line |
@@ -56,7 +56,7 @@ mod targets;
 
 mod source;
 
-// Donors: registry caches and their manifests.
+// Donors: caches in registries and directories, and their manifests.
 mod registry;
 
 // A running builder, and what we have it do.

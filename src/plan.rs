@@ -9,13 +9,13 @@ use std::time::SystemTime;
 
 use crate::auth::{Keychain, Secret};
 use crate::buildkit::{
-    Agents, Answer, Graph, Import, Local, PermissionRule, Question, SecretValues, Secrets, Services, SessionId,
-    SessionPlan,
+    Agents, Answer, Graph, Local, PermissionRule, Question, SecretValues, Secrets, Services, SessionId, SessionPlan,
+    Stores,
 };
 use crate::event::Events;
 use crate::redact::Redactor;
 use crate::source::{self, Checkout, ModeRule, SourceSpec};
-use crate::targets::{self, NamedContext, Target};
+use crate::targets::{self, DonorKind, NamedContext, Target};
 
 /// What is built; nothing in it was read from the environment below `cli`.
 #[derive(Debug, Clone)]
@@ -161,7 +161,9 @@ fn session(
     // A later run on the same directory finds BuildKit's copy of it by this key, and sends only what changed.
     let shared_key = directories.get("context").map(|path| path.display().to_string()).unwrap_or_default();
     let locals = directories.into_iter().map(|(name, path)| (name, Local::directory(path, permissions.clone())));
+    let caches = target.donors.iter().filter(|donor| donor.kind == DonorKind::Local);
     let services = Services {
+        caches: Stores::new(caches.map(|donor| donor.reference.clone())),
         logins: Arc::new(keychain.clone()),
         locals: locals.collect(),
         secrets: Secrets::new(&target.secrets, &build.secrets),
@@ -169,14 +171,4 @@ fn session(
         events: events.clone(),
     };
     Ok(SessionPlan { id: SessionId::new()?, shared_key, services })
-}
-
-/// The caches a target may import from, as BuildKit is told.
-pub(crate) fn imports(target: &Target, usable: impl Fn(&str) -> Option<String>) -> Vec<Import> {
-    let import = |donor: &targets::Donor| {
-        let reference = usable(&donor.reference)?;
-        let extra = donor.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Some(Import { reference, extra })
-    };
-    target.donors.iter().filter_map(import).collect()
 }

@@ -18,7 +18,7 @@ pub(crate) use forget::{collect_garbage, forget_history, prune};
 pub(crate) use records::{RecordInUse, all, described, held, in_use};
 pub(crate) use session::{
     Agents, EntryKind, Fingerprint, Local, PermissionRule, SECRET_LIMIT, SecretValues, Secrets, Selection, Services,
-    Session, SessionEnded, SessionId, SessionPlan,
+    Session, SessionEnded, SessionId, SessionPlan, Stores,
 };
 pub(crate) use solve::{
     Account, Accounts, Answer, Graph, Import, Label, Node, Operation, OperationKind, Order, Patience, Question,

@@ -107,8 +107,7 @@ async fn read_everything(looked: Looked, cancel: CancellationToken, events: Even
 async fn probe(job: &Job) -> anyhow::Result<Vec<Probe>> {
     let config = buildkit::config_of_machine(job.buildkitd_config.as_deref());
     let client = Client::configured(config, Keychain::new(job.credentials.clone()))?;
-    let donors = job.donors.iter().map(|donor| (donor.reference.as_str(), donor.is_insecure()));
-    let probes = registry::probe_all(&client, donors).await;
+    let probes = registry::probe_all(&client, job.donors.iter()).await;
     match probes.iter().find_map(|probe| Some(probe.problem.as_ref()?.failure(&probe.reference))) {
         Some(failure) => Err(failure),
         None => Ok(probes),

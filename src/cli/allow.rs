@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Kind};
 use crate::source::SourceSpec;
-use crate::targets::{Context, Dockerfile, NamedContext, SecretOrigin, Target, entitlements};
+use crate::targets::{Context, Dockerfile, DonorKind, NamedContext, SecretOrigin, Target, entitlements};
 
 /// Whether BuildKit itself has to be told of what `--allow` grants; the rest is between the caller and us.
 pub(super) fn is_entitlement(allowed: &str) -> bool {
@@ -58,7 +58,10 @@ fn paths(target: &Target, source: &SourceSpec) -> Vec<PathBuf> {
         SecretOrigin::File(path) => Some(path.clone()),
         SecretOrigin::Env(_) => None,
     });
-    let mut paths: Vec<PathBuf> = secrets.chain(target.ssh.iter().flat_map(|agent| agent.paths.clone())).collect();
+    let caches = target.donors.iter().filter(|donor| donor.kind == DonorKind::Local);
+    let caches = caches.map(|donor| PathBuf::from(&donor.reference));
+    let agents = target.ssh.iter().flat_map(|agent| agent.paths.clone());
+    let mut paths: Vec<PathBuf> = secrets.chain(caches).chain(agents).collect();
     let SourceSpec::Directory(directory) = source else { return paths };
     let context = match &target.context {
         Context::Local(path) => directory.join(path),

@@ -58,6 +58,8 @@ pub(crate) enum Leave {
     Json,
     /// `K=V` only: `K` alone reads a variable of the caller's environment.
     WithValue,
+    /// Caches in registries only: a directory is one of the host.
+    InRegistry,
     /// Formats only: `FORMAT=FILE` writes a file.
     WithoutFile,
     /// Nothing. So with programs, images and daemons; directories, secrets and agents of the host; the server that gets a

@@ -3,7 +3,7 @@
 //!
 //! To add a setting, add its row here, and a field to the command's job, which the file of the command fills.
 
-use super::setting::Leave::{Any, Inside, Json, Nothing, WithValue, WithoutFile};
+use super::setting::Leave::{Any, InRegistry, Inside, Json, Nothing, WithValue, WithoutFile};
 use super::setting::Separator::{Comma, CommaUnlessAttributes, Line};
 use super::setting::{Setting, count, list, switch, text};
 
@@ -119,9 +119,9 @@ const BUILD: &[Setting] = &[
 /// The caches.
 #[rustfmt::skip]
 const CACHES: &[Setting] = &[
-    list("cache-from", "REF", CommaUnlessAttributes, Any,
-        "Registry cache to import from: REF or type=registry,ref=REF; {rev} in it becomes the commit. In order, \
-         repeatable; replaces those of --bake"),
+    list("cache-from", "REF", CommaUnlessAttributes, InRegistry,
+        "Cache to import from: REF or type=registry,ref=REF in a registry, or type=local,src=DIR; {rev} in it becomes \
+         the commit. In order, repeatable; replaces those of --bake"),
     switch("cache-optional", Any,
         "A cache that cannot be used is only a warning as long as another one works. One that is absent is no more \
          than that anyway"),
@@ -212,8 +212,9 @@ const SMOKE: &[Setting] = &[
 const CHECK: &[Setting] = &[
     text("root", "DIR", Nothing, "State root, a copy of one, or that of a daemon that runs").or("/var/lib/buildkit"),
     text("manifest", "FILE", Nothing, "Manifest of a warm run: is everything it promises there?"),
-    list("cache-from", "REF", CommaUnlessAttributes, Any,
-        "Registry cache to hold the root against, layer by layer: REF or type=registry,ref=REF. Repeatable"),
+    list("cache-from", "REF", CommaUnlessAttributes, InRegistry,
+        "Cache to hold the root against, layer by layer: REF or type=registry,ref=REF in a registry, or \
+         type=local,src=DIR. Repeatable"),
     switch("deep", Any,
         "Read everything: hash the blobs, count the files of the snapshots, compare them with those in the blobs"),
     list("require", "WHAT=SHARE", Comma, Any,

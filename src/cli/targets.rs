@@ -195,7 +195,9 @@ pub(super) fn donors(from: &Sources<'_>, warnings: &mut Vec<String>) -> anyhow::
         None => from.line().map(|line| line.caches(warnings)),
         given => given,
     };
-    let read = |given: Given<Vec<String>>| given.read_each("REF or type=registry,ref=REF", flags::cache_from);
+    let read = |given: Given<Vec<String>>| {
+        given.read_each("REF, type=registry,ref=REF or type=local,src=DIR", flags::cache_from)
+    };
     Ok(given.map_or(Ok(Vec::new()), read)?.concat())
 }
 

@@ -4,7 +4,8 @@
 
 use serde::Deserialize;
 
-use super::manifest::{is_digest, null_is_default};
+use super::manifest::null_is_default;
+use crate::digest::is_digest;
 
 /// `application/vnd.buildkit.cacheconfig.v0`: layers, and cache keys with what they lead to.
 #[derive(Deserialize)]

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** a [`Layer`] has a diff id, so BuildKit can use it. Pure.
 
-use super::manifest::{Descriptor, is_digest};
+use super::manifest::Descriptor;
+use crate::digest::is_digest;
 
 /// The annotation with a layer's diff id, without which BuildKit cannot use the layer.
 const DIFF_ID: &str = "containerd.io/uncompressed";

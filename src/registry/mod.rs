@@ -1,4 +1,4 @@
-//! Donors: registry caches, their manifests, and whether they can be used at all.
+//! Donors: caches in registries and directories, their manifests, and whether they can be used at all.
 //!
 //! A [`mod@reference`] names one, [`mod@hosts`] says how its host is reached, [`Client`] asks, and [`probe_all()`]
 //! judges: a [`Probe`] has the donor's layers, or the [`problem`] that keeps BuildKit from importing it.
@@ -12,6 +12,7 @@ mod error;
 mod exchange;
 mod hosts;
 mod layer;
+mod layout;
 mod manifest;
 mod probe;
 mod problem;

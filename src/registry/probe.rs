@@ -15,9 +15,11 @@ use super::cacheconfig::{self, NamedLayer};
 use super::client::{Client, RawManifest, Repository};
 use super::error::Fault;
 use super::layer::{Layer, StackedLayer};
+use super::layout;
 use super::manifest::{Descriptor, Manifest, is_image, is_index, null_is_default};
 use super::problem::{Problem, ProblemKind};
 use super::reference::Reference;
+use crate::targets::{Donor, DonorKind};
 
 /// BuildKit reads no larger cache manifest or cache config, in bytes.
 pub(crate) const BUILDKIT_LIMIT: u64 = 1024 * 1024;
@@ -29,17 +31,17 @@ const IMAGE_CONFIG_LIMIT: u64 = 8 * 1024 * 1024;
 const PARALLEL: usize = 16;
 /// Platforms, attestations and nested indexes of one image.
 const MANIFESTS_OF_AN_IMAGE: usize = 256;
-const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
+pub(super) const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
 
 /// What we know of one donor.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    /// Its canonical reference; as it was given when it is not one.
+    /// Its canonical reference; as it was given when it is not one, as that of a directory.
     pub(crate) reference: String,
     /// The digest of its manifest, as far as we got.
     pub(crate) digest: Option<String>,
     /// The layers of its cache, or of the inline caches of all its platforms; empty when we did not get that far.
-    layers: Vec<Layer>,
+    pub(super) layers: Vec<Layer>,
     /// How they lie on each other; empty when we did not get that far.
     pub(crate) stacked: Vec<StackedLayer>,
     /// Blobs that are gone from the registry.
@@ -49,6 +51,18 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
+    /// Of a donor that nobody looked at yet.
+    pub(super) fn of(reference: &str) -> Probe {
+        Probe {
+            reference: reference.to_owned(),
+            digest: None,
+            layers: Vec::new(),
+            stacked: Vec::new(),
+            missing: Vec::new(),
+            problem: None,
+        }
+    }
+
     /// Whether BuildKit can import it.
     pub(crate) fn usable(&self) -> bool {
         self.problem.is_none()
@@ -66,22 +80,25 @@ impl Probe {
     }
 }
 
-/// Looks at donors all at once, as [`probe`] looks at one; each is its reference and whether it is insecure.
-pub(crate) async fn probe_all<'d>(client: &Client, donors: impl Iterator<Item = (&'d str, bool)>) -> Vec<Probe> {
-    futures::future::join_all(donors.map(|(reference, insecure)| probe(client, reference, insecure))).await
+/// Looks at donors all at once, as [`probe`] looks at one in a registry.
+pub(crate) async fn probe_all<'d>(client: &Client, donors: impl Iterator<Item = &'d Donor>) -> Vec<Probe> {
+    let look = |donor: &'d Donor| async {
+        match donor.kind {
+            DonorKind::Registry => probe(client, &donor.reference, donor.is_insecure()).await,
+            DonorKind::Local => {
+                let donor = donor.clone();
+                let looked = tokio::task::spawn_blocking(move || layout::probe(&donor)).await;
+                looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+            }
+        }
+    };
+    futures::future::join_all(donors.map(look)).await
 }
 
 /// Looks at one donor. `insecure` is the import's `registry.insecure=true`. Never fails: what goes wrong is the
 /// probe's [`Probe::problem`].
 async fn probe(client: &Client, reference: &str, insecure: bool) -> Probe {
-    let mut probe = Probe {
-        reference: reference.to_owned(),
-        digest: None,
-        layers: Vec::new(),
-        stacked: Vec::new(),
-        missing: Vec::new(),
-        problem: None,
-    };
+    let mut probe = Probe::of(reference);
     match Reference::parse(reference) {
         Ok(reference) => {
             probe.reference = reference.to_string();
@@ -146,7 +163,7 @@ async fn look(probe: &mut Probe, reference: &Reference, repository: &Repository)
 
 /// The layers a config names, with what the manifest says of them. One that the manifest does not describe cannot be
 /// imported, and neither can what lies on it.
-fn stacked(described: &[Layer], named: Vec<NamedLayer>) -> Vec<StackedLayer> {
+pub(super) fn stacked(described: &[Layer], named: Vec<NamedLayer>) -> Vec<StackedLayer> {
     let by_digest: HashMap<&str, &Layer> = described.iter().map(|layer| (layer.digest.as_str(), layer)).collect();
     let mut importable: Vec<bool> = named.iter().map(|(blob, _)| by_digest.contains_key(blob.as_str())).collect();
     // Parents may stand behind their children; a chain is no longer than the list.

@@ -105,6 +105,13 @@ impl Problem {
         Problem::new(ProblemKind::Invalid, format!("BuildKit cannot read it: {why}"), "have CI export the cache again")
     }
 
+    /// Of a directory.
+    pub(super) fn no_layout(why: &str) -> Problem {
+        let remedy =
+            "give type=local,src=DIR the directory that CI writes with `--cache-to type=local,mode=max,dest=DIR`";
+        Problem::new(ProblemKind::NotFound, format!("there is no cache in it: {why}"), remedy)
+    }
+
     pub(super) fn missing(digests: &[String], of: usize, host: &str) -> Problem {
         let shown = digests.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
         let more = if digests.len() > SHOWN { ", …" } else { "" };

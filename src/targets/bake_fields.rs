@@ -75,10 +75,10 @@ pub(super) fn target(
             Value::Object(object) => strings(object, "cache-from")?,
             _ => bail!("`cache-from` has an entry that is neither a string nor an object"),
         };
-        match attributes.get("type").filter(|kind| *kind != "registry") {
+        match attributes.get("type").filter(|kind| !flags::is_importable(kind)) {
             // As buildx does where its builder has no such cache.
             Some(kind) => warnings.push(format!(
-                "target {}: its cache of type {kind} is left out, for only caches in registries can be read; \
+                "target {}: its cache of type {kind} is left out, for only those of types registry and local can be read; \
                  --cache-from replaces it",
                 fields.target
             )),

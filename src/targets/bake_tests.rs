@@ -175,8 +175,8 @@ fn unknown_fields_are_warned_about_and_known_harmless_ones_are_not() {
 }
 
 #[test]
-fn caches_that_are_no_registry_are_left_out_with_a_word() {
-    for kind in ["gha", "s3", "local", "inline", "azblob"] {
+fn caches_that_cannot_be_read_are_left_out_with_a_word() {
+    for kind in ["gha", "s3", "inline", "azblob"] {
         let entries = [format!(r#"{{"type":"{kind}","scope":"x"}}"#), format!(r#""type={kind},src=y""#)];
         for entry in entries {
             let json = format!(r#"{{"target":{{"web":{{"cache-from":[{entry},"r.example/a:b"]}}}}}}"#);

@@ -108,12 +108,23 @@ pub(crate) enum NamedContext {
     Target(String),
 }
 
-/// A registry cache a build imports from.
+/// Where a cache lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DonorKind {
+    /// In a registry.
+    Registry,
+    /// In a directory of this machine.
+    Local,
+}
+
+/// A cache a build imports from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Donor {
-    /// The reference as it was given; may hold `{rev}`.
+    /// Where it lies.
+    pub(crate) kind: DonorKind,
+    /// The reference, or the path of the directory, as it was given; may hold `{rev}`.
     pub(crate) reference: String,
-    /// Further attributes of `type=registry,…`, such as `registry.insecure`.
+    /// Further attributes, such as `registry.insecure` of `type=registry` and `tag` of `type=local`.
     pub(crate) attributes: BTreeMap<String, String>,
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::build::{Donor, NamedContext, SecretOrigin, SecretSource, SshAgent};
+use super::build::{Donor, DonorKind, NamedContext, SecretOrigin, SecretSource, SshAgent};
 
 /// The address word that docker replaces with the host's address on its bridge.
 pub(crate) const HOST_GATEWAY: &str = "host-gateway";
@@ -82,13 +82,14 @@ fn quoted_field(text: &str) -> anyhow::Result<(String, &str)> {
     }
 }
 
-/// `--cache-from`: `REF`, several of them parted by commas, or `type=registry,ref=REF,…`.
+/// `--cache-from`: `REF`, several of them parted by commas, `type=registry,ref=REF,…` or `type=local,src=DIR,…`.
 pub(crate) fn cache_from(text: &str) -> anyhow::Result<Vec<Donor>> {
     if let Some(attributes) = attributes(text)? {
         return Ok(vec![donor(attributes)?]);
     }
     let named = csv_fields(text)?.into_iter().filter(|field| !field.is_empty());
-    Ok(named.map(|reference| Donor { reference, attributes: BTreeMap::new() }).collect())
+    let kind = DonorKind::Registry;
+    Ok(named.map(|reference| Donor { kind, reference, attributes: BTreeMap::new() }).collect())
 }
 
 /// The attributes of a cache import, `type=…,ref=…`; none where it is a reference, or several of them.
@@ -104,12 +105,22 @@ pub(crate) fn attributes(text: &str) -> anyhow::Result<Option<BTreeMap<String, S
     Ok(Some(attributes))
 }
 
-/// A donor from the attributes of `type=registry,…`.
+/// Whether caches of a type, `registry` where none is said, can be imported.
+pub(crate) fn is_importable(kind: &str) -> bool {
+    ["registry", "local"].contains(&kind)
+}
+
+/// A donor from the attributes of `type=registry,…` or `type=local,…`.
 pub(crate) fn donor(mut attributes: BTreeMap<String, String>) -> anyhow::Result<Donor> {
-    let kind = attributes.remove("type").context("a cache import needs a type, such as type=registry,ref=…")?;
-    ensure!(kind == "registry", "cache imports of type {kind} are not supported, only type=registry");
-    let reference = attributes.remove("ref").filter(|reference| !reference.is_empty());
-    Ok(Donor { reference: reference.context("a cache import of type registry needs ref=…")?, attributes })
+    let given = attributes.remove("type").context("a cache import needs a type, such as type=registry,ref=…")?;
+    let (kind, name) = match given.as_str() {
+        "registry" => (DonorKind::Registry, "ref"),
+        "local" => (DonorKind::Local, "src"),
+        _ => bail!("cache imports of type {given} are not supported, only type=registry and type=local"),
+    };
+    let reference = attributes.remove(name).filter(|reference| !reference.is_empty());
+    let reference = reference.with_context(|| format!("a cache import of type {given} needs {name}=…"))?;
+    Ok(Donor { kind, reference, attributes })
 }
 
 /// `--secret id=…[,src=…|,env=…]`. Without either, the id names the variable or, failing that, the file.

@@ -18,7 +18,7 @@ fn csv_fields_are_quoted_as_docker_quotes_them() {
 }
 
 #[test]
-fn a_donor_is_a_plain_reference_or_attributes_of_a_registry() {
+fn a_donor_is_a_plain_reference_or_attributes_of_a_registry_or_a_directory() {
     let plain = cache_from("r.example/a:1,r.example/b").unwrap();
     assert_eq!(
         plain.iter().map(|donor| donor.reference.as_str()).collect::<Vec<_>>(),
@@ -27,10 +27,14 @@ fn a_donor_is_a_plain_reference_or_attributes_of_a_registry() {
     let full = cache_from(r#"type=registry,ref=r.example/a:{rev},"registry.insecure=true""#).unwrap();
     assert_eq!(full[0].reference, "r.example/a:{rev}");
     assert_eq!(full[0].attributes["registry.insecure"], "true");
+    let local = cache_from("type=local,src=/srv/{rev},tag=main").unwrap();
+    assert_eq!((local[0].kind, local[0].reference.as_str()), (DonorKind::Local, "/srv/{rev}"));
+    assert_eq!(local[0].attributes["tag"], "main");
     for (text, problem) in [
-        ("type=gha,scope=x", "cache imports of type gha are not supported, only type=registry"),
+        ("type=gha,scope=x", "cache imports of type gha are not supported, only type=registry and type=local"),
         ("ref=r.example/a", "a cache import needs a type, such as type=registry,ref=…"),
         ("type=registry", "a cache import of type registry needs ref=…"),
+        ("type=local,ref=a", "a cache import of type local needs src=…"),
     ] {
         assert_eq!(cache_from(text).unwrap_err().to_string(), problem);
     }

@@ -13,5 +13,7 @@ pub(crate) mod flags;
 
 pub(crate) use attributes::{attributes, directories, entitlements};
 pub(crate) use bake::bake_targets;
-pub(crate) use build::{Context, Dockerfile, Donor, NamedContext, SecretOrigin, SecretSource, SshAgent, Target};
+pub(crate) use build::{
+    Context, Dockerfile, Donor, DonorKind, NamedContext, SecretOrigin, SecretSource, SshAgent, Target,
+};
 pub(crate) use dockerfile::scan;

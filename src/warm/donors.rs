@@ -6,12 +6,12 @@ use anyhow::Context;
 
 use super::Job;
 use crate::auth::Keychain;
-use crate::buildkit;
+use crate::buildkit::{self, Import};
 use crate::event::Events;
 use crate::plan::Plan;
 use crate::registry::{self, Client, Probe, ProblemKind};
 use crate::report;
-use crate::targets::Donor;
+use crate::targets::{Donor, DonorKind, Target};
 
 /// Donors that were looked at, in the order in which targets name them.
 pub(super) struct Donors {
@@ -20,10 +20,25 @@ pub(super) struct Donors {
 }
 
 impl Donors {
-    /// The canonical reference of a donor that BuildKit can import.
-    pub(super) fn usable(&self, given: &str) -> Option<String> {
-        let probe = &self.probes[*self.by_given_name.get(given)?];
-        probe.usable().then(|| probe.reference.clone())
+    /// The caches that a target's steps may be found in, as BuildKit is told of them.
+    pub(super) fn imports(&self, target: &Target) -> Vec<Import> {
+        let import = |donor: &Donor| {
+            let probe = &self.probes[*self.by_given_name.get(&donor.reference)?];
+            let mut attributes: HashMap<String, String> = donor.attributes.clone().into_iter().collect();
+            let kind = match donor.kind {
+                DonorKind::Registry => {
+                    attributes.insert("ref".to_owned(), probe.reference.clone());
+                    "registry"
+                }
+                DonorKind::Local => {
+                    attributes.insert("src".to_owned(), probe.reference.clone());
+                    attributes.extend(probe.digest.clone().map(|digest| ("digest".to_owned(), digest)));
+                    "local"
+                }
+            };
+            probe.usable().then_some(Import { kind, attributes })
+        };
+        target.donors.iter().filter_map(import).collect()
     }
 
     /// The references of the donors, with the digests of their layers.
@@ -51,8 +66,7 @@ pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &
             wanted.push(donor);
         }
     }
-    let donors = wanted.iter().map(|donor| (donor.reference.as_str(), donor.is_insecure()));
-    let probes = registry::probe_all(&client, donors).await;
+    let probes = registry::probe_all(&client, wanted.iter().copied()).await;
     let another = probes.iter().any(Probe::usable);
     for probe in &probes {
         match &probe.problem {

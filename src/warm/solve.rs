@@ -17,7 +17,7 @@ use crate::buildkit::{
 use crate::event::Events;
 use crate::explain;
 use crate::failure::{Explain, Failure, Kind};
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use crate::redact::Redactor;
 use crate::report::Clock;
 use crate::report::assemble;
@@ -198,7 +198,7 @@ fn secrets(graphs: &[Graph]) -> Redactor {
 
 fn requests(plan: &Plan, donors: &Donors, builder: &Builder, graphs: &[Graph], frontends: &[String]) -> Vec<Request> {
     let request = |((target, session), graph): ((&Target, &SessionPlan), &Graph)| {
-        let imports = plan::imports(target, |reference| donors.usable(reference));
+        let imports = donors.imports(target);
         let order =
             |node: &Node| Order { name: graph.operation(node).name.clone(), definition: graph.definition(node) };
         let frontend = |image: &String| Order {

@@ -14,6 +14,7 @@ mod evidence;
 // What is built from, and where its cache comes from.
 mod context;
 mod donors;
+mod donors_local;
 mod ecr;
 mod linked;
 mod remote;

@@ -28,7 +28,7 @@ use tonic::{Request, Streaming};
 use super::credentials::{self, Credentials};
 use super::files::{self, FileSync};
 use super::health::{self, Healthy};
-use super::{MESSAGE_LIMIT, Services, secrets, ssh};
+use super::{MESSAGE_LIMIT, Services, content, secrets, ssh};
 use crate::buildkit::refusal::{HEADER_LIMIT, Refusal};
 use crate::random;
 
@@ -179,6 +179,7 @@ async fn serve(connection: DuplexStream, services: Services) {
         .add_service(limited!(AuthServer::new(Credentials(services.logins))))
         .add_service(limited!(SecretsServer::new(services.secrets)))
         .add_service(limited!(SshServer::new(services.agents)))
+        .add_service(services.caches)
         .add_service(FileSync::new(services.locals, services.events))
         .serve_with_incoming(connections)
         .await;
@@ -220,7 +221,7 @@ fn metadata(id: &SessionId, shared_key: &str) -> anyhow::Result<MetadataMap> {
     metadata.insert("x-docker-expose-session-uuid", value(id.as_str())?);
     metadata.insert("x-docker-expose-session-sharedkey", value(shared_key)?);
     let methods = [health::CHECK, credentials::CREDENTIALS, secrets::GET_SECRET, files::DIFF_COPY];
-    for method in methods.into_iter().chain(ssh::METHODS) {
+    for method in methods.into_iter().chain(ssh::METHODS).chain(content::METHODS) {
         metadata.append("x-docker-expose-session-grpc-method", value(method)?);
     }
     Ok(metadata)

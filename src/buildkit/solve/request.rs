@@ -137,10 +137,11 @@ impl Build {
     /// Finds the result of a definition in the builder's cache or the `imports`, or makes it. Layers that are found
     /// stay where they are; the result is held until the build ends.
     pub(crate) async fn find(&self, definition: pb::Definition, imports: &[Import]) -> anyhow::Result<()> {
-        let cache_imports = imports
-            .iter()
-            .map(|import| frontend::CacheOptionsEntry { r#type: "registry".into(), attrs: import.attributes() })
-            .collect();
+        let entry = |import: &Import| frontend::CacheOptionsEntry {
+            r#type: import.kind.to_owned(),
+            attrs: import.attributes.clone(),
+        };
+        let cache_imports = imports.iter().map(entry).collect();
         let request = frontend::SolveRequest {
             definition: Some(definition),
             allow_result_return: true,
@@ -228,21 +229,13 @@ impl Drop for Build {
     }
 }
 
-/// A registry cache that BuildKit may import from.
+/// A cache that BuildKit may import from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Import {
-    /// Its canonical reference.
-    pub(crate) reference: String,
-    /// Further attributes, such as `registry.insecure`.
-    pub(crate) extra: Vec<(String, String)>,
-}
-
-impl Import {
-    fn attributes(&self) -> HashMap<String, String> {
-        let mut attributes: HashMap<String, String> = self.extra.iter().cloned().collect();
-        attributes.insert("ref".into(), self.reference.clone());
-        attributes
-    }
+    /// `registry` or `local`.
+    pub(crate) kind: &'static str,
+    /// Such as `ref` and `registry.insecure`, or `src` and `digest`.
+    pub(crate) attributes: HashMap<String, String>,
 }
 
 #[cfg(test)]

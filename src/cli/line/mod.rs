@@ -90,11 +90,11 @@ impl Line {
         let mut sources = self.0.values("cache-from");
         sources.retain(|text| {
             let kind = targets::flags::attributes(text).ok().flatten().and_then(|mut fields| fields.remove("type"));
-            let other = kind.filter(|kind| kind != "registry");
+            let other = kind.filter(|kind| !targets::flags::is_importable(kind));
             if let Some(kind) = &other {
                 warnings.push(format!(
-                    "the cache of type {kind} is left out, for only caches in registries can be read; --cache-from before -- \
-                     replaces it"
+                    "the cache of type {kind} is left out, for only those of types registry and local can be read; \
+                     --cache-from before -- replaces it"
                 ));
             }
             other.is_none()

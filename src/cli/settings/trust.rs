@@ -16,7 +16,7 @@ use crate::cli::setting::Leave;
 use crate::cli::table;
 use crate::failure::{Explain, Failure, Kind};
 use crate::foreign;
-use crate::targets::flags;
+use crate::targets::{DonorKind, flags};
 
 /// Bytes of the largest settings file that is read without being named.
 const LIMIT: u64 = 1 << 20;
@@ -74,6 +74,9 @@ pub(super) fn allows(key: &str, values: &[String], file: &Path) -> anyhow::Resul
         Leave::Any => false,
         Leave::Inside => flags::is_remote(value) || !stays_inside(value),
         Leave::WithValue => !value.contains('='),
+        Leave::InRegistry => {
+            flags::cache_from(value).is_ok_and(|caches| caches.iter().any(|cache| cache.kind != DonorKind::Registry))
+        }
         Leave::WithoutFile => value.contains('='),
         Leave::Nothing => true,
     };
@@ -83,6 +86,7 @@ pub(super) fn allows(key: &str, values: &[String], file: &Path) -> anyhow::Resul
         (Leave::Json, Some(_)) => "it is no JSON file in the directory of the file".to_owned(),
         (Leave::Inside, Some(value)) => format!("`{value}` leads out of the directory of the file"),
         (Leave::WithValue, Some(value)) => format!("`{value}` takes its value from the caller's environment"),
+        (Leave::InRegistry, Some(value)) => format!("`{value}` is a directory of this machine"),
         (_, Some(value)) => format!("`{value}` writes a file"),
     };
     Err(Failure::new(
@@ -114,7 +118,9 @@ mod tests {
     #[test]
     fn a_checkout_names_no_program_no_file_to_write_and_no_path_outside() {
         let says = |key: &str, value: &str| allows(key, &[value.to_owned()], Path::new("cachewarm.toml")).is_ok();
-        for (key, value) in [("report", "json"), ("build-arg", "A=B"), ("context", "src"), ("target", "test")] {
+        for (key, value) in
+            [("report", "json"), ("build-arg", "A=B"), ("context", "src"), ("target", "test"), ("cache-from", "h/r:t")]
+        {
             assert!(says(key, value), "{key} = {value}");
         }
         for (key, value) in [
@@ -126,6 +132,7 @@ mod tests {
             ("context", "src/../.."),
             ("context", "https://elsewhere.example/r.git"),
             ("file", "/etc/shadow"),
+            ("cache-from", "type=local,src=/srv/cache"),
             ("not-yet-known", "x"),
         ] {
             assert!(!says(key, value), "{key} = {value}");

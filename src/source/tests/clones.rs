@@ -3,7 +3,7 @@
 use super::world::{World, explanation, obtained};
 use crate::failure::Kind;
 use crate::source::SourceSpec;
-use crate::targets::{Context, Donor, Target};
+use crate::targets::{Context, Target, flags};
 
 /// Each kind of clone, by the line that makes it of `app` in `copy`.
 const KINDS: [(&str, &str); 16] = [
@@ -34,7 +34,7 @@ const KINDS: [(&str, &str); 16] = [
 fn donor(world: &World) -> Result<String, String> {
     let spec = SourceSpec::Directory(world.path("copy"));
     let mut target = Target::new("default", Context::Local(world.path("copy")));
-    target.donors = vec![Donor { reference: "{rev}".into(), attributes: Default::default() }];
+    target.donors = flags::cache_from("{rev}").unwrap();
     let resolved = obtained(&spec).resolve(vec![target]).map_err(|error| format!("{error:#}"))?;
     Ok(resolved[0].donors[0].reference.clone())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::world::{World, explanation, obtained, try_obtain};
 use crate::failure::Kind;
 use crate::source::{SourceSpec, advice};
-use crate::targets::{Context, Dockerfile, Donor, NamedContext, Target};
+use crate::targets::{Context, Dockerfile, NamedContext, Target, flags};
 
 fn target(context: impl Into<PathBuf>, dockerfile: Dockerfile) -> Target {
     let mut target = Target::new("web", Context::Local(context.into()));
@@ -134,7 +134,7 @@ fn rev_in_a_donor_becomes_the_full_commit() {
     let world = with_dockerfiles();
     world.write("plain/Dockerfile", "FROM scratch\n", 0o644);
     let mut target = target(".", Dockerfile::Path(None));
-    target.donors = vec![Donor { reference: "r.example/cache:{rev}".into(), attributes: Default::default() }];
+    target.donors = flags::cache_from("r.example/cache:{rev}").unwrap();
     let resolved = obtained(&world.spec(Some("main"))).resolve(vec![target.clone()]).unwrap();
     assert_eq!(resolved[0].donors[0].reference, format!("r.example/cache:{}", world.commit("app", "main")));
     let mut plain = obtained(&SourceSpec::Directory(world.path("plain")));

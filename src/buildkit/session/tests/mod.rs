@@ -38,6 +38,7 @@ fn services(locals: impl IntoIterator<Item = (&'static str, Local)>) -> Services
     Services {
         logins: Arc::new(Anonymous),
         locals: locals.into_iter().map(|(name, local)| (name.to_owned(), local)).collect(),
+        caches: Stores::default(),
         secrets: Secrets::default(),
         agents: Agents::default(),
         events: Events::nobody(),
