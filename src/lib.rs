@@ -41,7 +41,8 @@ mod retry;
 mod sensitive;
 mod units;
 
-// Who holds a lock, and directories that no run outlives.
+// Who ended the run, who holds a lock, and directories that no run outlives.
+mod cancel;
 mod locks;
 mod scratch;
 

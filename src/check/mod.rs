@@ -16,7 +16,8 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Keychain;
-use crate::buildkit::{self, Spawn, interrupted, unless_cancelled};
+use crate::buildkit::{self, Spawn};
+use crate::cancel::{interrupted, unless_cancelled};
 use crate::event::{Event, Events};
 use crate::inspect::{self, Deep, Leftovers, StateRoot};
 use crate::manifest::Manifest;
@@ -37,7 +38,7 @@ const READ_AGAIN: usize = 3;
 /// Explained: a root, manifest or configuration that cannot be read, a donor that cannot be had. A root that is not
 /// warm is a report, not an error.
 pub(crate) async fn check(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<CheckReport> {
-    let mut clock = Clock::new(events.clone());
+    let clock = Clock::new(events.clone());
     let promise = job.manifest.as_deref().map(Manifest::read).transpose()?;
     let donors = match job.donors.is_empty() {
         true => Vec::new(),

@@ -12,7 +12,8 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Manifest};
-use crate::buildkit::{EntryKind, Fingerprint, Local, Selection, interrupted};
+use crate::buildkit::{EntryKind, Fingerprint, Local, Selection};
+use crate::cancel::interrupted;
 
 /// Entries of all contexts that are written down.
 const MOST_ENTRIES: usize = 100_000;

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
 use super::Plan;
-use crate::buildkit::{EntryKind, Graph, Local, Selection, interrupted, unless_cancelled};
+use crate::buildkit::{EntryKind, Graph, Local, Selection};
+use crate::cancel::{interrupted, unless_cancelled};
 use crate::event::Events;
 use crate::source::{self, POINTER_SIZES};
 

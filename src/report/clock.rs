@@ -1,5 +1,6 @@
 //! How long each phase of a run takes.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::time::Instant;
 
@@ -10,28 +11,28 @@ use crate::event::{Event, Events};
 #[derive(Debug)]
 pub(crate) struct Clock {
     events: Events,
-    phases: Vec<Phase>,
+    phases: RefCell<Vec<Phase>>,
 }
 
 impl Clock {
     /// A clock that has timed nothing.
     pub(crate) fn new(events: Events) -> Clock {
-        Clock { events, phases: Vec::new() }
+        Clock { events, phases: RefCell::default() }
     }
 
     /// Times one phase.
-    pub(crate) async fn time<T>(&mut self, phase: &'static str, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn time<T>(&self, phase: &'static str, work: impl Future<Output = T>) -> T {
         self.events.emit(Event::PhaseStarted { phase });
         let started = Instant::now();
         let outcome = work.await;
         let took = started.elapsed();
         self.events.phase_ended(phase, took);
-        self.phases.push(Phase { name: phase.to_owned(), seconds: took.as_secs_f64() });
+        self.phases.borrow_mut().push(Phase { name: phase.to_owned(), seconds: took.as_secs_f64() });
         outcome
     }
 
     /// The phases, in the order they ended.
     pub(crate) fn into_phases(self) -> Vec<Phase> {
-        self.phases
+        self.phases.into_inner()
     }
 }

@@ -51,7 +51,7 @@ pub(crate) use needles::Known;
 /// Explained: a root or a manifest that cannot be read, something that cannot be cleaned, a marker that cannot be written.
 /// A machine that is not safe to snapshot is a report, not an error.
 pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<SealReport> {
-    let mut clock = Clock::new(events.clone());
+    let clock = Clock::new(events.clone());
     if let Some(marker) = &job.marker {
         marker::remove(marker)?;
     }

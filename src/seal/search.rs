@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::data::Data;
 use super::needles::{Found, Needles, Shapes};
 use crate::beneath;
-use crate::buildkit::interrupted;
+use crate::cancel::interrupted;
 use crate::compression::{self, Compression};
 use crate::event::{Event, Events};
 

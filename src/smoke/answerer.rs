@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::Job;
-use crate::buildkit::{
-    self, Address, Builder, Session, SessionId, SessionPlan, Spawn, StateRoot, Wanted, unless_cancelled,
-};
-use crate::event::Events;
+use super::Run;
+use crate::buildkit::{self, Address, Builder, Session, SessionId, SessionPlan, Spawn, StateRoot, Wanted};
+use crate::cancel::unless_cancelled;
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect::{self, Unreadable};
-use crate::plan::Plan;
 use crate::shadow::{LocalSources, Place, Shadow};
 use crate::verify;
 
@@ -72,19 +69,15 @@ impl Answerer {
     ///
     /// # Errors
     /// Explained: a root that was named and cannot be read, a builder that does not answer.
-    pub(super) async fn find(
-        job: &Job,
-        plan: &Plan,
-        cancel: &CancellationToken,
-        events: &Events,
-    ) -> anyhow::Result<Answerer> {
+    pub(super) async fn find(run: &Run<'_>) -> anyhow::Result<Answerer> {
+        let Run { job, plan, cancel, events } = *run;
         if let Address::Spawn(program) = &job.builder {
             let root = job.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
             let (known, _) = records(&root, None).await?.map_err(unreadable)?;
             let shaded = Shaded { root, address: String::new(), program: program.clone(), snapshotter: None };
-            return Answerer::on_shadow(job, plan, shaded, Place::Memory, known, cancel).await;
+            return Answerer::on_shadow(run, shaded, Place::Memory, known).await;
         }
-        let builder = unless_cancelled(cancel, Builder::connect(&wanted(job, plan), events)).await?;
+        let builder = unless_cancelled(cancel, Builder::connect(&wanted(run), events)).await?;
         let why = match &builder.root {
             StateRoot::OutOfReach(why) => why.clone(),
             StateRoot::At(root) => match records(root, Some(&builder.worker_id)).await? {
@@ -95,7 +88,7 @@ impl Answerer {
                 Ok((known, snapshotter)) => {
                     let address = builder.address.clone();
                     let shaded = Shaded { root: root.clone(), address, program: None, snapshotter };
-                    return Answerer::on_shadow(job, plan, shaded, Place::Memory, known, cancel).await;
+                    return Answerer::on_shadow(run, shaded, Place::Memory, known).await;
                 }
             },
         };
@@ -106,29 +99,26 @@ impl Answerer {
     }
 
     async fn on_shadow(
-        job: &Job,
-        plan: &Plan,
+        run: &Run<'_>,
         shaded: Shaded,
         place: Place<'static>,
         known: HashSet<String>,
-        cancel: &CancellationToken,
     ) -> anyhow::Result<Answerer> {
-        match Answerer::on_shadow_at(job, plan, shaded.clone(), place, known.clone(), cancel).await {
+        match Answerer::on_shadow_at(run, shaded.clone(), place, known.clone()).await {
             Err(error) if place == Place::Memory && buildkit::says_no_space(&error) => {
-                Answerer::on_shadow_at(job, plan, shaded, Place::Disk, known, cancel).await
+                Answerer::on_shadow_at(run, shaded, Place::Disk, known).await
             }
             answerer => answerer,
         }
     }
 
     async fn on_shadow_at(
-        job: &Job,
-        plan: &Plan,
+        run: &Run<'_>,
         shaded: Shaded,
         place: Place<'static>,
         known: HashSet<String>,
-        cancel: &CancellationToken,
     ) -> anyhow::Result<Answerer> {
+        let Run { job, plan, cancel, .. } = *run;
         let shadow = shadow(&shaded.root, place, cancel).await?;
         let daemon = Spawn::on(shaded.root.clone(), shaded.program.clone(), job.buildkitd_config.clone());
         let daemon = match &shaded.snapshotter {
@@ -151,31 +141,20 @@ impl Answerer {
     }
 
     /// Another one on a new shadow takes its place, which knows nothing of what this one has made; the builder itself stays.
-    pub(super) async fn replace(&mut self, job: &Job, plan: &Plan, cancel: &CancellationToken) -> anyhow::Result<()> {
+    pub(super) async fn replace(&mut self, run: &Run<'_>) -> anyhow::Result<()> {
         let Stand::Shadow(_, shadow) = &self.stand else { return Ok(()) };
         let place = if shadow.is_in_memory() { Place::Memory } else { Place::Disk };
-        self.replace_at(place, job, plan, cancel).await
+        self.replace_at(place, run).await
     }
 
     /// Does that with a shadow on disk: there is more room than in memory, and nobody is killed for it.
-    pub(super) async fn move_to_disk(
-        &mut self,
-        job: &Job,
-        plan: &Plan,
-        cancel: &CancellationToken,
-    ) -> anyhow::Result<()> {
-        self.replace_at(Place::Disk, job, plan, cancel).await
+    pub(super) async fn move_to_disk(&mut self, run: &Run<'_>) -> anyhow::Result<()> {
+        self.replace_at(Place::Disk, run).await
     }
 
-    async fn replace_at(
-        &mut self,
-        place: Place<'static>,
-        job: &Job,
-        plan: &Plan,
-        cancel: &CancellationToken,
-    ) -> anyhow::Result<()> {
+    async fn replace_at(&mut self, place: Place<'static>, run: &Run<'_>) -> anyhow::Result<()> {
         let Stand::Shadow(shaded, _) = &self.stand else { return Ok(()) };
-        let clean = Answerer::on_shadow(job, plan, shaded.clone(), place, self.known.clone(), cancel).await?;
+        let clean = Answerer::on_shadow(run, shaded.clone(), place, self.known.clone()).await?;
         if let Err(error) = std::mem::replace(self, clean).stop().await {
             // It is not asked any more, and it may have died.
             tracing::debug!("could not stop a daemon that was replaced: {error:#}");
@@ -221,7 +200,7 @@ impl Answerer {
     }
 }
 
-fn wanted(job: &Job, plan: &Plan) -> Wanted {
+fn wanted(Run { job, plan, .. }: &Run<'_>) -> Wanted {
     Wanted {
         address: job.builder.clone(),
         buildkit_host: None,

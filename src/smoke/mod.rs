@@ -5,7 +5,7 @@ mod answerer;
 mod reasons;
 mod summary;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,16 +13,15 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Keychain, KeychainOptions};
-use crate::buildkit::{
-    self, Accounts, Address, Builder, DockerHost, Graph, Patience, Setting, StatusTracker, Tls, unless_cancelled,
-};
+use crate::buildkit::{self, Accounts, Address, Builder, DockerHost, Graph, Patience, Setting, StatusTracker, Tls};
+use crate::cancel::unless_cancelled;
 use crate::event::Events;
 use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::plan::{Build, Plan};
 use crate::report::{Clock, Report};
 use crate::source;
-use crate::verify::{self, Ahead, OnDisk, Query};
+use crate::verify::{self, Ahead, OnDisk};
 use answerer::{Answerer, Asked};
 
 /// Attempts to ask the frontend, and daemons that are asked in all.
@@ -64,10 +63,20 @@ pub(crate) enum Remembered {
     Not,
 }
 
+/// What asking needs.
+struct Run<'r> {
+    job: &'r Job,
+    plan: &'r Plan,
+    cancel: &'r CancellationToken,
+    events: &'r Events,
+}
+
 /// What was found out about the whole build.
 #[derive(Default)]
 struct Seen {
     graphs: Vec<Graph>,
+    /// The steps that take `.git` from a directory of ours: their names, by their digests.
+    takers_of_git: HashMap<String, String>,
     ahead: Vec<Ahead>,
     buildkit_version: String,
     worker_id: String,
@@ -90,45 +99,40 @@ impl Seen {
 /// Whatever kept it from finding out: source, credentials, registries of names, a root that cannot be read. A build that is
 /// not warm is a report, not an error.
 pub(crate) async fn smoke(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<Report> {
-    let mut clock = Clock::new(events.clone());
+    let clock = Clock::new(events.clone());
     let before = reasons::remembered(&job.manifest, &events)?;
     let keychain = Keychain::new(job.credentials.clone());
     let obtained = source::obtain(&job.build.source, job.build.modes, &events);
     let checkout = clock.time("source", unless_cancelled(&cancel, obtained)).await?;
     let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
-    let answerer = clock.time("builder", Answerer::find(&job, &plan, &cancel, &events)).await?;
-    let (seen, answerer) = clock.time("ask", ask(&job, &plan, answerer, &cancel, &events)).await;
+    let run = Run { job: &job, plan: &plan, cancel: &cancel, events: &events };
+    let answerer = clock.time("builder", Answerer::find(&run)).await?;
+    let (seen, answerer) = clock.time("ask", ask(&run, answerer)).await;
     clock.time("stop", answerer.stop()).await?;
     let seen = seen?;
     let found = clock.time("verify", look(&seen)).await?;
     let mut steps = summary::steps(&plan, &seen);
     clock.time("explain", reasons::explain(&mut steps, before.as_ref(), &plan, &seen, &cancel)).await?;
-    explain::git::explain(&mut steps, &explain::git::takers(&plan, &seen.graphs));
+    explain::git::explain(&mut steps, &seen.takers_of_git);
     Ok(summary::report(&job, &plan, seen, steps, found, clock))
 }
 
-async fn ask(
-    job: &Job,
-    plan: &Plan,
-    mut answerer: Answerer,
-    cancel: &CancellationToken,
-    events: &Events,
-) -> (anyhow::Result<Seen>, Answerer) {
+async fn ask(run: &Run<'_>, mut answerer: Answerer) -> (anyhow::Result<Seen>, Answerer) {
     let mut attempt = 1;
     let outcome = loop {
-        match ask_targets(job, plan, &mut answerer, cancel, events).await {
+        match ask_targets(run, &mut answerer).await {
             // BuildKit may panic when a build is given up (seen in v0.32.2, `solver/edge.go`). Nothing is lost with a
             // daemon on a shadow.
             Err(error) if attempt < ATTEMPTS && buildkit::is_lost(&error) && answerer.is_on_shadow() => {
-                events.note(format!("the buildkitd on the shadow went away, asking another one: {error:#}"));
+                run.events.note(format!("the buildkitd on the shadow went away, asking another one: {error:#}"));
                 attempt += 1;
-                if let Err(error) = answerer.move_to_disk(job, plan, cancel).await {
+                if let Err(error) = answerer.move_to_disk(run).await {
                     break Err(error);
                 }
             }
             Err(error) if answerer.is_full(&error) => {
-                events.note("the shadow root does not fit into memory, asking again with one on disk".to_owned());
-                if let Err(error) = answerer.move_to_disk(job, plan, cancel).await {
+                run.events.note("the shadow root does not fit into memory, asking again with one on disk".to_owned());
+                if let Err(error) = answerer.move_to_disk(run).await {
                     break Err(error);
                 }
             }
@@ -139,17 +143,17 @@ async fn ask(
     (outcome, answerer)
 }
 
-async fn ask_targets(
-    job: &Job,
-    plan: &Plan,
-    answerer: &mut Answerer,
-    cancel: &CancellationToken,
-    events: &Events,
-) -> anyhow::Result<Seen> {
-    let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout, step: None };
-    let tracker = StatusTracker::new(events.clone(), true, plan.secrets.clone());
-    let setting = Setting { channel: answerer.builder.channel.clone(), entitlements: plan.entitlements(), tracker };
-    let answers = buildkit::ask(&setting, &plan.questions(), patience, cancel, events).await?;
+async fn ask_targets(run: &Run<'_>, answerer: &mut Answerer) -> anyhow::Result<Seen> {
+    let Run { job, plan, cancel, events } = *run;
+    let mut setting = Setting {
+        channel: answerer.builder.channel.clone(),
+        entitlements: plan.entitlements(),
+        tracker: StatusTracker::new(events.clone(), true, plan.secrets.clone()),
+        patience: Patience { attempts: ATTEMPTS, stall: job.stall_timeout, step: None },
+        cancel: cancel.clone(),
+        events: events.clone(),
+    };
+    let answers = buildkit::ask(&setting, &plan.questions()).await?;
     let mut seen = Seen {
         buildkit_version: answerer.builder.version.clone(),
         worker_id: answerer.builder.worker_id.clone(),
@@ -159,17 +163,17 @@ async fn ask_targets(
         ..Seen::default()
     };
     let graphs = plan.graphs(&answers)?;
-    explain::git::warn(&explain::git::takers(plan, &graphs), events);
+    seen.takers_of_git = explain::git::takers(plan, &graphs);
+    explain::git::warn(&seen.takers_of_git, events);
     plan.fill_pointers(&graphs, cancel, events).await?;
     for (graph, session) in graphs.into_iter().zip(&plan.sessions) {
         if seen.ahead.last().is_some_and(|ahead| !ahead.ran.is_empty()) {
             // The last target's steps must not pass for the root's.
-            answerer.replace(job, plan, cancel).await?;
+            answerer.replace(run).await?;
         }
-        let channel = &answerer.builder.channel;
-        let query = Query { channel, entitlements: plan.entitlements(), patience, cancel };
+        setting.channel = answerer.builder.channel.clone();
         let was_there = |id: &str| seen.known.contains(id);
-        let mut ahead = verify::look_ahead(&query, session.id.as_str(), &graph, was_there).await?;
+        let mut ahead = verify::look_ahead(&setting, session.id.as_str(), &graph, was_there).await?;
         ahead.accounts = ahead.accounts.after(setting.tracker.accounts());
         seen.graphs.push(graph);
         seen.ahead.push(ahead);

@@ -13,12 +13,10 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use crate::buildkit::{self, Accounts, Graph, Node, Operation, Patience, RecordInUse, Setting, StatusTracker};
+use crate::cancel::is_interrupted;
 use crate::event::Events;
-use crate::failure::{Failure, Kind};
 use crate::retry;
 
 /// A build that was given up is over after this long, or goes on.
@@ -50,34 +48,21 @@ pub(crate) struct Ahead {
     pub(crate) ran: HashSet<String>,
 }
 
-/// How to ask.
-#[derive(Debug, Clone)]
-pub(crate) struct Query<'a> {
-    /// The builder.
-    pub(crate) channel: &'a Channel,
-    /// What the targets need to be granted.
-    pub(crate) entitlements: Vec<String>,
-    /// For how long nothing may move.
-    pub(crate) patience: Patience,
-    /// Ends it.
-    pub(crate) cancel: &'a CancellationToken,
-}
-
 /// Finds out about one target, whose directories `session` serves. `is_in_root` knows the records of the root: what the
 /// shadow's daemon has beside them, it has made.
 ///
 /// # Errors
 /// When it could not be asked: a registry that does not answer for a name, a builder that went away.
 pub(crate) async fn look_ahead(
-    query: &Query<'_>,
+    setting: &Setting,
     session: &str,
     graph: &Graph,
     is_in_root: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Ahead> {
     let work = graph.operations().iter().filter(|op| op.runs()).map(|op| op.digest.clone()).collect();
-    let held_before = buildkit::held(query.channel).await?;
+    let held_before = buildkit::held(&setting.channel).await?;
     let mut walk = Walk {
-        query,
+        setting,
         session,
         graph,
         is_in_root,
@@ -129,7 +114,8 @@ enum Answered {
 
 /// The way through one target.
 struct Walk<'a, R> {
-    query: &'a Query<'a>,
+    /// How to ask. Each question has a tracker of its own.
+    setting: &'a Setting,
     session: &'a str,
     graph: &'a Graph,
     is_in_root: R,
@@ -185,16 +171,19 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
     }
 
     async fn ask_once(&mut self, node: &Node) -> anyhow::Result<Answered> {
-        let Query { channel, entitlements, patience, cancel } = self.query;
         let tracker = StatusTracker::new(Events::nobody(), true, self.graph.secrets().clone());
         tracker.expect(self.work.clone(), self.graph.secrets().clone());
-        let setting =
-            Setting { channel: (*channel).clone(), entitlements: entitlements.clone(), tracker: tracker.clone() };
+        let setting = Setting {
+            tracker: tracker.clone(),
+            patience: Patience { attempts: 1, ..self.setting.patience },
+            events: Events::nobody(),
+            ..self.setting.clone()
+        };
         let before = self.settled().await?;
-        let found = buildkit::find(&setting, self.session, self.graph.definition(node), *patience, cancel).await;
+        let found = buildkit::find(&setting, self.session, self.graph.definition(node)).await;
         let outcome = match found {
             Ok(build) => {
-                let records = buildkit::in_use(channel).await;
+                let records = buildkit::in_use(&setting.channel).await;
                 // Its status is heard to the end before anything is made of it.
                 build.finish().await?;
                 records
@@ -212,7 +201,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         let is_heard = !operation.runs() || heard.has_ended(&operation.digest);
         self.ahead.accounts = heard.after(std::mem::take(&mut self.ahead.accounts));
         match outcome {
-            Err(error) if is_interruption(&error) || !(has_run || has_tried) => Err(error),
+            Err(error) if is_interrupted(&error) || !(has_run || has_tried) => Err(error),
             Ok(_) if !has_run && !is_heard => {
                 let name = &self.graph.operation(node).name;
                 Err(anyhow!("the builder did not say what became of {name}"))
@@ -239,7 +228,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
     /// Whether something that a node is made from, or it itself, was made since the first question. What runs inside the
     /// daemon is not always told, and what it has made stays in use, so that its records alone do not show it.
     async fn is_our_making(&self, node: &Node) -> anyhow::Result<bool> {
-        let records = buildkit::described(self.query.channel).await?;
+        let records = buildkit::described(&self.setting.channel).await?;
         let made = records.iter().filter(|(id, _)| !(self.is_in_root)(id));
         // As the graph has its names.
         let made: HashSet<String> = made.map(|(_, name)| self.graph.secrets().text(name)).collect();
@@ -254,7 +243,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         let deadline = Instant::now() + SETTLING;
         let mut last = HashMap::new();
         loop {
-            let held = buildkit::held(self.query.channel).await?;
+            let held = buildkit::held(&self.setting.channel).await?;
             let is_new = |id: &String| !self.held_before.contains_key(id);
             let is_quiet = !held.iter().any(|(id, is_written)| *is_written && is_new(id));
             if (is_quiet && (self.ran.is_empty() || held == last)) || Instant::now() > deadline {
@@ -280,8 +269,4 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         let outlook = above.map_or(Outlook::Miss, Outlook::Below);
         self.ahead.outlooks.insert(self.graph.operation(node).digest.clone(), outlook);
     }
-}
-
-fn is_interruption(error: &anyhow::Error) -> bool {
-    Failure::of(error).is_some_and(|failure| failure.kind == Kind::Interrupted)
 }

@@ -4,6 +4,6 @@ mod ahead;
 mod on_disk;
 mod prove;
 
-pub(crate) use ahead::{Ahead, Outlook, Query, look_ahead};
+pub(crate) use ahead::{Ahead, Outlook, look_ahead};
 pub(crate) use on_disk::{OnDisk, on_disk};
 pub(crate) use prove::{Claim, Doubts, ask_again, next_snapshotter, on_shadow, prove};

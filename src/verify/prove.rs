@@ -13,10 +13,10 @@ use tonic::transport::Channel;
 
 use crate::buildkit::{
     self, Accounts, Builder, Patience, Request, SessionId, SessionPlan, Setting, Spawn, StatusTracker, materialize,
-    silent, unless_cancelled,
+    silent,
 };
+use crate::cancel::{is_interrupted, unless_cancelled};
 use crate::event::Events;
-use crate::failure::{Failure, Kind};
 use crate::inspect;
 use crate::redact::Redactor;
 use crate::shadow::{LocalSources, Place, Shadow};
@@ -124,11 +124,17 @@ pub(crate) async fn ask_again(
     // The first step that starts ends it: it may take an hour, and one is enough.
     let tracker = StatusTracker::new(events.clone(), true, claim.secrets.clone());
     tracker.expect(claim.work, claim.secrets);
-    let setting = Setting { channel: channel.clone(), entitlements: claim.entitlements, tracker: tracker.clone() };
-    let once = Patience { attempts: 1, ..patience };
+    let setting = Setting {
+        channel: channel.clone(),
+        entitlements: claim.entitlements,
+        tracker: tracker.clone(),
+        patience: Patience { attempts: 1, ..patience },
+        cancel: cancel.clone(),
+        events,
+    };
     let outcome = async {
         for request in &claim.requests {
-            materialize(&setting, request, once, cancel, &events).await?.finish().await?;
+            materialize(&setting, request).await?.finish().await?;
             if let Some(name) = silent(&tracker.accounts(), request).first() {
                 anyhow::bail!("BuildKit did not say what became of {name}");
             }
@@ -141,7 +147,7 @@ pub(crate) async fn ask_again(
     }
     let mut doubts = doubts(&tracker.accounts(), &claim.layers);
     match outcome {
-        Err(error) if Failure::of(&error).is_some_and(|failure| failure.kind == Kind::Interrupted) => {
+        Err(error) if is_interrupted(&error) => {
             return Err(error);
         }
         Err(error) if doubts.ran.is_empty() => doubts.errors.push(format!("{error:#}")),

@@ -48,7 +48,7 @@ impl Donors {
     }
 
     /// The rows of the report.
-    pub(super) fn into_rows(self) -> Vec<report::Donor> {
+    pub(super) fn rows(&self) -> Vec<report::Donor> {
         self.probes.iter().map(report::Donor::of).collect()
     }
 }

@@ -11,7 +11,8 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Keychain;
-use crate::buildkit::{Accounts, Address, Builder, Create, Spawn, Wanted, unless_cancelled};
+use crate::buildkit::{Accounts, Address, Builder, Create, Spawn, Wanted};
+use crate::cancel::unless_cancelled;
 use crate::event::Events;
 use crate::explain;
 use crate::manifest::{self, Key, Marks};
@@ -21,9 +22,20 @@ use crate::report::{Clock, Report, Verdict};
 use crate::source;
 use crate::verify::Doubts;
 
+use donors::Donors;
 use solve::{Found, Solved};
 
 pub(crate) use job::{Job, OnMiss};
+
+/// What the steps of a run need, once it is decided.
+struct Run<'r> {
+    job: &'r Job,
+    plan: &'r Plan,
+    donors: &'r Donors,
+    clock: &'r Clock,
+    cancel: &'r CancellationToken,
+    events: &'r Events,
+}
 
 /// Makes a state root warm and proves it.
 ///
@@ -31,7 +43,7 @@ pub(crate) use job::{Job, OnMiss};
 /// Whatever kept it from finding out: source, credentials, donors, builder, a step that failed. A root that is not
 /// warm is a report, not an error.
 pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<Report> {
-    let mut clock = Clock::new(events.clone());
+    let clock = Clock::new(events.clone());
     let keychain = Keychain::new(job.credentials.clone());
     let obtained = source::obtain(&job.build.source, job.build.modes, &events);
     let checkout = clock.time("source", unless_cancelled(&cancel, obtained)).await?;
@@ -44,7 +56,8 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     }
     // From here on the root may change.
     manifest::unseal(job.manifest.as_deref())?;
-    let wanted = wanted(&job, &plan, &keychain);
+    let run = Run { job: &job, plan: &plan, donors: &donors, clock: &clock, cancel: &cancel, events: &events };
+    let wanted = wanted(&run, &keychain);
     let mut thorough = false;
     let mut earlier = Accounts::default();
     let (builder, solved, found, doubts) = loop {
@@ -52,13 +65,13 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
         let mut builder = clock.time("builder", connected).await?;
         // Without a proof nobody would notice what was only believed to be there.
         thorough |= !solve::will_prove(&job, &builder);
-        let solved = solve::solve(&job, &plan, &donors, &mut builder, thorough, &mut clock, &cancel, &events).await;
+        let solved = solve::solve(&run, &mut builder, thorough).await;
         let stopped = clock.time("stop", builder.stop()).await;
         let mut solved = solved?;
         solved.accounts = solved.accounts.after(earlier);
         stopped.context("stopping the builder")?;
         let found = clock.time("verify", solve::look(&builder, &solved, &events)).await?;
-        let doubts = solve::prove(&job, &plan, &builder, &solved, &found, &mut clock, &cancel).await?;
+        let doubts = solve::prove(&run, &builder, &solved, &found).await?;
         if thorough || doubts.as_ref().is_none_or(Doubts::is_empty) {
             break (builder, solved, found, doubts);
         }
@@ -66,10 +79,10 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
         thorough = true;
         earlier = solved.accounts;
     };
-    let mut report = summary::report(&job, &plan, donors, &builder, &solved, &found, doubts);
-    remember(&job, &plan, &builder, &solved, &found, &mut report, &mut clock, &cancel, &events).await?;
+    let mut report = summary::report(&run, &builder, &solved, &found, doubts);
+    remember(&run, &builder, &solved, &found, &mut report).await?;
     if plan.targets.iter().any(|target| !target.donors.is_empty()) {
-        explain::git::explain(&mut report.steps, &explain::git::takers(&plan, &solved.graphs));
+        explain::git::explain(&mut report.steps, &solved.takers_of_git);
     }
     assemble::name_causes(&mut report.steps, &solved.graphs);
     report.phases = clock.into_phases();
@@ -77,18 +90,14 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
 }
 
 /// Writes the manifest of a run that ended warm, and has the one of the run before tell why steps were in no cache.
-#[expect(clippy::too_many_arguments, reason = "everything the run learned is remembered")]
 async fn remember(
-    job: &Job,
-    plan: &Plan,
+    run: &Run<'_>,
     builder: &Builder,
     solved: &Solved,
     found: &Found,
     report: &mut Report,
-    clock: &mut Clock,
-    cancel: &CancellationToken,
-    events: &Events,
 ) -> anyhow::Result<()> {
+    let Run { job, plan, clock, cancel, events, .. } = *run;
     let Some(path) = &job.manifest else { return Ok(()) };
     let is_unexplained = report.steps.iter().any(|step| step.reason.as_ref().is_some_and(|r| r.kind == NOT_IN_CACHE));
     let before = if is_unexplained { explain::last_manifest(path, events) } else { None };
@@ -125,7 +134,7 @@ fn spawned_program(address: &Address) -> Option<PathBuf> {
     }
 }
 
-fn wanted(job: &Job, plan: &Plan, keychain: &Keychain) -> Wanted {
+fn wanted(Run { job, plan, .. }: &Run<'_>, keychain: &Keychain) -> Wanted {
     Wanted {
         address: job.builder.clone(),
         buildkit_host: job.buildkit_host.clone(),

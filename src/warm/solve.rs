@@ -1,25 +1,24 @@
 //! The middle of a run: having the builder build everything, then looking at what it left on disk.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio_util::sync::CancellationToken;
 
 use super::donors::Donors;
-use super::{Job, OnMiss};
+use super::{Job, OnMiss, Run};
 use crate::buildkit::{
     self, Accounts, Builder, Graph, Node, OperationKind, Order, Patience, RecordInUse, Request, Session, SessionEnded,
     SessionPlan, Setting, Spawn, StateRoot, StatusTracker,
 };
+use crate::cancel::is_interrupted;
 use crate::event::Events;
 use crate::explain;
 use crate::failure::{Explain, Failure, Kind};
 use crate::plan::Plan;
 use crate::redact::Redactor;
-use crate::report::Clock;
 use crate::report::assemble;
 use crate::retry;
 use crate::targets::Target;
@@ -33,6 +32,8 @@ const WRITE_OUT_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Solved {
     /// What each target is made of, in the order of the plan.
     pub(super) graphs: Vec<Graph>,
+    /// The steps that take `.git` from a directory of ours: their names, by their digests.
+    pub(super) takers_of_git: HashMap<String, String>,
     /// What was asked for, by target.
     pub(super) requests: Vec<Request>,
     /// The records that were opened.
@@ -75,24 +76,20 @@ impl Found {
 ///
 /// # Errors
 /// Explained: a step or a frontend that failed, a miss when none is allowed, a registry that did not give.
-#[expect(clippy::too_many_arguments, reason = "the middle of a run needs all that came before it")]
-pub(super) async fn solve(
-    job: &Job,
-    plan: &Plan,
-    donors: &Donors,
-    builder: &mut Builder,
-    thorough: bool,
-    clock: &mut Clock,
-    cancel: &CancellationToken,
-    events: &Events,
-) -> anyhow::Result<Solved> {
-    let tracker = StatusTracker::new(events.clone(), job.on_miss == OnMiss::Fail, plan.secrets.clone());
-    let setting =
-        Setting { channel: builder.channel.clone(), entitlements: plan.entitlements(), tracker: tracker.clone() };
+pub(super) async fn solve(run: &Run<'_>, builder: &mut Builder, thorough: bool) -> anyhow::Result<Solved> {
+    let Run { job, plan, cancel, events, .. } = *run;
+    let setting = Setting {
+        channel: builder.channel.clone(),
+        entitlements: plan.entitlements(),
+        tracker: StatusTracker::new(events.clone(), job.on_miss == OnMiss::Fail, plan.secrets.clone()),
+        patience: Patience { attempts: ATTEMPTS, stall: job.stall_timeout, step: job.step_timeout },
+        cancel: cancel.clone(),
+        events: events.clone(),
+    };
     let sessions = SessionPlan::open_all(&plan.sessions, &builder.channel).await?;
     let root = builder.root.path().map(Path::to_owned);
     let solved = tokio::select! {
-        solved = open_everything(job, plan, donors, builder, &setting, thorough, clock, cancel, events) => solved,
+        solved = open_everything(run, builder, &setting, thorough) => solved,
         ended = any_ended(&sessions) => Err(ended.into()),
         never = write_out(root.as_deref()) => match never {},
     };
@@ -101,7 +98,7 @@ pub(super) async fn solve(
     }
     match solved {
         Ok(solved) => Ok(solved),
-        Err(error) => Err(explained(error, &tracker.accounts(), builder).await),
+        Err(error) => Err(explained(error, &setting.tracker.accounts(), builder).await),
     }
 }
 
@@ -127,23 +124,17 @@ async fn any_ended(sessions: &[Session]) -> SessionEnded {
     futures::future::select_all(ended).await.0
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one caller is right above")]
 async fn open_everything(
-    job: &Job,
-    plan: &Plan,
-    donors: &Donors,
+    run: &Run<'_>,
     builder: &Builder,
     setting: &Setting,
     thorough: bool,
-    clock: &mut Clock,
-    cancel: &CancellationToken,
-    events: &Events,
 ) -> anyhow::Result<Solved> {
-    let questions = plan.questions();
-    let patience = Patience { attempts: ATTEMPTS, stall: job.stall_timeout, step: job.step_timeout };
-    let answers = clock.time("solve", buildkit::ask(setting, &questions, patience, cancel, events)).await?;
+    let Run { job, plan, donors, clock, cancel, events } = *run;
+    let answers = clock.time("solve", buildkit::ask(setting, &plan.questions())).await?;
     let graphs = plan.graphs(&answers)?;
-    explain::git::warn(&explain::git::takers(plan, &graphs), events);
+    let takers_of_git = explain::git::takers(plan, &graphs);
+    explain::git::warn(&takers_of_git, events);
     plan.fill_pointers(&graphs, cancel, events).await?;
     let frontends = assemble::frontends(&setting.tracker.accounts());
     setting.tracker.expect(work(&graphs), secrets(&graphs));
@@ -154,7 +145,7 @@ async fn open_everything(
         for request in &requests {
             let (asked, _) = request.clone().split_images();
             let asked = if thorough { asked } else { asked.without_middles() };
-            let held = buildkit::materialize(setting, &asked, patience, cancel, events).await?;
+            let held = buildkit::materialize(setting, &asked).await?;
             opened.extend(buildkit::in_use(&builder.channel).await?);
             held.finish().await?;
             buildkit::imported_all(setting)?;
@@ -171,7 +162,7 @@ async fn open_everything(
         }
         Err(error) => return Err(error),
     };
-    Ok(Solved { graphs, requests, opened, frontends, miss, accounts: setting.tracker.accounts() })
+    Ok(Solved { graphs, takers_of_git, requests, opened, frontends, miss, accounts: setting.tracker.accounts() })
 }
 
 /// Says which step was missed, of an error by which a step failed that must not run.
@@ -227,7 +218,7 @@ fn requests(plan: &Plan, donors: &Donors, builder: &Builder, graphs: &[Graph], f
 
 /// Says whose fault it was that the builder could not do it.
 async fn explained(error: anyhow::Error, accounts: &Accounts, builder: &mut Builder) -> anyhow::Error {
-    if Failure::of(&error).is_some_and(|failure| failure.kind == Kind::Interrupted) {
+    if is_interrupted(&error) {
         return error;
     }
     if buildkit::is_lost(&error) {
@@ -317,14 +308,12 @@ pub(super) fn will_prove(job: &Job, builder: &Builder) -> bool {
 /// # Errors
 /// When it was wanted and could not be done.
 pub(super) async fn prove(
-    job: &Job,
-    plan: &Plan,
+    run: &Run<'_>,
     builder: &Builder,
     solved: &Solved,
     found: &Found,
-    clock: &mut Clock,
-    cancel: &CancellationToken,
 ) -> anyhow::Result<Option<Doubts>> {
+    let Run { job, plan, clock, cancel, .. } = *run;
     if solved.miss.is_some() {
         return Ok(None);
     }

@@ -1,8 +1,7 @@
 //! From everything a run learned to its report and verdict.
 
-use super::Job;
-use super::donors::Donors;
 use super::solve::{Found, Solved};
+use super::{Job, Run};
 use crate::buildkit::{Account, Builder, Graph, Operation, Request};
 use crate::explain::Comparison;
 use crate::manifest::{Manifest, Marks, Served};
@@ -18,14 +17,13 @@ const NAMED: usize = 5;
 
 /// The report of a run.
 pub(super) fn report(
-    job: &Job,
-    plan: &Plan,
-    donors: Donors,
+    run: &Run<'_>,
     builder: &Builder,
     solved: &Solved,
     found: &Found,
     doubts: Option<Doubts>,
 ) -> Report {
+    let Run { job, plan, donors, .. } = *run;
     let judged = |graph: &Graph, operation: &Operation| {
         let state = state(solved, graph, operation);
         (state, reason(operation, state, solved.accounts.vertices.get(&operation.digest)))
@@ -52,7 +50,7 @@ pub(super) fn report(
             state_root: builder.root.path().map(|root| root.display().to_string()),
         },
         transfer: assemble::transfer(&solved.accounts, &donors.layers()),
-        donors: donors.into_rows(),
+        donors: donors.rows(),
         resolved_by_every_build: assemble::resolved_by_every_build(&solved.accounts, &solved.graphs),
         targets: assemble::targets(&plan.targets, &steps),
         steps,

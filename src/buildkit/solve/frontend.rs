@@ -6,12 +6,10 @@ use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bollard_buildkit_proto::pb;
-use tokio_util::sync::CancellationToken;
 
 use super::blame::{fetch_remedy, is_left_by_a_crash, is_lost, is_surroundings};
-use super::materialize::{Patience, patiently};
+use super::materialize::patiently;
 use super::request::{Build, Setting, Solved};
-use crate::event::Events;
 use crate::failure::{Failure, Kind};
 
 /// The frontend that is built into every BuildKit. It hands over to another one when the Dockerfile's
@@ -94,13 +92,7 @@ impl Answer {
 ///
 /// # Errors
 /// When a frontend refuses: a syntax error, an unknown stage, a base image that cannot be resolved.
-pub(crate) async fn ask(
-    setting: &Setting,
-    questions: &[Question],
-    patience: Patience,
-    cancel: &CancellationToken,
-    events: &Events,
-) -> anyhow::Result<Vec<Answer>> {
+pub(crate) async fn ask(setting: &Setting, questions: &[Question]) -> anyhow::Result<Vec<Answer>> {
     let mut answers: Vec<Answer> = Vec::new();
     for question in questions {
         let mut options = question.options.clone();
@@ -113,7 +105,7 @@ pub(crate) async fn ask(
             answer.give(context, &mut options, &mut inputs)?;
         }
         let once = || ask_one(setting, question, options.clone(), inputs.clone());
-        let answer = patiently(setting, patience, cancel, events, is_left_by_a_crash, once).await;
+        let answer = patiently(setting, is_left_by_a_crash, once).await;
         let what = format!("could not make the build graph of target `{}`", question.target);
         answers.push(match answer {
             Err(error) if is_lost(&error) => return Err(error.context(what)),

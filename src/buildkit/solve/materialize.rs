@@ -19,15 +19,15 @@ use bollard_buildkit_proto::pb;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use prost::Message as _;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
 use super::blame::{is_lost, is_missing_file, is_spoilt_download};
 use super::progress::Alarm;
 use super::request::{Build, Import, Setting};
 use crate::buildkit::forget::collect_garbage;
+use crate::cancel::{interrupted, unless_cancelled};
 use crate::digest;
-use crate::event::{Event, Events};
+use crate::event::Event;
 use crate::failure::{Failure, Kind};
 use crate::retry;
 
@@ -123,16 +123,10 @@ impl Request {
 ///
 /// # Errors
 /// A step that failed or was forbidden, an import or a blob that cannot be had after the last attempt.
-pub(crate) async fn materialize(
-    setting: &Setting,
-    request: &Request,
-    patience: Patience,
-    cancel: &CancellationToken,
-    events: &Events,
-) -> anyhow::Result<Build> {
-    events.emit(Event::Planned { results: request.len() });
+pub(crate) async fn materialize(setting: &Setting, request: &Request) -> anyhow::Result<Build> {
+    setting.events.emit(Event::Planned { results: request.len() });
     let worth = |error: &anyhow::Error| worth_another_try(setting, error);
-    patiently(setting, patience, cancel, events, worth, || open_in_order(setting, request, events)).await
+    patiently(setting, worth, || open_in_order(setting, request)).await
 }
 
 /// The steps of which BuildKit did not say that it was done with them, after all streams ended: nobody knows about those.
@@ -142,18 +136,11 @@ pub(crate) fn silent<'r>(accounts: &Accounts, request: &'r Request) -> Vec<&'r s
     orders.filter(is_silent).map(|order| order.name.as_str()).collect()
 }
 
-/// Finds one result in the builder's cache, without donors, or has it made, in one attempt. Gives the build that holds it.
+/// Finds one result in the builder's cache, without donors, or has it made. Gives the build that holds it.
 ///
 /// # Errors
 /// A step that failed or was forbidden, a name that cannot be resolved.
-pub(crate) async fn find(
-    setting: &Setting,
-    session: &str,
-    definition: pb::Definition,
-    patience: Patience,
-    cancel: &CancellationToken,
-) -> anyhow::Result<Build> {
-    let once = Patience { attempts: 1, ..patience };
+pub(crate) async fn find(setting: &Setting, session: &str, definition: pb::Definition) -> anyhow::Result<Build> {
     let find = || async {
         let build = Build::start(setting, session).await?;
         match build.find(definition.clone(), &[]).await {
@@ -165,17 +152,17 @@ pub(crate) async fn find(
             }
         }
     };
-    patiently(setting, once, cancel, &Events::nobody(), |_| false, find).await
+    patiently(setting, |_| false, find).await
 }
 
 /// One attempt: the tips first, because BuildKit takes long to find what lies in the middle of a chain that is not there.
-async fn open_in_order(setting: &Setting, request: &Request, events: &Events) -> anyhow::Result<Build> {
+async fn open_in_order(setting: &Setting, request: &Request) -> anyhow::Result<Build> {
     let build = Build::start(setting, &request.session).await?;
     let opening = async {
         find_all(&build, request.first.as_slice(), &request.imports).await?;
         for orders in [&request.tips, &request.middles, &request.images] {
             find_all(&build, orders, &request.imports).await?;
-            open_all(setting, &request.session, orders, events).await?;
+            open_all(setting, &request.session, orders).await?;
         }
         anyhow::Ok(())
     };
@@ -192,19 +179,17 @@ async fn open_in_order(setting: &Setting, request: &Request, events: &Events) ->
 /// Makes as many attempts as patience allows, as long as an error is `worth` another. One that stalls always is.
 pub(super) async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
     setting: &Setting,
-    patience: Patience,
-    cancel: &CancellationToken,
-    events: &Events,
     worth: impl Fn(&anyhow::Error) -> bool,
     mut attempt_once: impl FnMut() -> F,
 ) -> anyhow::Result<T> {
+    let Setting { patience, cancel, events, .. } = setting;
     let mut attempt = 1;
     loop {
         setting.tracker.touch();
         let (error, has_stalled) = tokio::select! {
             () = cancel.cancelled() => return Err(interrupted()),
             alarm = setting.tracker.alarmed() => (alarm_error(alarm), false),
-            too_slow = too_slow(setting, patience) => match too_slow {
+            too_slow = too_slow(setting) => match too_slow {
                 TooSlow::Download { seconds } => {
                     events.emit(Event::Stalled { seconds, attempt });
                     (still_error(seconds), true)
@@ -240,11 +225,11 @@ async fn find_all(build: &Build, orders: &[Order], imports: &[Import]) -> anyhow
 }
 
 /// Opens results in parallel lanes; the first error drops, and so cancels, them all.
-async fn open_all(setting: &Setting, session: &str, orders: &[Order], events: &Events) -> anyhow::Result<()> {
+async fn open_all(setting: &Setting, session: &str, orders: &[Order]) -> anyhow::Result<()> {
     let queue = Arc::new(Mutex::new(orders.iter().cloned().collect::<VecDeque<Order>>()));
     let mut lanes = JoinSet::new();
     for _ in 0..LANES.min(orders.len()) {
-        lanes.spawn(lane(setting.clone(), session.to_owned(), queue.clone(), events.clone()));
+        lanes.spawn(lane(setting.clone(), session.to_owned(), queue.clone()));
     }
     while let Some(ended) = lanes.join_next().await {
         ended.context("a lane ended")??;
@@ -252,19 +237,14 @@ async fn open_all(setting: &Setting, session: &str, orders: &[Order], events: &E
     Ok(())
 }
 
-async fn lane(
-    setting: Setting,
-    session: String,
-    queue: Arc<Mutex<VecDeque<Order>>>,
-    events: Events,
-) -> anyhow::Result<()> {
+async fn lane(setting: Setting, session: String, queue: Arc<Mutex<VecDeque<Order>>>) -> anyhow::Result<()> {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let build = Build::start(&setting, &session).await?;
     while let Some(order) = next() {
         let opened = build.open(order.definition).await;
         opened.with_context(|| format!("opening {}", order.name))?;
         setting.tracker.touch();
-        events.emit(Event::Materialized { name: order.name });
+        setting.events.emit(Event::Materialized { name: order.name });
     }
     build.finish().await
 }
@@ -278,7 +258,8 @@ enum TooSlow {
 }
 
 /// Resolves when nothing has moved for too long, or a step takes too long.
-async fn too_slow(setting: &Setting, patience: Patience) -> TooSlow {
+async fn too_slow(setting: &Setting) -> TooSlow {
+    let patience = setting.patience;
     let mut tick = tokio::time::interval(Duration::from_millis(200).min(patience.stall));
     loop {
         tick.tick().await;
@@ -348,23 +329,4 @@ fn alarm_error(alarm: Alarm) -> anyhow::Error {
             "compare the build arguments and the commit with those of the build that made the cache",
         ),
     }
-}
-
-/// Does the work unless somebody ends the run first.
-///
-/// # Errors
-/// The work's own, and [`interrupted`].
-pub(crate) async fn unless_cancelled<T>(
-    cancel: &CancellationToken,
-    work: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<T> {
-    tokio::select! {
-        () = cancel.cancelled() => Err(interrupted()),
-        outcome = work => outcome,
-    }
-}
-
-/// The error of a run that somebody ended.
-pub(crate) fn interrupted() -> anyhow::Error {
-    Failure::new(Kind::Interrupted, "interrupted", "run the same command again: it goes on where this one stopped")
 }

@@ -14,13 +14,16 @@ use bollard_buildkit_proto::moby::buildkit::v1::{self as control, frontend};
 use bollard_buildkit_proto::pb;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use super::materialize::Patience;
 use super::progress::StatusTracker;
 use crate::buildkit::refusal::Refusal;
 use crate::buildkit::session::SessionId;
+use crate::event::Events;
 use crate::failure::{Failure, Kind};
 
 /// Messages of BuildKit may be this large; tonic's own limit is a quarter of it.
@@ -38,6 +41,12 @@ pub(crate) struct Setting {
     pub(crate) entitlements: Vec<String>,
     /// What listens to the builds' status streams.
     pub(crate) tracker: StatusTracker,
+    /// How long is waited for what does not move.
+    pub(crate) patience: Patience,
+    /// Ends the run.
+    pub(crate) cancel: CancellationToken,
+    /// Who hears of it.
+    pub(crate) events: Events,
 }
 
 /// A gateway build that is running. Dropping it cancels it, downloads included.
