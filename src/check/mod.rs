@@ -50,7 +50,7 @@ pub(crate) async fn check(job: Job, cancel: CancellationToken, events: Events) -
         let looked = clock.time("read", look(job.clone())).await?;
         // What looks wrong beside a daemon at work may only have moved on between two files.
         let settled = looked.state.steady || read > READ_AGAIN;
-        if settled || summary::report(&job, &looked, &donors, promise.as_ref()).reasons.is_empty() {
+        if settled || summary::report(&job, &looked, &donors, promise.as_ref()).head.reasons.is_empty() {
             break looked;
         }
     };

@@ -11,14 +11,10 @@ use crate::inspect::{self, Record, RecordType, StateRoot, Tally};
 use crate::locks::Lock;
 use crate::manifest::Manifest;
 use crate::registry::Probe;
-use crate::report::check::{
-    Cache, CheckReport, CoveredDonor, Deep, Fault, Leftovers, PartialDownload, Promise, Requirement, Worker,
-};
+use crate::report::assemble::named;
+use crate::report::check::{Cache, CheckReport, CoveredDonor, Fault, Leftovers, Promise, Requirement, Worker};
 use crate::report::words::count;
-use crate::report::{self, Donor, Verdict};
-
-/// Problems that are named one by one; of more, the number is told.
-const NAMED: usize = 5;
+use crate::report::{self, Donor, Head, Verdict};
 
 /// The report, without the time it took.
 pub(super) fn report(job: &Job, looked: &Looked, donors: &[Probe], promise: Option<&Manifest>) -> CheckReport {
@@ -41,21 +37,16 @@ fn judged(
     let state = &looked.state;
     let donors: Vec<CoveredDonor> = donors.iter().map(|probe| covered_donor(probe, state)).collect();
     let manifest = promise.zip(job.manifest.as_deref()).map(|(promise, file)| kept(promise, file, state));
-    let deep = looked.deep.as_ref().map(|deep| deep_rows(deep, state));
     let requirements = requirements(job, looked, holders, &donors, manifest.as_ref());
     let mut reasons = damage(state, holders);
     reasons.extend(of_others(state, holders, &looked.snapshotter));
-    reasons.extend(deep.iter().flat_map(|deep| named(deep.faults.iter().map(faulty).collect(), "faults")));
+    reasons.extend(looked.deep.iter().flat_map(|deep| named(deep.faults.iter().map(faulty).collect(), "faults")));
     reasons.extend(unmet(&requirements, holders, state, &donors));
     let (frontends, layers): (Vec<&Record>, Vec<&Record>) =
         all(state).map(|(_, record)| record).partition(|record| record.record_type == RecordType::Frontend);
+    let verdict = if reasons.is_empty() { Verdict::Warm } else { Verdict::NotWarm };
     CheckReport {
-        schema: report::SCHEMA,
-        command: "check".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        verdict: if reasons.is_empty() { Verdict::Warm } else { Verdict::NotWarm },
-        reasons,
-        notes: notes(looked, holders),
+        head: Head::new("check", verdict, reasons, notes(looked, holders)),
         builder: report::Builder {
             kind: "none".to_owned(),
             state_root: Some(job.root.display().to_string()),
@@ -63,8 +54,8 @@ fn judged(
         },
         donors,
         targets: Vec::new(),
-        layers: Tally::of(layers).into(),
-        frontends: Tally::of(frontends).into(),
+        layers: Tally::of(layers),
+        frontends: Tally::of(frontends),
         transfer: report::Transfer::default(),
         phases: Vec::new(),
         hit_rate: None,
@@ -74,7 +65,7 @@ fn judged(
         cache: cache(state, holders),
         leftovers: leftovers(looked),
         gc: looked.collection.report(|worker, id| state.workers[worker].records.get(id).is_some_and(Record::is_layer)),
-        deep,
+        deep: looked.deep.clone(),
         manifest,
         records: Vec::new(),
     }
@@ -252,11 +243,6 @@ fn kinds(records: &[&Record]) -> String {
     kinds.iter().map(|(name, number)| format!("{number} {name}")).collect::<Vec<_>>().join(", ")
 }
 
-fn named(problems: Vec<String>, what: &str) -> Vec<String> {
-    let more = (problems.len() > NAMED).then(|| format!("{} {what} in all", problems.len()));
-    problems.into_iter().take(NAMED).chain(more).collect()
-}
-
 fn covered_donor(probe: &Probe, state: &StateRoot) -> CoveredDonor {
     let (coverage, covered) = covered(&probe.stacked, state);
     CoveredDonor { donor: Donor::of(probe), coverage, covered }
@@ -282,7 +268,7 @@ fn worker(worker: &inspect::Worker) -> Worker {
         id: worker.id.clone(),
         snapshotter: worker.snapshotter.clone(),
         records: worker.records.len(),
-        layers: Tally::of(worker.records.values()).into(),
+        layers: Tally::of(worker.records.values()),
     }
 }
 
@@ -304,13 +290,8 @@ fn cache(state: &StateRoot, holders: &Holders<'_>) -> Cache {
 fn leftovers(looked: &Looked) -> Leftovers {
     let found = &looked.leftovers;
     let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let download = |download: &inspect::PartialDownload| PartialDownload {
-        reference: download.reference.clone(),
-        bytes: download.bytes,
-        expected: download.expected,
-    };
     Leftovers {
-        partial_downloads: found.partial_downloads.iter().map(download).collect(),
+        partial_downloads: found.partial_downloads.clone(),
         stray_snapshots: found.stray_snapshots.clone(),
         stray_directories: found.stray_directories.len(),
         stray_blobs: found.stray_blobs.len(),
@@ -321,24 +302,6 @@ fn leftovers(looked: &Looked) -> Leftovers {
             Lock::Held(_) => "held",
             Lock::Stale => "stale",
         },
-    }
-}
-
-fn deep_rows(deep: &inspect::Deep, state: &StateRoot) -> Deep {
-    let fault = |fault: &inspect::Fault| Fault {
-        worker: format!("runc-{}", state.workers[fault.worker].snapshotter),
-        blob: fault.blob.clone(),
-        snapshot: fault.snapshot,
-        what: fault.what.clone(),
-    };
-    Deep {
-        blobs: deep.blobs,
-        blob_bytes: deep.blob_bytes,
-        snapshots: deep.snapshots,
-        compared: deep.compared,
-        files: deep.files,
-        unpacked_bytes: deep.unpacked_bytes,
-        faults: deep.faults.iter().map(fault).collect(),
     }
 }
 

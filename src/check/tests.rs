@@ -32,17 +32,17 @@ async fn checked(root: &Path, thresholds: &[&str]) -> CheckReport {
 /// The verdict, and its reasons.
 async fn said(root: &Path, thresholds: &[&str]) -> (Verdict, String) {
     let report = checked(root, thresholds).await;
-    (report.verdict, report.reasons.join("\n"))
+    (report.head.verdict, report.head.reasons.join("\n"))
 }
 
 #[tokio::test]
 async fn what_is_only_matched_or_only_fetched_is_not_warm() {
     let root = fixture::root();
     let report = checked(root.path(), &[]).await;
-    assert_eq!(report.verdict, Verdict::NotWarm);
+    assert_eq!(report.head.verdict, Verdict::NotWarm);
     let found: Vec<_> = report.requirements.iter().map(|it| (it.name.as_str(), it.of, it.found, it.met)).collect();
     assert_eq!(found, [("extracted", 8, 4, false)]);
-    assert_eq!(report.reasons[0], "4 of 8 layers with results are not usable as they are: 2 blob-only, 2 lazy");
+    assert_eq!(report.head.reasons[0], "4 of 8 layers with results are not usable as they are: 2 blob-only, 2 lazy");
     assert_eq!((report.layers.total, report.layers.extracted, report.records.len()), (8, 4, 14));
     assert_eq!((report.cache.damaged, report.cache.unknown_worker), (0, 0));
 }
@@ -153,5 +153,5 @@ async fn a_manifest_is_held_against_the_root() {
     let promise = report.manifest.unwrap();
     assert_eq!((promise.records, promise.extracted), (3, 1));
     assert_eq!(promise.absent, ["i5qak5gmociczek4402o6zadq", "gone"]);
-    assert!(report.reasons.contains(&"1 of 3 layers the manifest promises are extracted".to_owned()));
+    assert!(report.head.reasons.contains(&"1 of 3 layers the manifest promises are extracted".to_owned()));
 }

@@ -109,11 +109,12 @@ fn is_special(file: &Path) -> bool {
 /// success, because what nobody looked at on disk may be cold.
 pub(super) fn verdict(screen: &Screen, report: &impl Reported, to: &[ReportTo]) -> u8 {
     let shown = to.iter().any(|to| to.format == Format::Text && to.file.is_none());
-    match report.verdict() {
+    match report.head().verdict {
         verdict if verdict.is_good() => 0,
         verdict => {
             if !shown {
-                let why = report.reasons().first().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
+                let why =
+                    report.head().reasons.first().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
                 screen.log(&format!("{}{why}", verdict.words()));
             }
             Kind::NotWarm.exit_code()

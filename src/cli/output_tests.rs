@@ -100,12 +100,12 @@ fn only_what_is_warm_is_a_success_and_who_sees_no_text_report_is_told_the_first_
     let to_file = [ReportTo { format: Format::Text, file: Some(PathBuf::from("report.txt")) }];
     let mut report = sample::warm();
     assert_eq!((verdict(&screen, &report, &to_file), written.text().as_str()), (0, ""));
-    report.verdict = report::Verdict::NotWarm;
-    report.reasons = vec!["2 layers are lazy".to_owned(), "and more".to_owned()];
+    report.head.verdict = report::Verdict::NotWarm;
+    report.head.reasons = vec!["2 layers are lazy".to_owned(), "and more".to_owned()];
     let to_stdout = [ReportTo { format: Format::Text, file: None }];
     assert_eq!((verdict(&screen, &report, &to_stdout), written.text().as_str()), (5, ""));
     assert_eq!(verdict(&screen, &report, &to_file), 5);
-    report.verdict = report::Verdict::NotVerified;
+    report.head.verdict = report::Verdict::NotVerified;
     assert_eq!(verdict(&screen, &report, &[]), 5);
     assert_eq!(written.text(), "not warm: 2 layers are lazy\nnot verified on disk: 2 layers are lazy\n");
 }

@@ -6,6 +6,8 @@
 use super::setting::Leave::{Any, InRegistry, Inside, Json, Nothing, WithValue, WithoutFile};
 use super::setting::Separator::{Comma, CommaUnlessAttributes, Line};
 use super::setting::{Setting, count, list, switch, text};
+use crate::buildkit::USUAL_ROOT;
+use crate::manifest;
 
 /// Settings that stand together in the help: their heading, if they have one.
 type Group = (Option<&'static str>, &'static [Setting]);
@@ -183,7 +185,7 @@ const BEHAVIOR: &[Setting] = &[
         "Have BuildKit build again on a shadow root, without cache sources. When absent, so with --builder spawn; \
          another builder is asked again itself"),
     text("manifest", "FILE", Nothing,
-        "Where the manifest of the run goes; `none` writes none").or("/var/lib/cachewarm/manifest.json"),
+        "Where the manifest of the run goes; `none` writes none").or(manifest::USUAL),
 ];
 
 /// Of `smoke` alone.
@@ -210,7 +212,7 @@ const SMOKE: &[Setting] = &[
 /// Of `check` alone.
 #[rustfmt::skip]
 const CHECK: &[Setting] = &[
-    text("root", "DIR", Nothing, "State root, a copy of one, or that of a daemon that runs").or("/var/lib/buildkit"),
+    text("root", "DIR", Nothing, "State root, a copy of one, or that of a daemon that runs").or(USUAL_ROOT),
     text("manifest", "FILE", Nothing, "Manifest of a warm run: is everything it promises there?"),
     list("cache-from", "REF", CommaUnlessAttributes, InRegistry,
         "Cache to hold the root against, layer by layer: REF or type=registry,ref=REF in a registry, or \
@@ -230,7 +232,7 @@ const CHECK: &[Setting] = &[
 #[rustfmt::skip]
 const SEAL: &[Setting] = &[
     text("root", "DIR", Nothing,
-        "State root that becomes part of the image; no daemon may hold it").or("/var/lib/buildkit"),
+        "State root that becomes part of the image; no daemon may hold it").or(USUAL_ROOT),
     text("manifest", "FILE", Nothing,
         "Manifest of the warm run that made the root: is everything it promises there? The usual one when absent, \
          if it is there, and `none` uses none"),

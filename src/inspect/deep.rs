@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256, Sha512};
 
 use super::contents::{Contents, compare_with_blob};
@@ -25,8 +26,9 @@ const CHUNK: usize = 256 * 1024;
 /// What a directory takes on one file system and need not on another, in bytes.
 const DIRECTORY: u64 = 4096;
 
-/// What was read, and what is not as it was recorded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What reading all bytes showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Deep {
     /// Blobs that were hashed.
     pub(crate) blobs: usize,
@@ -34,24 +36,25 @@ pub(crate) struct Deep {
     pub(crate) blob_bytes: u64,
     /// Snapshots whose files were counted.
     pub(crate) snapshots: usize,
-    /// Those of them whose files were compared with their blob's.
+    /// Those of them whose files were compared with those in their blobs, to the byte.
     pub(crate) compared: usize,
-    /// Their files and directories.
+    /// Their files, directories included.
     pub(crate) files: u64,
-    /// What those take on disk, in bytes.
+    /// Bytes their files take on disk.
     pub(crate) unpacked_bytes: u64,
-    /// What is wrong, in the order of workers, blobs and snapshots.
+    /// What is not as it was recorded.
     pub(crate) faults: Vec<Fault>,
 }
 
 /// Something that is not as it was recorded.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Fault {
-    /// The worker, by its place in the root.
-    pub(crate) worker: usize,
-    /// The digest of the blob it is about.
+    /// The worker's directory.
+    pub(crate) worker: String,
+    /// The digest of the blob it is about, if it is about one.
     pub(crate) blob: Option<String>,
-    /// The number of the snapshot it is about.
+    /// The number of the snapshot it is about, if it is about one.
     pub(crate) snapshot: Option<u64>,
     /// What is wrong with it.
     pub(crate) what: String,
@@ -119,7 +122,7 @@ pub(crate) fn deep(state: &StateRoot, threads: usize, mut told: impl FnMut(Progr
             }
         }
     });
-    judged(collected)
+    judged(collected, state)
 }
 
 /// Largest first, so that no long one is left alone at the end.
@@ -245,7 +248,7 @@ fn hash_with<D: Digest>(name: &str, path: &Path, mut read: impl FnMut(u64) -> bo
     Ok(digest::written(name, &hasher.finalize()))
 }
 
-fn judged(mut findings: Vec<Finding>) -> Deep {
+fn judged(mut findings: Vec<Finding>, state: &StateRoot) -> Deep {
     let mut deep = Deep::default();
     let (mut same, mut other) = (0_usize, 0_usize);
     for finding in &findings {
@@ -254,6 +257,7 @@ fn judged(mut findings: Vec<Finding>) -> Deep {
         }
     }
     let to_the_byte = same > other;
+    let name = |worker: usize| format!("runc-{}", state.workers[worker].snapshotter);
     // A snapshot is judged by its blob, and that has to be sound.
     findings.sort_by_key(|finding| matches!(finding, Finding::Snapshot { .. }));
     for finding in findings {
@@ -262,11 +266,12 @@ fn judged(mut findings: Vec<Finding>) -> Deep {
             Finding::Blob { worker, digest, bytes, problem } => {
                 deep.blobs += 1;
                 deep.blob_bytes += bytes;
-                let fault = |what| Fault { worker, blob: Some(digest), snapshot: None, what };
+                let fault = |what| Fault { worker: name(worker), blob: Some(digest), snapshot: None, what };
                 deep.faults.extend(problem.map(fault));
             }
             Finding::Snapshot { worker, number, recorded, found, contents } => {
                 // What differs from a damaged blob may be as it should be.
+                let worker = name(worker);
                 let is_of = |fault: &Fault, blob: &str| fault.worker == worker && fault.blob.as_deref() == Some(blob);
                 let is_sound = |blob: &str| !deep.faults.iter().any(|fault| is_of(fault, blob));
                 let contents = contents.filter(|compared| is_sound(&compared.0)).map(|compared| compared.1);

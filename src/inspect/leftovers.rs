@@ -6,6 +6,8 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::root::StateRoot;
 use super::unreadable::Unreadable;
 use super::worker::Worker;
@@ -33,12 +35,15 @@ pub(crate) struct Leftovers {
     pub(crate) lock: Lock,
 }
 
-/// A download that was not finished; the next one goes on from there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A download that was not finished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct PartialDownload {
     /// Its directory.
+    #[serde(skip)]
     pub(crate) directory: PathBuf,
-    /// What the content store calls it; the digest is in it.
+    /// What containerd calls it; the digest is in it.
+    #[serde(rename = "ref")]
     pub(crate) reference: String,
     /// Bytes that are here.
     pub(crate) bytes: u64,

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::Unreadable;
 use super::blobs::{Blob, Blobs};
 use super::bolt::{BoltError, Bucket, Database};
@@ -240,28 +242,29 @@ impl Worker {
     }
 }
 
-/// Layers counted by what lies behind them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What lies on disk behind everything that was solved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Layers"))]
 pub(crate) struct Tally {
-    /// All that were counted.
+    /// Layers (cache records) in the chains of all solved results.
     pub(crate) total: usize,
-    /// Extracted, and kept by a restart.
+    /// Extracted, and survive a restart.
     pub(crate) extracted: usize,
-    /// Extracted, or a merge or diff, or a blob, and dropped by a restart with an ancestor.
-    pub(crate) doomed: usize,
-    /// Merges and diffs that were not put together yet, and are kept by a restart.
-    pub(crate) unmaterialised: usize,
     /// Only the compressed blob is there.
     pub(crate) blob_only: usize,
     /// Nothing is there.
     pub(crate) lazy: usize,
-    /// Looks extracted, and is dropped by a restart.
+    /// Looks extracted, and BuildKit drops it at its next start.
     pub(crate) phantom: usize,
-    /// Broken, or to be deleted.
+    /// The databases promise what is not on disk.
     pub(crate) broken: usize,
-    /// Bytes of their blobs on disk, each blob once.
+    /// There, and a restart drops it with a layer below it that is not.
+    pub(crate) doomed: usize,
+    /// Merges and diffs that BuildKit has not put together, which takes no network.
+    pub(crate) unmaterialised: usize,
+    /// Bytes of the compressed blobs on disk.
     pub(crate) bytes_compressed: u64,
-    /// Bytes of their unpacked files on disk, each snapshot once.
+    /// Bytes of the unpacked layers on disk.
     pub(crate) bytes_unpacked: u64,
 }
 

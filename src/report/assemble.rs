@@ -15,8 +15,16 @@ pub(crate) const NOT_IN_CACHE: &str = "not-in-cache";
 pub(crate) const NOT_FOUND_AGAIN: &str = "not-found-again";
 /// The kind of reason of a step that no cache can have, because of another one.
 pub(crate) const BELOW_A_MISS: &str = "below-a-miss";
+/// How many of a kind are named in reasons; the report's lists have them all.
+pub(crate) const NAMED: usize = 5;
 /// The source of what belongs to no cache.
 const IMAGES: &str = "images";
+
+/// Problems as reasons: the first ones, and of more how many there are.
+pub(crate) fn named(problems: Vec<String>, what: &str) -> Vec<String> {
+    let more = (problems.len() > NAMED).then(|| format!("{} {what} in all", problems.len()));
+    problems.into_iter().take(NAMED).chain(more).collect()
+}
 
 /// The steps of all targets, each after those it is made from; `judged` says what became of one.
 pub(crate) fn steps(

@@ -2,24 +2,16 @@
 
 use serde::Serialize;
 
-use super::{Builder, Donor, Facts, Layers, Phase, Reported, TargetSummary, Transfer, Verdict, text};
+use super::{Builder, Donor, Facts, Head, Layers, Phase, Reported, TargetSummary, Transfer, text};
+
+pub(crate) use crate::inspect::{Deep, Fault, PartialDownload};
 
 /// What a state root holds.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct CheckReport {
-    /// Always [`super::SCHEMA`].
-    pub(crate) schema: u32,
-    /// The command: `check`.
-    pub(crate) command: String,
-    /// cachewarm's version.
-    pub(crate) version: String,
-    /// Is it warm, by what was required?
-    pub(crate) verdict: Verdict,
-    /// Why not, most important first; empty when warm.
-    pub(crate) reasons: Vec<String>,
-    /// What a person should know all the same.
-    pub(crate) notes: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) head: Head,
     /// No builder was asked; the state root that was read.
     pub(crate) builder: Builder,
     /// The donors it was held against.
@@ -58,12 +50,8 @@ pub(crate) struct CheckReport {
 }
 
 impl Reported for CheckReport {
-    fn verdict(&self) -> Verdict {
-        self.verdict
-    }
-
-    fn reasons(&self) -> &[String] {
-        &self.reasons
+    fn head(&self) -> &Head {
+        &self.head
     }
 
     fn text(&self) -> String {
@@ -72,10 +60,7 @@ impl Reported for CheckReport {
 
     fn facts(&self) -> Facts<'_> {
         Facts {
-            command: &self.command,
-            version: &self.version,
-            verdict: self.verdict,
-            reasons: &self.reasons,
+            head: &self.head,
             source: None,
             builder: &self.builder,
             donors: &[],
@@ -217,19 +202,6 @@ pub(crate) struct Leftovers {
     pub(crate) lock: &'static str,
 }
 
-/// A download that was not finished.
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct PartialDownload {
-    /// What containerd calls it; the digest is in it.
-    #[serde(rename = "ref")]
-    pub(crate) reference: String,
-    /// Bytes that are here.
-    pub(crate) bytes: u64,
-    /// Bytes it will have, when that is known.
-    pub(crate) expected: Option<u64>,
-}
-
 /// What the first garbage collection of a daemon would do on this disk.
 #[derive(Debug, Clone, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -254,40 +226,6 @@ pub(crate) struct Gc {
     pub(crate) limit: Option<String>,
     /// Which setting would keep them.
     pub(crate) advice: Option<String>,
-}
-
-/// What reading all bytes showed.
-#[derive(Debug, Clone, Default, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Deep {
-    /// Blobs that were hashed.
-    pub(crate) blobs: usize,
-    /// Their bytes.
-    pub(crate) blob_bytes: u64,
-    /// Snapshots whose files were counted.
-    pub(crate) snapshots: usize,
-    /// Those of them whose files were compared with those in their blobs, to the byte.
-    pub(crate) compared: usize,
-    /// Their files, directories included.
-    pub(crate) files: u64,
-    /// Bytes their files take on disk.
-    pub(crate) unpacked_bytes: u64,
-    /// What is not as it was recorded.
-    pub(crate) faults: Vec<Fault>,
-}
-
-/// Something that is not as it was recorded.
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Fault {
-    /// The worker's directory.
-    pub(crate) worker: String,
-    /// The digest of the blob it is about, if it is about one.
-    pub(crate) blob: Option<String>,
-    /// The number of the snapshot it is about, if it is about one.
-    pub(crate) snapshot: Option<u64>,
-    /// What is wrong with it.
-    pub(crate) what: String,
 }
 
 /// What became of a warm run's promise.

@@ -1,18 +1,12 @@
 //! What every report has in common, for the formats that show no more than that.
 
-use super::{Builder, Donor, Layers, Phase, Source, Step, Transfer, Verdict};
+use super::{Builder, Donor, Head, Layers, Phase, Source, Step, Transfer};
 
 /// The common part of a report.
 #[derive(Debug)]
 pub(crate) struct Facts<'r> {
-    /// `warm`, `smoke` or `check`.
-    pub(crate) command: &'r str,
-    /// cachewarm's version.
-    pub(crate) version: &'r str,
-    /// Is it warm?
-    pub(crate) verdict: Verdict,
-    /// Why not, most important first.
-    pub(crate) reasons: &'r [String],
+    /// What it begins with.
+    pub(crate) head: &'r Head,
     /// What was built from, if anything was.
     pub(crate) source: Option<&'r Source>,
     /// What it was built with, or the state root that was read.

@@ -8,11 +8,11 @@ const MOST_ROWS: usize = 200;
 
 /// The report as markdown, ending with a line break.
 pub(crate) fn markdown(facts: &Facts<'_>) -> String {
-    let mut text = format!("## cachewarm {}: {}\n\n", facts.command, facts.verdict.words());
-    for reason in facts.reasons {
+    let mut text = format!("## cachewarm {}: {}\n\n", facts.head.command, facts.head.verdict.words());
+    for reason in &facts.head.reasons {
         text.push_str(&format!("- {}\n", plain(reason)));
     }
-    if !facts.reasons.is_empty() {
+    if !facts.head.reasons.is_empty() {
         text.push('\n');
     }
     text.push_str("| | |\n|---|---|\n");

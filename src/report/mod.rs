@@ -35,7 +35,8 @@ pub(crate) use verdict::Verdict;
 
 use serde::Serialize;
 
-use crate::inspect::Tally;
+pub(crate) use crate::inspect::Tally as Layers;
+
 use crate::registry::Probe;
 
 /// The contract's version.
@@ -43,11 +44,8 @@ pub(crate) const SCHEMA: u32 = 1;
 
 /// The report of any command.
 pub(crate) trait Reported: Serialize {
-    /// Is it warm?
-    fn verdict(&self) -> Verdict;
-
-    /// Why, most important first; empty when warm.
-    fn reasons(&self) -> &[String];
+    /// What it begins with.
+    fn head(&self) -> &Head;
 
     /// The report as lines of text.
     fn text(&self) -> String;
@@ -57,12 +55,8 @@ pub(crate) trait Reported: Serialize {
 }
 
 impl Reported for Report {
-    fn verdict(&self) -> Verdict {
-        self.verdict
-    }
-
-    fn reasons(&self) -> &[String] {
-        &self.reasons
+    fn head(&self) -> &Head {
+        &self.head
     }
 
     fn text(&self) -> String {
@@ -71,10 +65,7 @@ impl Reported for Report {
 
     fn facts(&self) -> Facts<'_> {
         Facts {
-            command: &self.command,
-            version: &self.version,
-            verdict: self.verdict,
-            reasons: &self.reasons,
+            head: &self.head,
             source: Some(&self.source),
             builder: &self.builder,
             donors: &self.donors,
@@ -87,22 +78,37 @@ impl Reported for Report {
     }
 }
 
+/// What every report begins with.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Head {
+    /// The version of the format: 1.
+    pub(crate) schema: u32,
+    /// The command: `warm`, `smoke`, `check` or `seal`.
+    pub(crate) command: &'static str,
+    /// cachewarm's version.
+    pub(crate) version: &'static str,
+    /// Is it warm, or is it sealed?
+    pub(crate) verdict: Verdict,
+    /// Why not, most important first; empty when it is.
+    pub(crate) reasons: Vec<String>,
+    /// What a person should know all the same.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Head {
+    /// Of a command's report.
+    pub(crate) fn new(command: &'static str, verdict: Verdict, reasons: Vec<String>, notes: Vec<String>) -> Head {
+        Head { schema: SCHEMA, command, version: env!("CARGO_PKG_VERSION"), verdict, reasons, notes }
+    }
+}
+
 /// What a warm run found and did.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Report {
-    /// The version of the format: 1.
-    pub(crate) schema: u32,
-    /// The command: `warm`.
-    pub(crate) command: String,
-    /// cachewarm's version.
-    pub(crate) version: String,
-    /// Is it warm?
-    pub(crate) verdict: Verdict,
-    /// Why, most important first; empty when warm.
-    pub(crate) reasons: Vec<String>,
-    /// What a person should know all the same.
-    pub(crate) notes: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) head: Head,
     /// What was built from.
     pub(crate) source: Source,
     /// What it was built with.
@@ -266,49 +272,6 @@ pub(crate) struct Reason {
     pub(crate) detail: Option<String>,
     /// What to do.
     pub(crate) remedy: Option<String>,
-}
-
-/// What lies on disk behind everything that was solved.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Layers {
-    /// Layers (cache records) in the chains of all solved results.
-    pub(crate) total: usize,
-    /// Extracted, and survive a restart.
-    pub(crate) extracted: usize,
-    /// Only the compressed blob is there.
-    pub(crate) blob_only: usize,
-    /// Nothing is there.
-    pub(crate) lazy: usize,
-    /// Looks extracted, and BuildKit drops it at its next start.
-    pub(crate) phantom: usize,
-    /// The databases promise what is not on disk.
-    pub(crate) broken: usize,
-    /// There, and a restart drops it with a layer below it that is not.
-    pub(crate) doomed: usize,
-    /// Merges and diffs that BuildKit has not put together, which takes no network.
-    pub(crate) unmaterialised: usize,
-    /// Bytes of the compressed blobs on disk.
-    pub(crate) bytes_compressed: u64,
-    /// Bytes of the unpacked layers on disk.
-    pub(crate) bytes_unpacked: u64,
-}
-
-impl From<Tally> for Layers {
-    fn from(tally: Tally) -> Layers {
-        Layers {
-            total: tally.total,
-            extracted: tally.extracted,
-            blob_only: tally.blob_only,
-            lazy: tally.lazy,
-            phantom: tally.phantom,
-            broken: tally.broken,
-            doomed: tally.doomed,
-            unmaterialised: tally.unmaterialised,
-            bytes_compressed: tally.bytes_compressed,
-            bytes_unpacked: tally.bytes_unpacked,
-        }
-    }
 }
 
 /// BuildKit built again, without cache sources.

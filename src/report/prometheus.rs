@@ -31,15 +31,15 @@ pub(crate) fn prometheus(facts: &Facts<'_>) -> String {
     let mut text = String::new();
     let mut family = |name: &'static str, help: &str, gauges: &dyn Fn(&mut Family<'_>)| {
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n");
-        gauges(&mut Family { text: &mut text, name, command: facts.command });
+        gauges(&mut Family { text: &mut text, name, command: facts.head.command });
     };
     family("cachewarm_info", "Versions of the last run.", &|family| {
-        let versions = [("version", facts.version), ("buildkit_version", facts.builder.buildkit_version.as_str())];
+        let versions = [("version", facts.head.version), ("buildkit_version", facts.builder.buildkit_version.as_str())];
         family.gauge(&versions, 1.0);
     });
     family("cachewarm_verdict", "Verdict of the last run: 1 for the one that holds.", &|family| {
-        for verdict in Verdict::of_command(facts.command) {
-            let holds = if *verdict == facts.verdict { 1.0 } else { 0.0 };
+        for verdict in Verdict::of_command(facts.head.command) {
+            let holds = if *verdict == facts.head.verdict { 1.0 } else { 0.0 };
             family.gauge(&[("verdict", verdict.name())], holds);
         }
     });

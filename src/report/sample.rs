@@ -25,12 +25,10 @@ pub(crate) fn warm() -> Report {
     });
     let stage = |name: &str, steps, ran| StageSummary { name: name.to_owned(), steps, hits: steps - ran, ran };
     Report {
-        schema: SCHEMA,
-        command: "warm".to_owned(),
-        version: "0.1.0".to_owned(),
-        verdict: Verdict::Warm,
-        reasons: Vec::new(),
-        notes: vec!["build arg UNUSED is consumed by no stage".to_owned()],
+        head: Head {
+            version: "0.1.0",
+            ..Head::new("warm", Verdict::Warm, Vec::new(), vec!["build arg UNUSED is consumed by no stage".to_owned()])
+        },
         source: Source {
             location: "https://git.example/shop.git".to_owned(),
             rev: Some("main".to_owned()),

@@ -2,7 +2,7 @@
 
 use super::check::*;
 use super::seal::{SealReport, Searched};
-use super::{Builder, Donor, Layers, Phase, SCHEMA, Transfer, Verdict};
+use super::{Builder, Donor, Head, Layers, Phase, Transfer, Verdict};
 
 fn record(id: &str, class: &'static str, loss: Option<&str>) -> Record {
     Record {
@@ -44,12 +44,7 @@ pub(crate) fn checked() -> CheckReport {
     };
     let requirement = |name: &str| Requirement { name: name.to_owned(), least: 1.0, of: 11, found: 11, met: true };
     CheckReport {
-        schema: SCHEMA,
-        command: "check".to_owned(),
-        version: "0.1.0".to_owned(),
-        verdict: Verdict::Warm,
-        reasons: Vec::new(),
-        notes: Vec::new(),
+        head: Head { version: "0.1.0", ..Head::new("check", Verdict::Warm, Vec::new(), Vec::new()) },
         builder: Builder {
             kind: "none".to_owned(),
             state_root: Some("/var/lib/buildkit".to_owned()),
@@ -61,7 +56,7 @@ pub(crate) fn checked() -> CheckReport {
             covered: Vec::new(),
         }],
         targets: Vec::new(),
-        layers: layers.clone(),
+        layers,
         frontends: Layers { total: 1, extracted: 1, ..Layers::default() },
         transfer: Transfer::default(),
         phases: vec![Phase { name: "read".to_owned(), seconds: 0.003 }],
@@ -107,9 +102,9 @@ pub(crate) fn checked() -> CheckReport {
 /// A root that lacks nearly everything, after a crash, on a full disk, with a daemon at work.
 pub(crate) fn cold() -> CheckReport {
     let mut report = checked();
-    report.verdict = Verdict::NotWarm;
-    report.reasons = vec!["2 of 3 layers with results are not usable as they are: 1 lazy, 1 blob-only".to_owned()];
-    report.notes = vec!["a daemon wrote while the root was read".to_owned()];
+    report.head.verdict = Verdict::NotWarm;
+    report.head.reasons = vec!["2 of 3 layers with results are not usable as they are: 1 lazy, 1 blob-only".to_owned()];
+    report.head.notes = vec!["a daemon wrote while the root was read".to_owned()];
     report.steady = false;
     report.layers = Layers { total: 3, extracted: 1, lazy: 1, blob_only: 1, ..Layers::default() };
     report.frontends = Layers::default();
@@ -130,6 +125,7 @@ pub(crate) fn cold() -> CheckReport {
     report.requirements[0] = Requirement { name: "extracted".to_owned(), least: 0.95, of: 3, found: 1, met: false };
     report.leftovers = Leftovers {
         partial_downloads: vec![PartialDownload {
+            directory: "ingest/bb".into(),
             reference: "layer-sha256:bb".to_owned(),
             bytes: 3 << 20,
             expected: Some(9 << 20),
@@ -164,12 +160,7 @@ pub(crate) fn cold() -> CheckReport {
 pub(crate) fn sealed() -> SealReport {
     let checked = checked();
     SealReport {
-        schema: SCHEMA,
-        command: "seal".to_owned(),
-        version: "0.1.0".to_owned(),
-        verdict: Verdict::Sealed,
-        reasons: Vec::new(),
-        notes: Vec::new(),
+        head: Head { version: "0.1.0", ..Head::new("seal", Verdict::Sealed, Vec::new(), Vec::new()) },
         builder: checked.builder,
         layers: Some(checked.layers),
         transfer: Transfer::default(),

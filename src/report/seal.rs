@@ -2,24 +2,14 @@
 
 use serde::Serialize;
 
-use super::{Builder, Facts, Layers, Phase, Reported, Transfer, Verdict, text};
+use super::{Builder, Facts, Head, Layers, Phase, Reported, Transfer, text};
 
 /// What became of a seal.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct SealReport {
-    /// Always [`super::SCHEMA`].
-    pub(crate) schema: u32,
-    /// The command: `seal`.
-    pub(crate) command: String,
-    /// cachewarm's version.
-    pub(crate) version: String,
-    /// `sealed` or `not-sealed`.
-    pub(crate) verdict: Verdict,
-    /// Why not, most important first; empty when sealed.
-    pub(crate) reasons: Vec<String>,
-    /// What a person should know all the same.
-    pub(crate) notes: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) head: Head,
     /// No builder was asked; the state root that was read.
     pub(crate) builder: Builder,
     /// All layers, those of frontends apart; absent when the root could not be read.
@@ -120,12 +110,8 @@ pub(crate) struct Searched {
 }
 
 impl Reported for SealReport {
-    fn verdict(&self) -> Verdict {
-        self.verdict
-    }
-
-    fn reasons(&self) -> &[String] {
-        &self.reasons
+    fn head(&self) -> &Head {
+        &self.head
     }
 
     fn text(&self) -> String {
@@ -134,10 +120,7 @@ impl Reported for SealReport {
 
     fn facts(&self) -> Facts<'_> {
         Facts {
-            command: &self.command,
-            version: &self.version,
-            verdict: self.verdict,
-            reasons: &self.reasons,
+            head: &self.head,
             source: None,
             builder: &self.builder,
             donors: &[],

@@ -79,11 +79,11 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
     let checked = clock.time("check", checked(&job, cancel, events)).await?;
     let mut report = summary::report(&job, before, after, &checked);
     report.hit_rate = promise.as_ref().map(|promise| promise.hit_rate);
-    if report.reasons.is_empty() {
+    if report.head.reasons.is_empty() {
         clock.time("sync", synced(&job.root)).await?;
         // While we looked somebody may have come.
         summary::hold_against(&mut report, hold::holders(&job.root, &mut Vec::new())?);
-        if let (true, Some(path)) = (report.reasons.is_empty(), &job.marker) {
+        if let (true, Some(path)) = (report.head.reasons.is_empty(), &job.marker) {
             Marker::new(&job, promise.as_ref(), &checked.layers)?.write(path)?;
             report.marker = Some(path.display().to_string());
         }

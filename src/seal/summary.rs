@@ -10,7 +10,7 @@ use crate::redact::Redactor;
 use crate::report::check::CheckReport;
 use crate::report::seal::{self, FindingKind, SealReport, Searched};
 use crate::report::words::count;
-use crate::report::{Builder, Clock, SCHEMA, Transfer, Verdict};
+use crate::report::{Builder, Clock, Head, Transfer, Verdict};
 
 /// Findings of the same kind that a reason names.
 const NAMED: usize = 3;
@@ -25,8 +25,8 @@ pub(super) fn held(job: &Job, holders: Vec<String>, clock: Clock) -> SealReport 
 /// Takes the seal from a root that somebody holds.
 pub(super) fn hold_against(report: &mut SealReport, holders: Vec<String>) {
     if !holders.is_empty() {
-        report.verdict = Verdict::NotSealed;
-        report.reasons = holders.into_iter().map(|holder| format!("{holder}; {STOP}")).collect();
+        report.head.verdict = Verdict::NotSealed;
+        report.head.reasons = holders.into_iter().map(|holder| format!("{holder}; {STOP}")).collect();
     }
 }
 
@@ -35,7 +35,8 @@ pub(super) fn damaged(job: &Job, error: &anyhow::Error, clock: Clock) -> SealRep
     let mut causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
     causes.dedup();
     let reason = format!("the state root is damaged: {}; warm an empty one", causes.join(": "));
-    SealReport { reasons: vec![reason], phases: clock.into_phases(), ..blank(job) }
+    let head = Head::new("seal", Verdict::NotSealed, vec![reason], Vec::new());
+    SealReport { head, phases: clock.into_phases(), ..blank(job) }
 }
 
 /// What was found before and after things were cleaned, if they were.
@@ -47,13 +48,13 @@ pub(super) fn report(job: &Job, before: Option<Vec<Finding>>, after: Looked, che
     findings.extend(cleaned.map(|it| written(it, true, redactor)));
     findings.sort_by(|a, b| (a.kind, &a.place).cmp(&(b.kind, &b.place)));
     let mut reasons: Vec<String> =
-        checked.reasons.iter().map(|reason| redactor.text(&format!("not warm: {reason}"))).collect();
+        checked.head.reasons.iter().map(|reason| redactor.text(&format!("not warm: {reason}"))).collect();
     reasons.extend(FindingKind::ALL.into_iter().filter_map(|kind| reason(&after.findings, kind, job.fix, redactor)));
+    let verdict = if reasons.is_empty() { Verdict::Sealed } else { Verdict::NotSealed };
+    let notes = after.notes.iter().chain(&checked.head.notes).map(|note| redactor.text(note)).collect();
     SealReport {
-        verdict: if reasons.is_empty() { Verdict::Sealed } else { Verdict::NotSealed },
-        reasons,
-        notes: after.notes.iter().chain(&checked.notes).map(|note| redactor.text(note)).collect(),
-        layers: Some(checked.layers.clone()),
+        head: Head::new("seal", verdict, reasons, notes),
+        layers: Some(checked.layers),
         findings,
         searched: Searched {
             files: after.files + after.unchanged.files,
@@ -66,12 +67,7 @@ pub(super) fn report(job: &Job, before: Option<Vec<Finding>>, after: Looked, che
 
 fn blank(job: &Job) -> SealReport {
     SealReport {
-        schema: SCHEMA,
-        command: "seal".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        verdict: Verdict::NotSealed,
-        reasons: Vec::new(),
-        notes: Vec::new(),
+        head: Head::new("seal", Verdict::NotSealed, Vec::new(), Vec::new()),
         builder: Builder { state_root: Some(job.root.display().to_string()), ..Builder::default() },
         layers: None,
         transfer: Transfer::default(),

@@ -15,9 +15,6 @@ use crate::inspect::{self, Unreadable};
 use crate::shadow::{LocalSources, Place, Shadow};
 use crate::verify;
 
-/// Where a BuildKit keeps its state unless told otherwise.
-const USUAL_ROOT: &str = "/var/lib/buildkit";
-
 /// A BuildKit that answers, with a session for each target.
 pub(super) struct Answerer {
     /// How to talk to it.
@@ -72,7 +69,7 @@ impl Answerer {
     pub(super) async fn find(run: &Run<'_>) -> anyhow::Result<Answerer> {
         let Run { job, plan, cancel, events } = *run;
         if let Address::Spawn(program) = &job.builder {
-            let root = job.root.clone().unwrap_or_else(|| USUAL_ROOT.into());
+            let root = job.root.clone().unwrap_or_else(|| buildkit::USUAL_ROOT.into());
             let (known, _) = records(&root, None).await?.map_err(unreadable)?;
             let shaded = Shaded { root, address: String::new(), program: program.clone(), snapshotter: None };
             return Answerer::on_shadow(run, shaded, Place::Memory, known).await;

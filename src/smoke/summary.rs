@@ -5,14 +5,12 @@ use std::collections::HashMap;
 use super::{Job, Seen};
 use crate::buildkit::Operation;
 use crate::plan::Plan;
-use crate::report::assemble;
-use crate::report::{self, Clock, Reason, Report, Step, StepState, Verdict};
+use crate::report::assemble::{self, NAMED, named};
+use crate::report::{self, Clock, Head, Reason, Report, Step, StepState, Verdict};
 use crate::verify::{OnDisk, Outlook};
 
 /// The kind of reason of a step that the build can do without.
 const NOT_NEEDED: &str = "not-needed";
-/// Problems named in the reasons, at most.
-const NAMED: usize = 5;
 
 /// What became, or would become, of each step; and what the status streams said.
 pub(super) fn steps(plan: &Plan, seen: &Seen) -> Vec<Step> {
@@ -66,13 +64,9 @@ pub(super) fn report(
         let (rate, wanted) = (hit_rate * 100.0, job.min_hit_rate * 100.0);
         reasons.push(format!("{rate:.1} % of the steps are hits, fewer than the {wanted:.1} % asked for"));
     }
-    let no_problems = OnDisk::default();
-    let looked = found.as_ref().unwrap_or(&no_problems);
-    let problems = looked.problems.iter().chain(&looked.unproven);
-    reasons.extend(problems.clone().take(NAMED).map(|problem| format!("matched but not present: {problem}")));
-    if problems.clone().count() > NAMED {
-        reasons.push(format!("{} records are matched but not present in all", problems.count()));
-    }
+    let problems = found.iter().flat_map(|looked| looked.problems.iter().chain(&looked.unproven));
+    let problems = problems.map(|problem| format!("matched but not present: {problem}")).collect();
+    reasons.extend(named(problems, "records are matched but not present"));
     let verdict = match &seen.asked.why_itself {
         _ if !reasons.is_empty() => Verdict::NotWarm,
         Some(why) => {
@@ -81,13 +75,9 @@ pub(super) fn report(
         }
         None => Verdict::Warm,
     };
+    let notes = notes(&seen).into_iter().chain(assemble::likely_cause(&plan.checkout, &steps)).collect();
     Report {
-        schema: report::SCHEMA,
-        command: "smoke".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        verdict,
-        reasons,
-        notes: notes(&seen).into_iter().chain(assemble::likely_cause(&plan.checkout, &steps)).collect(),
+        head: Head::new("smoke", verdict, reasons, notes),
         source: report::Source::of_run(plan, &accounts),
         builder: report::Builder {
             kind: seen.asked.kind,
@@ -100,8 +90,8 @@ pub(super) fn report(
         targets: assemble::targets(&plan.targets, &steps),
         transfer: assemble::transfer(&accounts, &[]),
         steps,
-        layers: found.as_ref().map(|found| found.layers.into()),
-        frontends: found.as_ref().map(|found| found.frontends.into()),
+        layers: found.as_ref().map(|found| found.layers),
+        frontends: found.as_ref().map(|found| found.frontends),
         proof: None,
         phases: clock.into_phases(),
         hit_rate,

@@ -103,7 +103,7 @@ async fn remember(
     let before = if is_unexplained { explain::last_manifest(path, events) } else { None };
     // A file that changed meanwhile may be why BuildKit had to run something again.
     let had_to_run = report.proof.as_ref().is_some_and(|proof| !proof.ran.is_empty());
-    if report.verdict != Verdict::Warm && before.is_none() && !had_to_run {
+    if report.head.verdict != Verdict::Warm && before.is_none() && !had_to_run {
         return Ok(());
     }
     let key = Key::beside(path)?;
@@ -115,12 +115,12 @@ async fn remember(
         let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
         let note = format!("changed while they were built, so the next build may differ: {first}{more}");
         events.warn(note.clone());
-        report.notes.push(note);
+        report.head.notes.push(note);
     }
     if let Some(before) = before {
         summary::explain(report, &before, &manifest);
     }
-    if report.verdict == Verdict::Warm {
+    if report.head.verdict == Verdict::Warm {
         manifest.write(path, &marks)?;
     }
     Ok(())

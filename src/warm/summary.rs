@@ -6,14 +6,12 @@ use crate::buildkit::{Account, Builder, Graph, Operation, Request};
 use crate::explain::Comparison;
 use crate::manifest::{Manifest, Marks, Served};
 use crate::plan::Plan;
-use crate::report::assemble::{self, Hits, NOT_FOUND_AGAIN, NOT_IN_CACHE};
-use crate::report::{self, Prover, Report, Step, StepState, Verdict};
+use crate::report::assemble::{self, Hits, NAMED, NOT_FOUND_AGAIN, NOT_IN_CACHE, named};
+use crate::report::{self, Head, Prover, Report, Step, StepState, Verdict};
 use crate::verify::Doubts;
 
 /// The kind of reason of a step that every build runs.
 const ALWAYS_RUNS: &str = "always-runs";
-/// Blobs and results named in a reason, at most; the report's lists have them all.
-const NAMED: usize = 5;
 
 /// The report of a run.
 pub(super) fn report(
@@ -32,16 +30,11 @@ pub(super) fn report(
     let hits = assemble::hits(&solved.graphs, &steps, |_| true);
     let (verdict, reasons) = verdict(job, plan, hits, solved, found, doubts.as_ref());
     let (layers, frontends) = match found {
-        Found::OnDisk(found) => (Some(found.layers.into()), Some(found.frontends.into())),
+        Found::OnDisk(found) => (Some(found.layers), Some(found.frontends)),
         Found::Unread(_) => (None, None),
     };
     Report {
-        schema: report::SCHEMA,
-        command: "warm".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        verdict,
-        reasons,
-        notes: notes(&steps, plan, solved.miss.is_none() && doubts.is_none()),
+        head: Head::new("warm", verdict, reasons, notes(&steps, plan, solved.miss.is_none() && doubts.is_none())),
         source: report::Source::of_run(plan, &solved.accounts),
         builder: report::Builder {
             kind: builder.kind.into(),
@@ -78,7 +71,7 @@ pub(super) fn promise(
     found: &Found,
     marks: &Marks,
 ) -> (Manifest, Vec<Served>) {
-    let layers = report.layers.clone().unwrap_or_default();
+    let layers = report.layers.unwrap_or_default();
     let mut manifest = Manifest {
         buildkit_version: builder.version.clone(),
         worker_id: builder.worker_id.clone(),
@@ -192,9 +185,9 @@ fn verdict(
 ) -> (Verdict, Vec<String>) {
     let mut reasons: Vec<String> = solved.miss.iter().cloned().collect();
     if let Found::OnDisk(found) = found {
-        reasons.extend(named(&found.problems, "records are not on disk as they should be"));
+        reasons.extend(named(found.problems.clone(), "records are not on disk as they should be"));
         if doubts.is_none() {
-            reasons.extend(named(&found.unproven, "records are only known under another name"));
+            reasons.extend(named(found.unproven.clone(), "records are only known under another name"));
         }
     }
     if let Some(doubts) = doubts {
@@ -237,12 +230,4 @@ fn too_few_hits(job: &Job, plan: &Plan, hits: Hits, solved: &Solved) -> Option<S
 
 fn prover(doubts: &Doubts) -> Prover {
     if doubts.is_of_itself { Prover::Builder } else { Prover::Shadow }
-}
-
-fn named(problems: &[String], what: &str) -> Vec<String> {
-    let mut reasons: Vec<String> = problems.iter().take(NAMED).cloned().collect();
-    if problems.len() > NAMED {
-        reasons.push(format!("{} {what} in all", problems.len()));
-    }
-    reasons
 }

@@ -32,7 +32,7 @@ pub(crate) use config::of_machine as config_of_machine;
 pub(crate) use docker::{Create, DockerHost, Restart};
 pub(crate) use runc::{is_stand_in, stand_in};
 pub(crate) use spawn::Spawn;
-pub(crate) use state_root::StateRoot;
+pub(crate) use state_root::{StateRoot, USUAL as USUAL_ROOT};
 pub(crate) use tcp::Tls;
 
 /// Where a buildkitd listens unless told otherwise.

@@ -8,7 +8,7 @@ use crate::locks::{self, Lock};
 use crate::retry;
 
 /// Where a buildkitd keeps its state unless told otherwise.
-pub(super) const USUAL: &str = "/var/lib/buildkit";
+pub(crate) const USUAL: &str = "/var/lib/buildkit";
 /// A daemon that was orphaned a moment ago needs this long to let go of the root.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 

@@ -27,8 +27,8 @@ pub(crate) fn text(report: &CheckReport) -> String {
     page.gap();
     page.section("required", report.requirements.iter().map(requirement));
     page.section("time", [time(&report.phases)]);
-    page.section("notes", report.notes.iter().cloned());
-    page.verdict(report.verdict, &report.reasons);
+    page.section("notes", report.head.notes.iter().cloned());
+    page.verdict(report.head.verdict, &report.head.reasons);
     page.text
 }
 

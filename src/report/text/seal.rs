@@ -24,8 +24,8 @@ pub(crate) fn text(report: &SealReport) -> String {
     }
     page.section("marker", report.marker.clone());
     page.section("time", [time(&report.phases)]);
-    page.section("notes", report.notes.iter().cloned());
-    page.verdict(report.verdict, &report.reasons);
+    page.section("notes", report.head.notes.iter().cloned());
+    page.verdict(report.head.verdict, &report.head.reasons);
     page.text
 }
 
@@ -48,8 +48,8 @@ fn of_kind(findings: &[Finding], kind: FindingKind, cleaned: bool) -> Vec<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Verdict;
     use crate::report::sample_check::sealed;
+    use crate::report::{Head, Verdict};
 
     #[test]
     fn what_is_left_comes_before_what_was_cleaned() {
@@ -60,9 +60,9 @@ mod tests {
             cleaned,
             remedy: remedy.map(str::to_owned),
         };
+        let reasons = vec!["/etc/app.conf has a secret: build argument NPM_TOKEN, as it is".into()];
         let report = SealReport {
-            verdict: Verdict::NotSealed,
-            reasons: vec!["/etc/app.conf has a secret: build argument NPM_TOKEN, as it is".into()],
+            head: Head::new("seal", Verdict::NotSealed, reasons, Vec::new()),
             findings: vec![
                 finding(FindingKind::Machine, "/root/.netrc", "logins", false, Some("remove the file")),
                 finding(FindingKind::History, "history.db", "12 builds", true, None),

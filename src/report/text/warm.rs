@@ -28,8 +28,8 @@ pub(crate) fn text(report: &Report) -> String {
     page.section("proof", report.proof.iter().flat_map(proof));
     page.section("resolves", resolved(&report.resolved_by_every_build));
     page.section("time", [time(&report.phases)]);
-    page.section("notes", report.notes.iter().cloned());
-    page.verdict(report.verdict, &[report.reasons.as_slice(), &doubtful(report)].concat());
+    page.section("notes", report.head.notes.iter().cloned());
+    page.verdict(report.head.verdict, &[report.head.reasons.as_slice(), &doubtful(report)].concat());
     page.text
 }
 
@@ -95,7 +95,7 @@ fn doubtful(report: &Report) -> Vec<String> {
         step.state == StepState::Ran && step.reason.as_ref().is_some_and(|reason| reason.kind != "fetched")
     };
     let ran = report.steps.iter().filter(is_unfound).count();
-    let is_doubtful = report.verdict == Verdict::Warm && !report.donors.is_empty() && ran > 0;
+    let is_doubtful = report.head.verdict == Verdict::Warm && !report.donors.is_empty() && ran > 0;
     let doubt =
         || format!("{} of this build ran here, in no cache: see above whether CI builds the same", count(ran, "step"));
     is_doubtful.then(doubt).into_iter().collect()

@@ -45,8 +45,8 @@ fn a_warm_run_reads_calmly() {
 #[test]
 fn a_run_that_is_not_warm_ends_with_its_reasons() {
     let mut report = sample::warm();
-    report.verdict = Verdict::NotWarm;
-    report.reasons = vec!["2 layers are not extracted".to_owned(), "the proof ran 1 step".to_owned()];
+    report.head.verdict = Verdict::NotWarm;
+    report.head.reasons = vec!["2 layers are not extracted".to_owned(), "the proof ran 1 step".to_owned()];
     report.layers = Some(Layers { total: 11, extracted: 8, blob_only: 1, lazy: 1, phantom: 1, ..Layers::default() });
     report.donors[0].usable = false;
     report.donors[0].problem = Some("manifest unknown".to_owned());
@@ -96,8 +96,8 @@ fn a_run_that_is_not_warm_ends_with_its_reasons() {
 #[test]
 fn what_was_not_looked_at_is_said_to_be_so() {
     let mut report = sample::warm();
-    report.verdict = Verdict::NotVerified;
-    report.reasons = vec!["the state root is on another host".to_owned()];
+    report.head.verdict = Verdict::NotVerified;
+    report.head.reasons = vec!["the state root is on another host".to_owned()];
     report.layers = None;
     report.proof = None;
     report.phases.clear();
