@@ -78,6 +78,26 @@ pub(crate) async fn pause(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// Asks again and again, `wait` apart, until there is an answer; none when there is still none after `limit`.
+///
+/// # Errors
+/// That of asking.
+pub(crate) async fn until<T>(
+    limit: Duration,
+    wait: Duration,
+    mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<Option<T>> {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await? {
+                return Ok(answer);
+            }
+            pause(wait).await;
+        }
+    };
+    tokio::time::timeout(limit, asking).await.ok().transpose()
+}
+
 /// Between half of `wait` and all of it, so that many who failed together do not come back together.
 fn jittered(wait: Duration) -> Duration {
     // A fresh `RandomState` is randomly keyed: randomness enough for spreading load, without a crate for it.

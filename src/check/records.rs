@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Looked;
 use super::holders::Holders;
-use crate::inspect::{Class, Record, Survival};
+use crate::inspect::Record;
 use crate::report::check::Record as Row;
 
 /// Every record, or only the layers that a build cannot use as they are.
@@ -23,7 +23,7 @@ pub(super) fn rows(looked: &Looked, holders: &Holders<'_>, every_record: bool) -
                 snapshotter: worker.snapshotter.clone(),
                 class: record.class.name(),
                 survives: record.survival.survives(),
-                loss: loss(record),
+                loss: record.loss(),
                 spare: spare.contains(&place),
                 layer: record.is_layer(),
                 record_type: record.record_type.name().to_owned(),
@@ -50,36 +50,6 @@ pub(super) fn rows(looked: &Looked, holders: &Holders<'_>, every_record: bool) -
 /// gives the same order.
 pub(super) fn sort_by_age(records: &mut [&Record]) {
     records.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-}
-
-/// A record that a build cannot use as it is, as one sentence.
-pub(super) fn problem(record: &Record) -> String {
-    let name = if record.description.is_empty() { &record.id } else { &record.description };
-    let what = match record.class {
-        Class::BlobOnly => "its blob is here and was never unpacked",
-        Class::Lazy => "nothing of it is on disk",
-        Class::Phantom => "it is unpacked, and BuildKit drops it at its next start because its blob is not here",
-        Class::Broken => "the databases promise what is not on disk",
-        Class::Deleted => "it is marked for deletion",
-        Class::Mutable => "it is written in place, and cannot hold a result",
-        Class::Unmaterialised => "not all it is made of is unpacked",
-        Class::Extracted | Class::LocalUnfinalised => "it is extracted",
-    };
-    let loss = loss(record).filter(|_| record.class.is_extracted());
-    format!("{name}: {what}{}", loss.map(|loss| format!(", but {loss}")).unwrap_or_default())
-}
-
-/// Why the next start drops a record, if it does.
-fn loss(record: &Record) -> Option<String> {
-    match &record.survival {
-        Survival::Survives => None,
-        Survival::Lost { record: guilty, loss } if *guilty == record.id => {
-            Some(format!("a restart drops it: it {}", loss.words()))
-        }
-        Survival::Lost { record: guilty, loss } => {
-            Some(format!("a restart drops it, because {guilty} {}", loss.words()))
-        }
-    }
 }
 
 fn time(nanoseconds: i64) -> Option<String> {

@@ -202,7 +202,7 @@ fn unmet(
                     of - found,
                     count(*of, "layer")
                 ));
-                reasons.extend(named(amiss.into_iter().map(records::problem).collect(), "layers are not usable"));
+                reasons.extend(named(amiss.into_iter().map(Record::problem).collect(), "layers are not usable"));
             }
             "survives" => {
                 reasons.push(format!("a restart drops {} of {} with results", of - found, count(*of, "layer")))

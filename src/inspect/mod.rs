@@ -33,7 +33,9 @@ mod unreadable;
 mod usage;
 mod worker;
 
-pub(crate) use classify::{Class, Survival};
+pub(crate) use classify::Class;
+#[cfg(test)]
+pub(crate) use classify::Survival;
 pub(crate) use deep::{Deep, Fault, deep};
 pub(crate) use leftovers::{Leftovers, PartialDownload, held_by, leftovers, lock_file};
 pub(crate) use overwritten::overwritten_file;

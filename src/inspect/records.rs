@@ -127,6 +127,34 @@ impl Record {
         self.class.is_extracted() && self.survival.survives()
     }
 
+    /// Why a build cannot use it as it is, as one sentence.
+    pub(crate) fn problem(&self) -> String {
+        let name = if self.description.is_empty() { &self.id } else { &self.description };
+        let what = match self.class {
+            Class::BlobOnly => "its blob is here and was never unpacked",
+            Class::Lazy => "nothing of it is on disk",
+            Class::Phantom => "it is unpacked, and BuildKit drops it at its next start because its blob is not here",
+            Class::Broken => "the databases promise what is not on disk",
+            Class::Deleted => "it is marked for deletion",
+            Class::Mutable => "it is written in place, and cannot hold a result",
+            Class::Unmaterialised => "not all it is made of is unpacked",
+            Class::Extracted | Class::LocalUnfinalised => "it is extracted",
+        };
+        let loss = self.loss().filter(|_| self.class.is_extracted() || self.class == Class::Unmaterialised);
+        format!("{name}: {what}{}", loss.map(|loss| format!(", but {loss}")).unwrap_or_default())
+    }
+
+    /// Why the next start drops it, if it does.
+    pub(crate) fn loss(&self) -> Option<String> {
+        match &self.survival {
+            Survival::Survives => None,
+            Survival::Lost { record, loss } if *record == self.id => {
+                Some(format!("a restart drops it: it {}", loss.words()))
+            }
+            Survival::Lost { record, loss } => Some(format!("a restart drops it, because {record} {}", loss.words())),
+        }
+    }
+
     /// Reads what the database says; what lies on disk is filled in by the worker. A root has tens of thousands of
     /// fields, so each is looked at once.
     pub(super) fn read(id: &str, fields: Bucket<'_>) -> Record {

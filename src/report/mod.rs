@@ -38,6 +38,7 @@ use serde::Serialize;
 pub(crate) use crate::inspect::Tally as Layers;
 
 use crate::registry::Probe;
+use crate::verify::Doubts;
 
 /// The contract's version.
 pub(crate) const SCHEMA: u32 = 1;
@@ -282,14 +283,9 @@ pub(crate) struct Proof {
     pub(crate) on: Prover,
     /// Results it was asked for.
     pub(crate) results: usize,
-    /// Blobs it wanted to fetch.
-    pub(crate) fetched: Vec<String>,
-    /// Layers it had to unpack.
-    pub(crate) extracted: Vec<String>,
-    /// Steps it had to run.
-    pub(crate) ran: Vec<String>,
-    /// Whatever else went wrong.
-    pub(crate) errors: Vec<String>,
+    /// What it had to do.
+    #[serde(flatten)]
+    pub(crate) doubts: Doubts,
 }
 
 /// Who built again.

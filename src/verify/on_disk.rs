@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::buildkit::RecordInUse;
-use crate::inspect::{self, Class, Record, RecordType, Survival, Tally, Unreadable, Worker};
+use crate::inspect::{self, Class, Record, RecordType, Tally, Unreadable, Worker};
 
 /// How often a root is read again, because a daemon wrote to it, before what is missing there is believed.
 const READ_AGAIN: usize = 3;
@@ -86,21 +86,15 @@ fn judged(worker: &Worker, opened: &[RecordInUse]) -> OnDisk {
     found
 }
 
+/// What is wrong with a record that was opened. What merges others, or is written in place, is not unpacked by that.
 fn problem(record: &Record) -> Option<String> {
-    let what = match (record.class, &record.survival) {
-        (Class::Extracted | Class::LocalUnfinalised | Class::Unmaterialised, Survival::Survives) => return None,
-        (Class::BlobOnly, _) => "its compressed blob is there and was never unpacked".to_owned(),
-        (Class::Lazy, _) => "nothing of it is on disk".to_owned(),
-        (Class::Phantom, _) => {
-            "it is unpacked, and BuildKit drops it at its next start because its blob is not there; warm an empty state root".to_owned()
+    let is_sound = match record.class {
+        Class::Extracted | Class::LocalUnfinalised | Class::Unmaterialised | Class::Mutable => {
+            record.survival.survives()
         }
-        (Class::Broken, _) => "the databases promise a snapshot that is not on disk".to_owned(),
-        (Class::Deleted, _) => "it is marked for deletion".to_owned(),
-        (_, Survival::Lost { record, loss }) => format!("a restart drops it, because {record} {}", loss.words()),
-        (Class::Mutable, Survival::Survives) => return None,
+        Class::BlobOnly | Class::Lazy | Class::Phantom | Class::Broken | Class::Deleted => false,
     };
-    let description = if record.description.is_empty() { &record.id } else { &record.description };
-    Some(format!("{description}: {what}"))
+    (!is_sound).then(|| record.problem())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Context;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -22,17 +23,19 @@ use crate::redact::Redactor;
 use crate::shadow::{LocalSources, Place, Shadow};
 
 /// What BuildKit had to do that a warm root would have spared it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Doubts {
     /// Whether the builder itself was asked, which says nothing of a restart; a daemon on a shadow of its root otherwise.
+    #[serde(skip)]
     pub(crate) is_of_itself: bool,
-    /// Layers it fetched.
+    /// Blobs it wanted to fetch.
     pub(crate) fetched: Vec<String>,
-    /// Layers it unpacked.
+    /// Layers it had to unpack.
     pub(crate) extracted: Vec<String>,
-    /// Steps it ran.
+    /// Steps it had to run.
     pub(crate) ran: Vec<String>,
-    /// What it could not do.
+    /// Whatever else went wrong.
     pub(crate) errors: Vec<String>,
 }
 

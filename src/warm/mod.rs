@@ -102,7 +102,7 @@ async fn remember(
     let is_unexplained = report.steps.iter().any(|step| step.reason.as_ref().is_some_and(|r| r.kind == NOT_IN_CACHE));
     let before = if is_unexplained { explain::last_manifest(path, events) } else { None };
     // A file that changed meanwhile may be why BuildKit had to run something again.
-    let had_to_run = report.proof.as_ref().is_some_and(|proof| !proof.ran.is_empty());
+    let had_to_run = report.proof.as_ref().is_some_and(|proof| !proof.doubts.ran.is_empty());
     if report.head.verdict != Verdict::Warm && before.is_none() && !had_to_run {
         return Ok(());
     }

@@ -52,10 +52,7 @@ pub(super) fn report(
         proof: doubts.map(|doubts| report::Proof {
             on: prover(&doubts),
             results: solved.requests.iter().map(Request::len).sum(),
-            fetched: doubts.fetched,
-            extracted: doubts.extracted,
-            ran: doubts.ran,
-            errors: doubts.errors,
+            doubts,
         }),
         phases: Vec::new(),
         hit_rate: hits.rate(),

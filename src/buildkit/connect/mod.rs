@@ -327,24 +327,18 @@ impl Builder {
 
     /// The last lines of the daemon's log, if we can have it and it ended by itself or is just about to.
     pub(crate) async fn last_words(&mut self) -> Option<String> {
+        let tail = async || {
+            Ok(match &mut self.behind {
+                Behind::Process(daemon) => daemon.has_ended().then(|| Some(daemon.log_tail())),
+                Behind::Container(container) => match container.has_ended().await {
+                    true => Some(Some(container.log_tail().await)),
+                    false => None,
+                },
+                Behind::Stranger => Some(None),
+            })
+        };
         // A broken connection is seen before the process is gone.
-        for _ in 0..40 {
-            match &mut self.behind {
-                Behind::Process(daemon) => {
-                    if daemon.has_ended() {
-                        return Some(daemon.log_tail());
-                    }
-                }
-                Behind::Container(container) => {
-                    if container.has_ended().await {
-                        return Some(container.log_tail().await);
-                    }
-                }
-                Behind::Stranger => return None,
-            }
-            retry::pause(Duration::from_millis(50)).await;
-        }
-        None
+        retry::until(Duration::from_secs(2), Duration::from_millis(50), tail).await.ok()??
     }
 }
 

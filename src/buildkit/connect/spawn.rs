@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use tonic::transport::Channel;
@@ -111,28 +111,27 @@ impl Spawn {
         }
         let mut daemon = self.launch()?;
         let socket = daemon.runtime.path().join("buildkitd.sock");
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
+        let answer = async || {
             if let Some(status) = daemon.child.try_wait().context("waiting for buildkitd")? {
                 daemon.stopped = true;
                 return Err(self.exited(&daemon, &status.to_string()));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
             // One that dies after it began to listen is to be seen here, with what it said.
             if socket.exists()
                 && let Ok(channel) = unix::connect(socket.clone()).await
-                && let Ok(Ok(_)) = tokio::time::timeout(left, super::workers(channel.clone())).await
+                && super::workers(channel.clone()).await.is_ok()
             {
-                return Ok((daemon, channel));
+                return Ok(Some(channel));
             }
-            if left.is_zero() {
-                return Err(Failure::new(
-                    Kind::Environment,
-                    format!("buildkitd did not answer within {} s{}", START_TIMEOUT.as_secs(), daemon.log_text()),
-                    "look at what it said above; start it by hand on the same root to see more",
-                ));
-            }
-            retry::pause(Duration::from_millis(20)).await;
+            Ok(None)
+        };
+        match retry::until(START_TIMEOUT, Duration::from_millis(20), answer).await? {
+            Some(channel) => Ok((daemon, channel)),
+            None => Err(Failure::new(
+                Kind::Environment,
+                format!("buildkitd did not answer within {} s{}", START_TIMEOUT.as_secs(), daemon.log_text()),
+                "look at what it said above; start it by hand on the same root to see more",
+            )),
         }
     }
 
@@ -229,20 +228,13 @@ impl Daemon {
             Containment::Full => child::terminate_below(&mut self.child),
             _ => child::terminate(&mut self.child),
         }
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.child.try_wait().context("waiting for buildkitd to end")?.is_none() {
-            if Instant::now() > deadline {
-                return Err(Failure::new(
-                    Kind::Environment,
-                    format!(
-                        "buildkitd did not end within {} s and was killed{}",
-                        STOP_TIMEOUT.as_secs(),
-                        self.log_text()
-                    ),
-                    "run the same command again; what is on disk stays",
-                ));
-            }
-            retry::pause(Duration::from_millis(10)).await;
+        let end = async || self.child.try_wait().context("waiting for buildkitd to end");
+        if retry::until(STOP_TIMEOUT, Duration::from_millis(10), end).await?.is_none() {
+            return Err(Failure::new(
+                Kind::Environment,
+                format!("buildkitd did not end within {} s and was killed{}", STOP_TIMEOUT.as_secs(), self.log_text()),
+                "run the same command again; what is on disk stays",
+            ));
         }
         self.stopped = true;
         Ok(())

@@ -1,7 +1,7 @@
 //! A builder's state root, seen from here: where it is, whether a daemon of ours can have it.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::failure::{Explain, Failure, Kind};
 use crate::locks::{self, Lock};
@@ -47,14 +47,8 @@ pub(super) fn prepare(root: &Path) -> anyhow::Result<()> {
 
 /// Waits a moment for whoever holds the root; gives whether nobody does any more.
 pub(super) async fn becomes_free(root: &Path) -> anyhow::Result<bool> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    while !is_free(root)? {
-        if Instant::now() > deadline {
-            return Ok(false);
-        }
-        retry::pause(Duration::from_millis(100)).await;
-    }
-    Ok(true)
+    let free = async || Ok(is_free(root)?.then_some(()));
+    Ok(retry::until(LOCK_PATIENCE, Duration::from_millis(100), free).await?.is_some())
 }
 
 /// Whether nobody holds the root. BuildKit holds an exclusive lock on this file while it runs.

@@ -4,6 +4,7 @@ use super::{Page, detail, donor, layers, shortened, some_reason, time};
 use crate::report::assemble::{BELOW_A_MISS, NOT_FOUND_AGAIN};
 use crate::report::words::{bytes, clean, count, seconds};
 use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer, TransferSource, Verdict};
+use crate::verify::Doubts;
 
 /// The report as lines of text.
 pub(crate) fn text(report: &Report) -> String {
@@ -162,8 +163,8 @@ fn proof(proof: &Proof) -> Vec<String> {
             format!("asked again, the builder itself found {} without cache sources", count(proof.results, "result"))
         }
     };
-    let lists =
-        [("fetched", &proof.fetched), ("unpacked", &proof.extracted), ("ran", &proof.ran), ("failed", &proof.errors)];
+    let Doubts { fetched, extracted, ran, errors, .. } = &proof.doubts;
+    let lists = [("fetched", fetched), ("unpacked", extracted), ("ran", ran), ("failed", errors)];
     if lists.iter().all(|(_, list)| list.is_empty()) {
         return vec![format!("{asked}: nothing fetched, unpacked or run")];
     }

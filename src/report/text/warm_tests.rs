@@ -3,6 +3,7 @@
 use super::*;
 use crate::report::sample;
 use crate::report::{Layers, Reason, Verdict};
+use crate::verify::Doubts;
 
 #[test]
 fn a_warm_run_reads_calmly() {
@@ -51,7 +52,11 @@ fn a_run_that_is_not_warm_ends_with_its_reasons() {
     report.donors[0].usable = false;
     report.donors[0].problem = Some("manifest unknown".to_owned());
     report.steps[1].state = StepState::Miss;
-    report.proof = Some(Proof { results: 24, ran: vec!["[build 2/2] RUN make".to_owned()], ..Proof::default() });
+    report.proof = Some(Proof {
+        results: 24,
+        doubts: Doubts { ran: vec!["[build 2/2] RUN make".to_owned()], ..Doubts::default() },
+        ..Proof::default()
+    });
     insta::assert_snapshot!(text(&report), @"
     source     https://git.example/shop.git, main at 1f2e3d4c5b6a, modes of umask 022
     builder    spawn /usr/local/bin/buildkitd, BuildKit v0.32.2, state root /var/lib/buildkit

@@ -1,7 +1,7 @@
 //! A buildkitd in a container: found, spoken to, and, when we made it, stopped and removed on every way out.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::models::{ContainerInspectResponse, ContainerState, MountPoint};
@@ -93,27 +93,24 @@ impl Container {
         &self,
         is_answered: impl Fn(Channel) -> F,
     ) -> anyhow::Result<Channel> {
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
+        let answer = async || {
             if let Ok(channel) = self.channel().await
                 && tokio::time::timeout(ANSWER_TIMEOUT, is_answered(channel.clone())).await == Ok(true)
             {
-                return Ok(channel);
+                return Ok(Some(Some(channel)));
             }
-            let ended = self.has_ended().await;
-            if ended || Instant::now() > deadline {
-                let what = match ended {
-                    true => "ended at its start".to_owned(),
-                    false => format!("did not answer within {} s", START_TIMEOUT.as_secs()),
-                };
-                return Err(Failure::new(
-                    Kind::Environment,
-                    format!("the buildkitd in the container {} {what}{}", self.name, self.last_words().await),
-                    "see what it said; it needs an image with buildkitd, buildctl and runc, and a state root of its own",
-                ));
-            }
-            retry::pause(Duration::from_millis(50)).await;
-        }
+            Ok(self.has_ended().await.then_some(None))
+        };
+        let what = match retry::until(START_TIMEOUT, Duration::from_millis(50), answer).await? {
+            Some(Some(channel)) => return Ok(channel),
+            Some(None) => "ended at its start".to_owned(),
+            None => format!("did not answer within {} s", START_TIMEOUT.as_secs()),
+        };
+        Err(Failure::new(
+            Kind::Environment,
+            format!("the buildkitd in the container {} {what}{}", self.name, self.last_words().await),
+            "see what it said; it needs an image with buildkitd, buildctl and runc, and a state root of its own",
+        ))
     }
 
     /// What it wrote last, and what kept us from speaking to it, as the end of a sentence.
