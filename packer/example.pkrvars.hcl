@@ -14,5 +14,5 @@ cache_from = ["123456789012.dkr.ecr.eu-west-1.amazonaws.com/ci/cache:main"]
 min_hit_rate = 0.9
 
 # BuildKit's release, and the SHA-256 of its archive for the machine's architecture.
-buildkit_version = "v0.32.2"
+buildkit_version = "v0.34.2"
 buildkit_sha256  = "0000000000000000000000000000000000000000000000000000000000000000"

@@ -110,7 +110,7 @@ variable "cachewarm_binary" {
 
 variable "buildkit_version" {
   type        = string
-  default     = "v0.32.2"
+  default     = "v0.34.2"
   description = "The BuildKit release to install."
 }
 

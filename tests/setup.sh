@@ -58,6 +58,13 @@ go_tools() {
   echo "$folder"
 }
 
+# buildkit_of NAME MODULE: as go_tools; its programs know their version.
+buildkit_of() {
+  local version
+  version=$(sed -n 's/^\tgithub.com\/moby\/buildkit \(v[^ ]*\).*/\1/p' "$2/go.mod")
+  go_tools "$1" "$2" "-X github.com/moby/buildkit/version.Version=$version"
+}
+
 # cloud_init_schema: of Debian's package, which is not installed: it would take this machine for one that it has to set up.
 cloud_init_schema() {
   local folder=$cache/cloud-init
@@ -95,8 +102,7 @@ debian_packages
 if [[ "${1-}" = --packages* ]]; then
   exit 0
 fi
-buildkit_version=$(sed -n 's/^\tgithub.com\/moby\/buildkit \(v[^ ]*\).*/\1/p' tools/go.mod)
-buildkit=$(go_tools buildkit tools "-X github.com/moby/buildkit/version.Version=$buildkit_version")
+buildkit=$(buildkit_of buildkit tools)
 if [ "${1-}" = --demo ]; then
   moto=$(moto)
   cat >"$cache/env-demo.part" <<END
@@ -109,6 +115,8 @@ END
   mv "$cache/env-demo.part" "$cache/env-demo"
   exit 0
 fi
+# What came before v0.33.1 named layers in another way.
+older=$(buildkit_of buildkit-older tools-older)
 buildx=$(go_tools buildx tools-buildx)
 dockerd=$(go_tools dockerd tools-dockerd)
 moto=$(moto)
@@ -118,6 +126,7 @@ cat >"$cache/env.part" <<END
 BUILDKITD=$buildkit/buildkitd
 BUILDCTL=$buildkit/buildctl
 DOCKERFILE_FRONTEND=$buildkit/dockerfile-frontend
+BUILDKITD_OLDER=$older/buildkitd
 BUILDX=$buildx/buildx
 DOCKERD_20=/usr/sbin/dockerd
 DOCKERD_29=$dockerd/dockerd

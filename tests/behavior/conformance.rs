@@ -15,6 +15,8 @@ use crate::tcp::listening;
 enum Kind {
     /// A daemon of cachewarm's own.
     Spawn,
+    /// The same of an older BuildKit.
+    Older,
     /// A daemon that runs, on a socket.
     Unix,
     /// A daemon that runs, on TCP with TLS from both sides.
@@ -25,6 +27,12 @@ enum Kind {
     Created(Version),
     /// The BuildKit inside dockerd.
     Embedded(Version),
+}
+
+impl Kind {
+    fn is_spawn(self) -> bool {
+        matches!(self, Kind::Spawn | Kind::Older)
+    }
 }
 
 /// What stands behind the builder, as far as the test started it.
@@ -47,7 +55,7 @@ struct Subject {
 
 impl Subject {
     fn new(kind: Kind) -> Subject {
-        let mut world = World::new();
+        let mut world = if kind == Kind::Older { World::older() } else { World::new() };
         let faults = Faults::before(ground().registry.address());
         // Everything comes through the proxy, names of docker.io as well.
         let config = fs::read_to_string(world.config()).unwrap();
@@ -61,7 +69,7 @@ impl Subject {
         let name = format!("cw{}", world.folder().file_name().unwrap().to_str().unwrap());
         let mut flags = Vec::new();
         let (address, behind) = match kind {
-            Kind::Spawn => (format!("spawn:{}", crate::support::ground::tool("BUILDKITD").display()), Behind::Nothing),
+            Kind::Spawn | Kind::Older => (format!("spawn:{}", world.buildkitd().display()), Behind::Nothing),
             Kind::Unix => {
                 let builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
                 (builder.address(), Behind::Daemon(builder))
@@ -151,7 +159,7 @@ impl Subject {
         let mut flags = vec!["--builder", self.address.as_str()];
         flags.extend(self.flags.iter().flat_map(|(flag, value)| [*flag, value.as_str()]));
         let root = self.world.root().display().to_string();
-        if self.kind == Kind::Spawn {
+        if self.kind.is_spawn() {
             flags.extend(["--root", &root]);
         }
         let smoke = || self.world.smoke_with(&context, &flags);
@@ -170,7 +178,7 @@ impl Subject {
             let steps = missed(&first);
             assert!(steps.len() == 1 && steps[0].contains(&mark), "{steps:?}\n{}", first.stdout);
         }
-        assert_eq!(first.reports("/layers").is_null(), self.kind != Kind::Spawn);
+        assert_eq!(first.reports("/layers").is_null(), !self.kind.is_spawn());
         let ends = || wait_until("the step ends", 10, || !process::mentions(&mark));
         ends();
         assert_eq!(missed(&smoke().exits(5)), missed(&first));
@@ -180,7 +188,7 @@ impl Subject {
     /// Panics when something of ours is still there.
     fn left_nothing(&self) {
         match self.kind {
-            Kind::Spawn => self.world.left_nothing_running(),
+            Kind::Spawn | Kind::Older => self.world.left_nothing_running(),
             Kind::Created(version) => {
                 assert!(!Docker::shared(version).has(self.name()), "the container is still there");
                 self.world.left_nothing_running();
@@ -228,7 +236,7 @@ impl Subject {
                 // The same root, by a daemon of cachewarm's own.
                 self.behind = Behind::Nothing;
                 self.flags.clear();
-                self.address = format!("spawn:{}", crate::support::ground::tool("BUILDKITD").display());
+                self.address = format!("spawn:{}", self.world.buildkitd().display());
             }
             (_, Behind::Nothing) => {}
         }
@@ -328,6 +336,12 @@ macro_rules! conform {
             super::$test($kind);
         }
     )*};
+}
+
+mod spawn_older {
+    use super::*;
+
+    conform!(@each Kind::Older, warms_the_sample, a_blob_that_stalls_is_asked_for_again);
 }
 
 conform! {

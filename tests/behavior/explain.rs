@@ -223,7 +223,7 @@ fn flags_of_the_build() {
             "SOURCE_DATE_EPOCH",
         ),
         change("the platform").given(&["--platform", "linux/arm64"]).misses(
-            &["base 3/3"],
+            &["base 2/3"],
             "platform-changed",
             "linux/arm64",
         ),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::World;
-use super::ground::{CACHE, ground, tool};
+use super::ground::{CACHE, ground};
 use super::process::{Process, command};
 use super::run::{Run, Running};
 
@@ -93,7 +93,7 @@ impl World {
             world: self,
             source: vec!["--repo".into(), sample, "--rev".into(), ground().commit.clone()],
             donors: vec![donor(CACHE.1)],
-            builder: format!("spawn:{}", tool("BUILDKITD").display()),
+            builder: format!("spawn:{}", self.buildkitd.display()),
             more: Vec::new(),
             umask: None,
             names_root: true,
@@ -109,7 +109,7 @@ impl World {
 
     /// `cachewarm smoke` of a directory on a root, with further arguments, to its end.
     pub(crate) fn smoke(&self, root: &Path, context: &Path, more: &[&str]) -> Run {
-        let (root, builder) = (root.display().to_string(), format!("spawn:{}", tool("BUILDKITD").display()));
+        let (root, builder) = (root.display().to_string(), format!("spawn:{}", self.buildkitd.display()));
         let own = if more.contains(&"--builder") { Vec::new() } else { vec!["--builder", &builder] };
         self.smoke_with(context, &[&["--root", &root], own.as_slice(), more].concat())
     }
@@ -121,13 +121,13 @@ impl World {
 
     /// Starts `cachewarm smoke` of a directory on a root.
     pub(crate) fn smoke_starts(&self, root: &Path, context: &Path) -> Running {
-        let (root, builder) = (root.display().to_string(), format!("spawn:{}", tool("BUILDKITD").display()));
+        let (root, builder) = (root.display().to_string(), format!("spawn:{}", self.buildkitd.display()));
         self.smoke_started(context, &["--root", &root, "--builder", &builder])
     }
 
     /// The same with faults that strace injects, as [`World::seal_under`].
     pub(crate) fn smoke_under(&self, faults: &[&str], root: &Path, context: &Path) -> Run {
-        let (root, builder) = (root.display().to_string(), format!("spawn:{}", tool("BUILDKITD").display()));
+        let (root, builder) = (root.display().to_string(), format!("spawn:{}", self.buildkitd.display()));
         self.under(faults, &self.smoking(context, &["--root", &root, "--builder", &builder]))
     }
 
@@ -167,7 +167,7 @@ impl World {
         let path = |name: &str, path: PathBuf| [name.to_owned(), path.display().to_string()];
         let mut arguments = vec!["seal".to_owned()];
         if !more.contains(&"--builder") {
-            arguments.push(format!("--builder=spawn:{}", tool("BUILDKITD").display()));
+            arguments.push(format!("--builder=spawn:{}", self.buildkitd.display()));
         }
         arguments.extend(path("--root", root.to_owned()));
         arguments.extend(path("--system", system.to_owned()));

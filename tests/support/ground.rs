@@ -81,8 +81,12 @@ pub(crate) fn moto() -> SocketAddr {
     MOTO.0
 }
 
-/// A program that `tests/setup.sh` installed.
+/// A program that `tests/setup.sh` installed; another buildkitd where `CACHEWARM_TEST_BUILDKITD` names one.
+#[expect(clippy::disallowed_methods, reason = "tests are configured as their set-up is")]
 pub(crate) fn tool(name: &str) -> PathBuf {
+    if let ("BUILDKITD", Some(other)) = (name, std::env::var_os("CACHEWARM_TEST_BUILDKITD")) {
+        return other.into();
+    }
     static TOOLS: LazyLock<BTreeMap<String, PathBuf>> = LazyLock::new(|| {
         let file = cache_folder().join("env");
         let text = fs::read_to_string(&file).unwrap_or_else(|_| panic!("no {}: run tests/setup.sh", file.display()));

@@ -8,7 +8,7 @@ use std::process::Command;
 use super::builder::Built;
 use super::ground::{CACHE, mirror_config, tool};
 use super::registry::made;
-use super::{Builder, Fault, Faults, World, ground};
+use super::{Fault, Faults, World, ground};
 
 /// What a build on the copy had to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl World {
         }
         names_only.always(&format!("/v2/{}/", CACHE.0), Fault::status(404));
         let config = mirror_config(folder.path(), names_only.address());
-        let builder = Builder::start(&made(folder.path().join("daemon")), &copy, &config);
+        let builder = self.daemon(&made(folder.path().join("daemon")), &copy, &config);
         let built = builder.build(&context, &[]);
         if built.0.status.success() { Ok(Judged::of(&built)) } else { Err(built.text()) }
     }
@@ -103,7 +103,7 @@ impl World {
         let copy = copied(root, folder.path());
         let config = mirror_config(folder.path(), ground().registry.address());
         fs::write(&config, fs::read_to_string(&config).unwrap() + configure).unwrap();
-        let builder = Builder::start(&made(folder.path().join("daemon")), &copy, &config);
+        let builder = self.daemon(&made(folder.path().join("daemon")), &copy, &config);
         let buildx = |arguments: &[&str]| {
             let mut buildx = Command::new(tool("BUILDX"));
             buildx.env("BUILDX_CONFIG", folder.path().join("buildx")).env("DOCKER_CONFIG", folder.path());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::Builder;
 use super::ground::{self, ground};
 use super::process::{self, wait_until};
 use super::registry::made;
@@ -14,6 +15,8 @@ use super::registry::made;
 #[derive(Debug)]
 pub(crate) struct World {
     pub(super) folder: PathBuf,
+    /// The buildkitd of cachewarm's own daemons, and of the judge.
+    pub(super) buildkitd: PathBuf,
     /// Files of its folder that take the place of others for cachewarm and what it starts.
     pub(super) covered: Vec<(&'static str, &'static str)>,
     /// Whether the builder's configuration lies where buildkitd looks for it, and no call names it.
@@ -31,9 +34,23 @@ impl World {
         for name in ["home", "run", "tmp"] {
             made(folder.join(name));
         }
-        let world = World { folder, covered: Vec::new(), configures_machine: false, environment: Vec::new() };
+        let buildkitd = ground::tool("BUILDKITD");
+        let world =
+            World { folder, buildkitd, covered: Vec::new(), configures_machine: false, environment: Vec::new() };
         world.configure_builder("");
         world
+    }
+
+    /// The same with an older BuildKit.
+    pub(crate) fn older() -> World {
+        let mut world = World::new();
+        world.buildkitd = ground::tool("BUILDKITD_OLDER");
+        world
+    }
+
+    /// Starts its buildkitd, as [`Builder::start`] does.
+    pub(crate) fn daemon(&self, folder: &Path, root: &Path, config: &Path) -> Builder {
+        Builder::started_by(process::command(&self.buildkitd), folder, root, config)
     }
 
     /// Writes the builder's configuration: docker.io's mirror, a runc that records every step, and `more`.
@@ -44,6 +61,11 @@ impl World {
         let config = ground::mirror_config(&self.folder, ground().registry.address());
         let mirror = fs::read_to_string(&config).unwrap();
         fs::write(config, format!("{mirror}[worker.oci]\n  binary = \"{}\"\n{more}", runc.display())).unwrap();
+    }
+
+    /// The buildkitd of its daemons.
+    pub(crate) fn buildkitd(&self) -> &Path {
+        &self.buildkitd
     }
 
     /// Its folder.
