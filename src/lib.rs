@@ -18,6 +18,7 @@
 //! | proof | BuildKit builds again without cache sources, and fetches, unpacks and runs nothing |
 //! | shadow root | a copy of a state root's databases with links to its layers, for a daemon that must not change it |
 //! | manifest | what a warm run writes about its build: what makes each step's cache key, every file, every layer |
+//! | legacy | of a layer: it, or one that it stands on, has a name that BuildKit v0.33.1 and later do not find by a blob |
 //! | sealed | of a machine: safe to snapshot |
 //!
 //! The order of the groups below is the order of dependency, and very nearly the way of the data:
@@ -26,12 +27,13 @@
 
 // What an error owes its reader, when to try again, what a step tells its listeners, how sizes, digests and our own
 // documents are written, what is compressed, how files are reached below a directory and read that others wrote, where
-// something is mounted, which programs are started, what nobody can guess, and which names, values and parts of files are secrets.
+// something is mounted, which programs are started, what nobody can guess, what each BuildKit does, and which names, values and parts of files are secrets.
 mod beneath;
 mod child;
 mod compression;
 mod digest;
 mod document;
+mod era;
 mod event;
 mod failure;
 mod foreign;

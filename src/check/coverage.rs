@@ -3,6 +3,8 @@
 //! BuildKit finds a donor's layer by its blob chain id, else by its chain id (`GetByBlob` in `cache/manager.go`).
 
 use super::holders::is_ready;
+use super::reuse::finds;
+use super::user::User;
 use crate::digest::sha256;
 use crate::inspect::{Class, Record, StateRoot, Worker};
 use crate::registry::StackedLayer;
@@ -17,14 +19,15 @@ struct ChainIds {
     blob_chain_id: String,
 }
 
-/// Holds a donor's layers against the root.
-pub(super) fn covered(layers: &[StackedLayer], state: &StateRoot) -> (Coverage, Vec<CoveredLayer>) {
+/// Holds a donor's layers against the root, as the daemon that will use it does.
+pub(super) fn covered(layers: &[StackedLayer], state: &StateRoot, user: &User) -> (Coverage, Vec<CoveredLayer>) {
     let ids = chain_ids(layers);
-    let rows: Vec<CoveredLayer> = layers.iter().zip(ids).map(|(stacked, ids)| row(stacked, ids, state)).collect();
+    let rows: Vec<CoveredLayer> = layers.iter().zip(ids).map(|(stacked, ids)| row(stacked, ids, state, user)).collect();
     let mut coverage = Coverage { total: rows.len(), ..Coverage::default() };
     for row in &rows {
         *match row.state {
             "extracted" => &mut coverage.extracted,
+            "legacy" => &mut coverage.legacy,
             "blob-only" => &mut coverage.blob_only,
             "lazy" => &mut coverage.lazy,
             "phantom" => &mut coverage.phantom,
@@ -37,20 +40,30 @@ pub(super) fn covered(layers: &[StackedLayer], state: &StateRoot) -> (Coverage, 
 }
 
 /// The best of what the root has of a layer.
-fn row(stacked: &StackedLayer, ids: ChainIds, state: &StateRoot) -> CoveredLayer {
+fn row(stacked: &StackedLayer, ids: ChainIds, state: &StateRoot, user: &User) -> CoveredLayer {
     let candidates = state.workers.iter().flat_map(|worker| {
         let exact = worker.records_by_blob_chain_id(&ids.blob_chain_id);
+        let is_same = |record: &&Record| {
+            user.era().finds_legacy_layers() || record.chain_id.as_deref() == Some(ids.chain_id.as_str())
+        };
+        let exact = exact.filter(is_same);
         let same = worker.records_by_chain_id(&ids.chain_id);
         exact.chain(same).map(move |record| (worker, record))
     });
-    let best = candidates.min_by_key(|(worker, record)| rank(worker, record));
+    // What it finds by its blob it uses, whatever else there is.
+    let best = candidates.min_by_key(|(worker, record)| (!finds(user, record), rank(worker, record)));
+    let state = |(worker, record): (&Worker, &Record)| match state_of(worker, record) {
+        "extracted" if !finds(user, record) => "legacy",
+        state => state,
+    };
     CoveredLayer {
         digest: stacked.layer.digest.clone(),
         size: stacked.layer.size,
         diff_id: stacked.layer.diff_id.clone(),
         chain_id: ids.chain_id,
         blob_chain_id: ids.blob_chain_id,
-        state: best.map_or("absent", |(worker, record)| state_of(worker, record)),
+        unpacked_again: best.filter(|best| state(*best) == "legacy").map(|(_, record)| record.unpacked_bytes_on_disk),
+        state: best.map_or("absent", state),
         record: best.map(|(_, record)| record.id.clone()),
     }
 }
@@ -125,6 +138,10 @@ mod tests {
         rows
     }
 
+    fn user(version: &str) -> User {
+        User { version: version.to_owned(), found: String::new(), is_named: true }
+    }
+
     #[test]
     fn chain_ids_are_those_that_buildkit_noted() {
         let root = fixture::root();
@@ -135,7 +152,7 @@ mod tests {
             assert_eq!(Some(ids.chain_id), record.chain_id);
             assert_eq!(Some(ids.blob_chain_id), record.blob_chain_id);
         }
-        let (coverage, covered) = covered(&layers, &state);
+        let (coverage, covered) = covered(&layers, &state, &user("v0.32.2"));
         let expected = Coverage { total: 8, extracted: 4, blob_only: 2, lazy: 2, ..Coverage::default() };
         assert_eq!(coverage, expected);
         for (row, (_, record)) in covered.iter().zip(&rows) {
@@ -144,11 +161,23 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_with_an_older_name_is_extracted_for_an_older_buildkit_only() {
+        let root = fixture::root();
+        let state = inspect::read(root.path()).unwrap();
+        let layers: Vec<StackedLayer> = donor_of(&state.workers[0]).into_iter().map(|(layer, _)| layer).collect();
+        let (coverage, covered) = covered(&layers, &state, &user("v0.33.1"));
+        let expected = Coverage { total: 8, legacy: 4, blob_only: 2, lazy: 2, ..Coverage::default() };
+        assert_eq!(coverage, expected);
+        let again: u64 = covered.iter().filter_map(|layer| layer.unpacked_again).sum();
+        assert!(again > 0);
+    }
+
+    #[test]
     fn a_layer_the_root_does_not_know_is_absent() {
         let root = fixture::root();
         let state = inspect::read(root.path()).unwrap();
         let layer = Layer { digest: "sha256:a".into(), size: 7, diff_id: "sha256:b".into(), foreign: false };
-        let (coverage, rows) = covered(&[StackedLayer { layer, below: None }], &state);
+        let (coverage, rows) = covered(&[StackedLayer { layer, below: None }], &state, &user("v0.34.2"));
         assert_eq!((coverage.absent, rows[0].state, rows[0].record.as_deref()), (1, "absent", None));
     }
 }

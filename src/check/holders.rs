@@ -65,7 +65,7 @@ impl<'s> Holders<'s> {
         holders
     }
 
-    /// A phantom is dropped by a restart. Nothing is lost with it when its content stays under another record and either
+    /// A layer with an older name is not needed where it is there with a newer one as well. A phantom is dropped by a restart. Nothing is lost with it when its content stays under another record and either
     /// an image brought it, which the next build asks for by name, or all its keys lead to another layer as well.
     fn sort_layers(&mut self, state: &'s StateRoot, workers: &HashMap<&str, usize>) {
         let record_at = |place: &Place<'s>| state.workers[place.0].records.get(place.1);
@@ -73,7 +73,8 @@ impl<'s> Holders<'s> {
         self.impossible = layers.iter().filter(|place| record_at(place).is_some_and(Record::is_mutable)).count();
         layers.retain(|place| record_at(place).is_some_and(Record::is_layer));
         let is_twin = |place: &Place<'s>| {
-            record_at(place).is_some_and(|record| state.workers[place.0].warm_twin(record).is_some())
+            let worker = &state.workers[place.0];
+            record_at(place).is_some_and(|record| worker.warm_twin(record).is_some() || worker.is_superseded(record))
         };
         let twins: Vec<Place<'s>>;
         (twins, self.layers) = layers.into_iter().partition(is_twin);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::UsedBy;
 use crate::auth::KeychainOptions;
 use crate::targets::Donor;
 
@@ -23,6 +24,8 @@ pub(crate) struct Job {
     pub(crate) thresholds: Vec<Threshold>,
     /// Whether the report has every record; else only those that a build cannot use as they are.
     pub(crate) every_record: bool,
+    /// The daemon that will use the root; the one that is found here when absent.
+    pub(crate) used_by: Option<UsedBy>,
     /// The `buildkitd.toml` of the daemon that will use the root; the usual one, if it is there, when absent.
     pub(crate) buildkitd_config: Option<PathBuf>,
 }
@@ -36,6 +39,8 @@ pub(crate) enum Subject {
     Survives,
     /// Of the layers with results, those that the first garbage collection keeps.
     Kept,
+    /// Of the layers with results, those that a build of the daemon that will use the root finds when it imports a cache.
+    Reused,
     /// Of the donors' layers, those that are extracted and survive a restart.
     Donor,
     /// Of the manifest's layers, those that are extracted and survive a restart.
@@ -43,7 +48,8 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    const ALL: [Subject; 5] = [Subject::Extracted, Subject::Survives, Subject::Kept, Subject::Donor, Subject::Manifest];
+    const ALL: [Subject; 6] =
+        [Subject::Extracted, Subject::Survives, Subject::Kept, Subject::Reused, Subject::Donor, Subject::Manifest];
 
     /// As it is typed and reported.
     pub(crate) fn name(self) -> &'static str {
@@ -51,6 +57,7 @@ impl Subject {
             Subject::Extracted => "extracted",
             Subject::Survives => "survives",
             Subject::Kept => "kept",
+            Subject::Reused => "reused",
             Subject::Donor => "donor",
             Subject::Manifest => "manifest",
         }
@@ -98,7 +105,10 @@ mod tests {
         for wrong in ["extracted", "extracted=", "extracted=101%", "extracted=2", "kept=NaN", "kept=-1%", "x=1"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(read("warm=1").unwrap_err(), "`warm` is not one of extracted, survives, kept, donor, manifest");
+        assert_eq!(
+            read("warm=1").unwrap_err(),
+            "`warm` is not one of extracted, survives, kept, reused, donor, manifest"
+        );
     }
 
     proptest! {

@@ -8,9 +8,11 @@ mod coverage;
 mod holders;
 mod job;
 mod records;
+mod reuse;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod user;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
@@ -20,14 +22,17 @@ use crate::buildkit::{self, Spawn};
 use crate::cancel::{interrupted, unless_cancelled};
 use crate::event::{Event, Events};
 use crate::inspect::{self, Deep, Leftovers, StateRoot};
+use crate::locks::Lock;
 use crate::manifest::Manifest;
 use crate::registry::{self, Client, Probe};
 use crate::report::Clock;
 use crate::report::check::CheckReport;
 use crate::verify;
 use collection::Collection;
+use user::User;
 
 pub(crate) use job::{Job, Threshold};
+pub(crate) use user::UsedBy;
 
 /// How often a root is read again, because a daemon wrote to it, before what is missing there is believed.
 const READ_AGAIN: usize = 3;
@@ -44,10 +49,11 @@ pub(crate) async fn check(job: Job, cancel: CancellationToken, events: Events) -
         true => Vec::new(),
         false => clock.time("donors", unless_cancelled(&cancel, probe(&job))).await?,
     };
+    let user = User::find(&job, promise.as_ref()).await?;
     let mut read = 0;
     let mut looked = loop {
         read += 1;
-        let looked = clock.time("read", look(job.clone())).await?;
+        let looked = clock.time("read", look(job.clone(), user.clone())).await?;
         // What looks wrong beside a daemon at work may only have moved on between two files.
         let settled = looked.state.steady || read > READ_AGAIN;
         if settled || summary::report(&job, &looked, &donors, promise.as_ref()).head.reasons.is_empty() {
@@ -68,13 +74,21 @@ struct Looked {
     state: StateRoot,
     leftovers: Leftovers,
     collection: Collection,
+    user: User,
     /// The snapshotter of the daemon that will use the root.
     snapshotter: String,
     /// Absent until every byte was read.
     deep: Option<Deep>,
 }
 
-async fn look(job: Job) -> anyhow::Result<Looked> {
+impl Looked {
+    /// Whether a daemon has the root now.
+    fn is_running(&self) -> bool {
+        matches!(self.leftovers.lock, Lock::Held(_))
+    }
+}
+
+async fn look(job: Job, user: User) -> anyhow::Result<Looked> {
     let looked = move || {
         let state = inspect::read(&job.root).map_err(|error| error.of_root(&job.root))?;
         let (leftovers, collection) = inspect::both(
@@ -84,7 +98,7 @@ async fn look(job: Job) -> anyhow::Result<Looked> {
         let leftovers = leftovers.map_err(|error| error.of_root(&job.root))?;
         let daemon = Spawn::on(job.root.clone(), None, job.buildkitd_config.clone());
         let snapshotter = verify::next_snapshotter(&daemon)?;
-        Ok(Looked { leftovers, collection: collection?, snapshotter, state, deep: None })
+        Ok(Looked { user, leftovers, collection: collection?, snapshotter, state, deep: None })
     };
     tokio::task::spawn_blocking(looked).await.context("reading the state root")?
 }

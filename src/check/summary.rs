@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use super::coverage::covered;
 use super::holders::{Holders, Place, is_ready};
 use super::job::{Job, Subject, Threshold};
-use super::{Looked, records};
+use super::{Looked, records, reuse};
 use crate::inspect::{self, Record, RecordType, StateRoot, Tally};
 use crate::locks::Lock;
 use crate::manifest::Manifest;
 use crate::registry::Probe;
 use crate::report::assemble::named;
-use crate::report::check::{Cache, CheckReport, CoveredDonor, Fault, Leftovers, Promise, Requirement, Worker};
-use crate::report::words::count;
+use crate::report::check::{Cache, CheckReport, CoveredDonor, Fault, Leftovers, Promise, Requirement, UsedBy, Worker};
+use crate::report::words::{bytes, count};
 use crate::report::{self, Donor, Head, Verdict};
 
 /// The report, without the time it took.
@@ -35,18 +35,25 @@ fn judged(
     promise: Option<&Manifest>,
 ) -> CheckReport {
     let state = &looked.state;
-    let donors: Vec<CoveredDonor> = donors.iter().map(|probe| covered_donor(probe, state)).collect();
+    let donors: Vec<CoveredDonor> = donors.iter().map(|probe| covered_donor(probe, looked)).collect();
     let manifest = promise.zip(job.manifest.as_deref()).map(|(promise, file)| kept(promise, file, state));
-    let requirements = requirements(job, looked, holders, &donors, manifest.as_ref());
+    let used_by = reuse::used_by(looked, holders);
+    let imports = promise.is_some_and(|promise| !promise.donors.is_empty());
+    let requirements = requirements(job, looked, holders, &donors, manifest.as_ref(), imports);
+    let wants_reuse = requirements.iter().any(|it| it.name == Subject::Reused.name());
     let mut reasons = damage(state, holders);
     reasons.extend(of_others(state, holders, &looked.snapshotter));
     reasons.extend(looked.deep.iter().flat_map(|deep| named(deep.faults.iter().map(faulty).collect(), "faults")));
-    reasons.extend(unmet(&requirements, holders, state, &donors));
-    let (frontends, layers): (Vec<&Record>, Vec<&Record>) =
-        all(state).map(|(_, record)| record).partition(|record| record.record_type == RecordType::Frontend);
+    reasons.extend(unmet(&requirements, holders, looked, &donors, &used_by));
+    let (frontends, layers): (Vec<&Record>, Vec<&Record>) = all(state)
+        .filter(|(number, record)| !state.workers[*number].is_superseded(record))
+        .map(|(_, record)| record)
+        .partition(|record| record.record_type == RecordType::Frontend);
     let verdict = if reasons.is_empty() { Verdict::Warm } else { Verdict::NotWarm };
+    let notes = notes(looked, holders).into_iter().chain(reuse::notes(looked, &used_by, wants_reuse)).collect();
     CheckReport {
-        head: Head::new("check", verdict, reasons, notes(looked, holders)),
+        head: Head::new("check", verdict, reasons, notes),
+        used_by,
         builder: report::Builder {
             kind: "none".to_owned(),
             state_root: Some(job.root.display().to_string()),
@@ -141,9 +148,12 @@ fn requirements(
     holders: &Holders<'_>,
     donors: &[CoveredDonor],
     manifest: Option<&Promise>,
+    imports: bool,
 ) -> Vec<Requirement> {
     let mut wanted = vec![Threshold { subject: Subject::Extracted, least: 1.0 }];
     wanted.extend((!donors.is_empty()).then_some(Threshold { subject: Subject::Donor, least: 1.0 }));
+    let user = &looked.user;
+    wanted.extend((user.is_named || imports).then_some(Threshold { subject: Subject::Reused, least: 1.0 }));
     wanted.extend(manifest.map(|_| Threshold { subject: Subject::Manifest, least: 1.0 }));
     for given in &job.thresholds {
         wanted.retain(|threshold| threshold.subject != given.subject);
@@ -157,6 +167,7 @@ fn requirements(
             Subject::Extracted => that(&|place| is_ready(&state.workers[place.0], record_at(state, place))),
             Subject::Survives => that(&|place| record_at(state, place).survival.survives()),
             Subject::Kept => that(&|place| !evicted.contains(place)),
+            Subject::Reused => that(&|place| reuse::reuses(user, &state.workers[place.0], record_at(state, place))),
             Subject::Donor => {
                 donors.iter().fold((0, 0), |(of, found), row| (of + row.coverage.total, found + row.coverage.extracted))
             }
@@ -164,7 +175,7 @@ fn requirements(
         };
         // What there is nothing of cannot be warm, whatever share was asked for.
         let any = match threshold.subject {
-            Subject::Extracted | Subject::Survives | Subject::Kept => holders.any_step,
+            Subject::Extracted | Subject::Survives | Subject::Kept | Subject::Reused => holders.any_step,
             Subject::Donor | Subject::Manifest => of > 0,
         };
         let met = any && found as f64 >= threshold.least * of as f64;
@@ -181,14 +192,16 @@ fn record_at<'s>(state: &'s StateRoot, place: &Place<'_>) -> &'s Record {
 fn unmet(
     requirements: &[Requirement],
     holders: &Holders<'_>,
-    state: &StateRoot,
+    looked: &Looked,
     donors: &[CoveredDonor],
+    used_by: &UsedBy,
 ) -> Vec<String> {
+    let state = &looked.state;
     let mut reasons = Vec::new();
     for requirement in requirements.iter().filter(|requirement| !requirement.met) {
         let Requirement { name, of, found, .. } = requirement;
         match name.as_str() {
-            "extracted" | "survives" | "kept" if !holders.any_step => {
+            "extracted" | "survives" | "kept" | "reused" if !holders.any_step => {
                 reasons.push("no cache key leads to a step's layer: a build finds nothing in this root".to_owned());
             }
             "extracted" => {
@@ -212,14 +225,23 @@ fn unmet(
                 of - found,
                 count(*of, "layer")
             )),
+            "reused" => {
+                let price = reuse::price(used_by, &looked.user);
+                reasons.push(format!("{price}: warm again with it, or allow that with --require reused=0%"));
+            }
             "donor" => {
                 reasons.extend(donors.iter().filter(|row| row.coverage.extracted < row.coverage.total).map(|row| {
                     let coverage = row.coverage;
+                    let again = (coverage.legacy > 0).then(|| {
+                        let (legacy, size) = (coverage.legacy, bytes(row.unpacked_again_bytes));
+                        format!("; {} unpacks {legacy} again, {size}", looked.user.name())
+                    });
                     format!(
-                        "{} of {} of {} are extracted",
+                        "{} of {} of {} are extracted{}",
                         coverage.extracted,
                         count(coverage.total, "layer"),
-                        row.donor.reference
+                        row.donor.reference,
+                        again.unwrap_or_default()
                     )
                 }))
             }
@@ -243,9 +265,10 @@ fn kinds(records: &[&Record]) -> String {
     kinds.iter().map(|(name, number)| format!("{number} {name}")).collect::<Vec<_>>().join(", ")
 }
 
-fn covered_donor(probe: &Probe, state: &StateRoot) -> CoveredDonor {
-    let (coverage, covered) = covered(&probe.stacked, state);
-    CoveredDonor { donor: Donor::of(probe), coverage, covered }
+fn covered_donor(probe: &Probe, looked: &Looked) -> CoveredDonor {
+    let (coverage, covered) = covered(&probe.stacked, &looked.state, &looked.user);
+    let unpacked_again_bytes = covered.iter().filter_map(|layer| layer.unpacked_again).sum();
+    CoveredDonor { donor: Donor::of(probe), coverage, unpacked_again_bytes, covered }
 }
 
 fn kept(promise: &Manifest, file: &std::path::Path, state: &StateRoot) -> Promise {
@@ -313,8 +336,9 @@ fn notes(looked: &Looked, holders: &Holders<'_>) -> Vec<String> {
             "a daemon wrote while the root was read: each file is consistent in itself, not with the others".into(),
         );
     }
-    if !holders.spare.is_empty() {
-        let layers = count(holders.spare.len(), "layer");
+    let dropped = holders.spare.iter().filter(|place| !record_at(&looked.state, place).is_warm()).count();
+    if dropped > 0 {
+        let layers = count(dropped, "layer");
         notes.push(format!(
             "{layers} known under two compressions: a restart drops one record each and keeps the layer"
         ));

@@ -19,6 +19,7 @@ fn job_of(root: &Path) -> Job {
         deep: false,
         thresholds: Vec::new(),
         every_record: true,
+        used_by: Some(UsedBy::Version("v0.32.2".parse().unwrap())),
         buildkitd_config: None,
     }
 }
@@ -41,7 +42,7 @@ async fn what_is_only_matched_or_only_fetched_is_not_warm() {
     let report = checked(root.path(), &[]).await;
     assert_eq!(report.head.verdict, Verdict::NotWarm);
     let found: Vec<_> = report.requirements.iter().map(|it| (it.name.as_str(), it.of, it.found, it.met)).collect();
-    assert_eq!(found, [("extracted", 8, 4, false)]);
+    assert_eq!(found, [("extracted", 8, 4, false), ("reused", 8, 8, true)]);
     assert_eq!(report.head.reasons[0], "4 of 8 layers with results are not usable as they are: 2 blob-only, 2 lazy");
     assert_eq!((report.layers.total, report.layers.extracted, report.records.len()), (8, 4, 14));
     assert_eq!((report.cache.damaged, report.cache.unknown_worker), (0, 0));
@@ -141,7 +142,9 @@ async fn a_manifest_is_held_against_the_root() {
     let records = ["woi3vungegqzghnh3krji8igd", "i5qak5gmociczek4402o6zadq", "gone"].map(str::to_owned).to_vec();
     Manifest { records, ..Manifest::new() }.write(&file, &Marks::Masked).unwrap();
     let state = inspect::read(root.path()).unwrap();
+    let user = User { version: "v0.32.2".to_owned(), found: String::new(), is_named: true };
     let looked = Looked {
+        user,
         snapshotter: "overlayfs".to_owned(),
         leftovers: inspect::leftovers(root.path(), &state).unwrap(),
         collection: collection::collection(root.path(), None, &state).unwrap(),

@@ -221,8 +221,12 @@ const CHECK: &[Setting] = &[
         "Read everything: hash the blobs, count the files of the snapshots, compare them with those in the blobs"),
     list("require", "WHAT=SHARE", Comma, Any,
         "Least share for a verdict of warm: extracted=95%. Of the layers with results: extracted (100% unless \
-         given), survives (a restart), kept (by the first garbage collection, 100%); of the layers of \
-         --cache-from: donor (100%); of those of --manifest: manifest (100%). Repeatable"),
+         given), survives (a restart), kept (by the first garbage collection, 100%), reused (by builds that import a \
+         cache, 100% with --used-by or the --manifest of a run with caches); of the layers of --cache-from: donor (100%); of those of --manifest: manifest (100%). Repeatable"),
+    text("used-by", "VERSION|PATH", Nothing,
+        "BuildKit that will use the root, by its version (v0.34.2) or the path of its buildkitd: says which layers it \
+         finds when it imports a cache, and which it unpacks again. When absent, the buildkitd in PATH is assumed, the \
+         daemon at the usual socket, or the one of the manifest"),
     text("buildkitd-config", "FILE", Nothing,
         "buildkitd.toml of the daemon that will use the root, for its garbage collection and its registry hosts; \
          the usual one when absent, if it is there"),

@@ -21,6 +21,7 @@ pub(crate) mod fixture;
 pub mod fuzz;
 pub(crate) mod gc;
 mod leftovers;
+mod legacy;
 mod overwritten;
 mod records;
 mod root;
@@ -29,6 +30,7 @@ mod snapshotter;
 mod solver;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod unreadable;
 mod usage;
 mod worker;

@@ -92,12 +92,16 @@ pub(crate) struct Record {
     pub(crate) usage_count: i64,
     /// Fields that BuildKit cannot have written so: their bytes were damaged.
     pub(crate) damaged_fields: usize,
+    /// Whether its name, or that of something it stands on, is of a BuildKit before v0.33.1.
+    pub(crate) legacy: bool,
     /// Whether the content store promises its blob, and the file is missing or of another size.
     pub(crate) blob_damaged: bool,
     /// Bytes of the blob on disk; 0 when it is not there.
     pub(crate) compressed_bytes_on_disk: u64,
     /// Bytes of the unpacked files on disk; 0 when they are not there or BuildKit has not counted them yet.
     pub(crate) unpacked_bytes_on_disk: u64,
+    /// Whether it has what newer BuildKits note of a layer's content beside its diff id.
+    pub(super) has_identity: bool,
     pub(super) committed: bool,
     pub(super) deleted: bool,
     pub(super) blob_only: bool,
@@ -175,6 +179,7 @@ impl Record {
                 b"cache.diffID" => record.diff_id = field.text(),
                 b"cache.chainID" => record.chain_id = field.text(),
                 b"cache.blobChainID" => record.blob_chain_id = field.text(),
+                b"cache.layerIdentity" => record.has_identity = field.text().is_some(),
                 b"cache.blobonly" => record.blob_only = field.value().unwrap_or_default(),
                 b"cache.deleted" => record.deleted = field.value().unwrap_or_default(),
                 b"cache.description" => record.description = field.text().unwrap_or_default(),
@@ -217,6 +222,8 @@ impl Record {
             last_used_at: None,
             usage_count: 0,
             damaged_fields: 0,
+            legacy: false,
+            has_identity: false,
             blob_damaged: false,
             compressed_bytes_on_disk: 0,
             unpacked_bytes_on_disk: 0,

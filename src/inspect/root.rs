@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::bolt::Database;
+use super::bolt::{Database, Version};
 use super::snapshots::snapshot_store;
 use super::solver::Solver;
+use super::traces::{self, Stopped};
 use super::worker::{Worker, database};
 use super::{Unreadable, overwritten};
+use crate::era::Traces;
 
 /// A state root as it lies on disk.
 #[derive(Debug)]
@@ -21,6 +23,10 @@ pub(crate) struct StateRoot {
     pub(crate) solver: Solver,
     /// The records that are there and whose files an interrupted `seal --fix` has overwritten with zeros.
     pub(crate) overwritten: Vec<String>,
+    /// How the last daemon stopped.
+    pub(crate) stopped: Stopped,
+    /// What different BuildKits left.
+    pub(crate) traces: Traces,
     /// Whether nothing was committed while it was read. If not, a daemon is at work, and what looks broken or dangling
     /// may only have moved on between two files.
     pub(crate) steady: bool,
@@ -68,10 +74,10 @@ pub(crate) fn read(root: &Path) -> Result<StateRoot, Unreadable> {
     let mut read = 0;
     loop {
         read += 1;
-        let before = transactions(root, &directories);
+        let before = versions(root, &directories);
         let pace = if read == READS { Pace::InOrder } else { Pace::AtOnce };
         let state = read_once(root, &directories, pace)?;
-        let steady = transactions(root, &directories) == before;
+        let steady = versions(root, &directories) == before;
         if steady || read == READS {
             return Ok(StateRoot { steady, ..state });
         }
@@ -100,9 +106,9 @@ pub(crate) fn databases(root: &Path) -> Result<Vec<PathBuf>, Unreadable> {
     Ok(all)
 }
 
-/// The newest transaction of each database; absent where there is none to be read.
-fn transactions(root: &Path, workers: &[(String, PathBuf)]) -> Vec<Option<u64>> {
-    telling(root, workers).iter().map(|path| Database::newest_transaction(path).ok()).collect()
+/// Which state each database is in; absent where there is none to be read.
+fn versions(root: &Path, workers: &[(String, PathBuf)]) -> Vec<Option<Version>> {
+    telling(root, workers).iter().map(|path| Database::version(path).ok()).collect()
 }
 
 /// In which order databases are read.
@@ -146,7 +152,9 @@ fn read_once(root: &Path, directories: &[(String, PathBuf)], pace: Pace) -> Resu
     let (solver, workers) = pace.both(solver, workers);
     let (solver, workers) = (solver?, workers?);
     let overwritten = overwritten::left(root, &workers)?;
-    Ok(StateRoot { directory: root.to_owned(), solver, workers, overwritten, steady: false })
+    let stopped = traces::stopped(root)?;
+    let traces = traces::traces(&workers, stopped);
+    Ok(StateRoot { directory: root.to_owned(), solver, workers, overwritten, stopped, traces, steady: false })
 }
 
 /// The OCI workers of a state root: snapshotter and directory, in the order of their names. Anything that is not the

@@ -9,6 +9,7 @@ use super::Unreadable;
 use super::blobs::{Blob, Blobs};
 use super::bolt::{BoltError, Bucket, Database};
 use super::classify::{Backing, Class, Facts, Survival, class, survivals};
+use super::legacy;
 use super::records::{Record, RecordType};
 use super::root::Pace;
 use super::snapshots::{self, Snapshot, SnapshotKind, Snapshots, files_directory, snapshot_store};
@@ -85,6 +86,7 @@ impl Worker {
             by_chain_id: HashMap::new(),
             by_blob_chain_id: HashMap::new(),
         };
+        legacy::mark(&mut worker.records);
         worker.classify();
         worker.decide_survival();
         worker.index();

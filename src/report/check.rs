@@ -28,6 +28,8 @@ pub(crate) struct CheckReport {
     pub(crate) phases: Vec<Phase>,
     /// Always absent: there were no steps to hit.
     pub(crate) hit_rate: Option<f64>,
+    /// The daemon that will use the root, and what it makes of layers that others wrote.
+    pub(crate) used_by: UsedBy,
     /// What was required, and what was found.
     pub(crate) requirements: Vec<Requirement>,
     /// Whether nothing was written while the root was read. If something was, a daemon is at work: each file is
@@ -73,11 +75,31 @@ impl Reported for CheckReport {
     }
 }
 
+/// The daemon that will use a root.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct UsedBy {
+    /// Its version; empty when none was found, and the newest known one stands for it.
+    pub(crate) buildkit_version: String,
+    /// Where it was found: `--used-by`, a path, `buildkitd in PATH`, a socket, `the manifest` or `nowhere`.
+    pub(crate) found: String,
+    /// Whether it was named, and not only found.
+    pub(crate) named: bool,
+    /// Who wrote the root, as far as its databases tell: `one before v0.33.1`, `v0.34.0 or later`.
+    pub(crate) writers: Vec<String>,
+    /// How the last daemon stopped: `clean`, `not-clean`, `running`, or `unknown` of one before v0.34.
+    pub(crate) stopped: &'static str,
+    /// Layers behind results that it unpacks again in builds that import a cache.
+    pub(crate) unpacked_again: usize,
+    /// Bytes of their unpacked files.
+    pub(crate) unpacked_again_bytes: u64,
+}
+
 /// One `--require`, or its default.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Requirement {
-    /// `extracted`, `survives`, `kept`, `donor` or `manifest`.
+    /// `extracted`, `survives`, `kept`, `reused`, `donor` or `manifest`.
     pub(crate) name: String,
     /// The least share, 0 to 1.
     pub(crate) least: f64,
@@ -98,6 +120,8 @@ pub(crate) struct CoveredDonor {
     pub(crate) donor: Donor,
     /// Its layers counted by what the root has of them.
     pub(crate) coverage: Coverage,
+    /// Bytes of the unpacked files of those that are `legacy`.
+    pub(crate) unpacked_again_bytes: u64,
     /// Its layers one by one, in the order of its manifest.
     pub(crate) covered: Vec<CoveredLayer>,
 }
@@ -110,6 +134,8 @@ pub(crate) struct Coverage {
     pub(crate) total: usize,
     /// Extracted, and survive a restart.
     pub(crate) extracted: usize,
+    /// Extracted under a name by which the daemon that will use the root does not find it: it unpacks it again.
+    pub(crate) legacy: usize,
     /// Only the compressed blob is there.
     pub(crate) blob_only: usize,
     /// Matched, and nothing is there.
@@ -138,10 +164,13 @@ pub(crate) struct CoveredLayer {
     pub(crate) chain_id: String,
     /// BuildKit's chain id over blobs.
     pub(crate) blob_chain_id: String,
-    /// `extracted`, `blob-only`, `lazy`, `phantom`, `broken`, `doomed` or `absent`.
+    /// `extracted`, `legacy`, `blob-only`, `lazy`, `phantom`, `broken`, `doomed` or `absent`.
     pub(crate) state: &'static str,
     /// The record behind it, if there is one.
     pub(crate) record: Option<String>,
+    /// Bytes of its unpacked files, if they are there and are unpacked again.
+    #[serde(skip)]
+    pub(crate) unpacked_again: Option<u64>,
 }
 
 /// One worker.

@@ -72,6 +72,7 @@ mod tests {
         donors[].coverage.doomed
         donors[].coverage.extracted
         donors[].coverage.lazy
+        donors[].coverage.legacy
         donors[].coverage.phantom
         donors[].coverage.total
         donors[].covered
@@ -79,6 +80,7 @@ mod tests {
         donors[].layers
         donors[].problem
         donors[].ref
+        donors[].unpacked_again_bytes
         donors[].usable
         frontends.blob_only
         frontends.broken
@@ -170,6 +172,13 @@ mod tests {
         transfer.p99
         transfer.seconds
         transfer.sources
+        used_by.buildkit_version
+        used_by.found
+        used_by.named
+        used_by.stopped
+        used_by.unpacked_again
+        used_by.unpacked_again_bytes
+        used_by.writers
         verdict
         version
         workers[].id

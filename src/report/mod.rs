@@ -5,6 +5,7 @@
 pub(crate) mod assemble;
 pub(crate) mod check;
 mod clock;
+pub(crate) mod eras;
 pub(crate) mod explanation;
 mod facts;
 mod json;

@@ -53,6 +53,7 @@ pub(crate) fn checked() -> CheckReport {
         donors: vec![CoveredDonor {
             donor,
             coverage: Coverage { total: 11, extracted: 11, ..Coverage::default() },
+            unpacked_again_bytes: 0,
             covered: Vec::new(),
         }],
         targets: Vec::new(),
@@ -61,6 +62,13 @@ pub(crate) fn checked() -> CheckReport {
         transfer: Transfer::default(),
         phases: vec![Phase { name: "read".to_owned(), seconds: 0.003 }],
         hit_rate: None,
+        used_by: UsedBy {
+            buildkit_version: "v0.34.2".to_owned(),
+            found: "buildkitd in PATH".to_owned(),
+            writers: vec!["v0.34.0 or later".to_owned()],
+            stopped: "clean",
+            ..UsedBy::default()
+        },
         requirements: vec![requirement("extracted"), requirement("donor")],
         steady: true,
         workers: vec![Worker {
@@ -119,8 +127,19 @@ pub(crate) fn cold() -> CheckReport {
         damaged: 1,
         ..Cache::default()
     };
-    report.donors[0].coverage =
-        Coverage { total: 7, extracted: 1, blob_only: 1, lazy: 1, phantom: 1, broken: 1, doomed: 1, absent: 1 };
+    report.donors[0].coverage = Coverage {
+        total: 8,
+        extracted: 1,
+        legacy: 1,
+        blob_only: 1,
+        lazy: 1,
+        phantom: 1,
+        broken: 1,
+        doomed: 1,
+        absent: 1,
+    };
+    report.donors[0].unpacked_again_bytes = 5 << 20;
+    report.used_by.stopped = "not-clean";
     report.requirements.truncate(1);
     report.requirements[0] = Requirement { name: "extracted".to_owned(), least: 0.95, of: 3, found: 1, met: false };
     report.leftovers = Leftovers {

@@ -57,9 +57,10 @@ impl Marker {
         )?;
         let mut transactions = BTreeMap::new();
         for path in inspect::databases(&job.root).map_err(|error| error.of_root(&job.root))? {
-            let newest = Database::newest_transaction(&path)
+            let newest = Database::version(&path)
                 .map_err(|error| Unreadable::Database(path.clone(), error).of_root(&job.root))?;
-            transactions.insert(path.strip_prefix(&job.root).unwrap_or(&path).display().to_string(), newest);
+            transactions
+                .insert(path.strip_prefix(&job.root).unwrap_or(&path).display().to_string(), newest.transaction);
         }
         Ok(Marker {
             schema: 1,

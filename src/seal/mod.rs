@@ -123,6 +123,7 @@ async fn checked(job: &Job, cancel: CancellationToken, events: Events) -> anyhow
         deep: false,
         thresholds: job.thresholds.clone(),
         every_record: false,
+        used_by: None,
         buildkitd_config: job.buildkitd_config.clone(),
     };
     check::check(job, cancel, events).await

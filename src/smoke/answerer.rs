@@ -42,6 +42,8 @@ struct Shaded {
     root: PathBuf,
     /// The address of the builder that uses it, if one was named.
     address: String,
+    /// What the builder that uses it says of its version, if one was named.
+    uses: String,
     /// The buildkitd that is started on a shadow of it.
     program: Option<PathBuf>,
     /// The snapshotter of the builder that uses it, if one was named.
@@ -57,6 +59,8 @@ pub(super) struct Asked {
     pub(super) address: String,
     /// The root that was read.
     pub(super) root: Option<PathBuf>,
+    /// What the builder that uses the root says of its version, if one was named.
+    pub(super) uses: String,
     /// Why none was.
     pub(super) why_itself: Option<String>,
 }
@@ -71,7 +75,8 @@ impl Answerer {
         if let Address::Spawn(program) = &job.builder {
             let root = job.root.clone().unwrap_or_else(|| buildkit::USUAL_ROOT.into());
             let (known, _) = records(&root, None).await?.map_err(unreadable)?;
-            let shaded = Shaded { root, address: String::new(), program: program.clone(), snapshotter: None };
+            let (address, uses) = (String::new(), String::new());
+            let shaded = Shaded { root, address, uses, program: program.clone(), snapshotter: None };
             return Answerer::on_shadow(run, shaded, Place::Memory, known).await;
         }
         let builder = unless_cancelled(cancel, Builder::connect(&wanted(run), events)).await?;
@@ -83,8 +88,8 @@ impl Answerer {
                     "there is no buildkitd in PATH to start on a shadow of its state root".to_owned()
                 }
                 Ok((known, snapshotter)) => {
-                    let address = builder.address.clone();
-                    let shaded = Shaded { root: root.clone(), address, program: None, snapshotter };
+                    let (address, uses) = (builder.address.clone(), builder.version.clone());
+                    let shaded = Shaded { root: root.clone(), address, uses, program: None, snapshotter };
                     return Answerer::on_shadow(run, shaded, Place::Memory, known).await;
                 }
             },
@@ -177,12 +182,14 @@ impl Answerer {
                 kind: "shadow".into(),
                 address: shaded.address.clone(),
                 root: Some(shaded.root.clone()),
+                uses: shaded.uses.clone(),
                 why_itself: None,
             },
             Stand::Itself(why) => Asked {
                 kind: self.builder.kind.into(),
                 address: self.builder.address.clone(),
                 root: None,
+                uses: String::new(),
                 why_itself: Some(why.clone()),
             },
         }

@@ -21,7 +21,7 @@ use crate::failure::{Failure, Kind};
 use crate::plan::{Build, Plan};
 use crate::report::{Clock, Report};
 use crate::source;
-use crate::verify::{self, Ahead, OnDisk};
+use crate::verify::{self, Again, Ahead, OnDisk};
 use answerer::{Answerer, Asked};
 
 /// Attempts to ask the frontend, and daemons that are asked in all.
@@ -81,12 +81,19 @@ struct Seen {
     buildkit_version: String,
     worker_id: String,
     snapshotter: Option<String>,
+    /// What the BuildKit that uses the root would unpack again with a cache source.
+    again: Option<Again>,
     /// The ids of the records that were there before.
     known: HashSet<String>,
     asked: Asked,
 }
 
 impl Seen {
+    /// The version of the BuildKit that uses the root, as far as that is known.
+    fn uses(&self) -> &str {
+        if self.asked.uses.is_empty() { &self.buildkit_version } else { &self.asked.uses }
+    }
+
     /// What the status streams said.
     fn accounts(&self) -> Accounts {
         self.ahead.iter().fold(Accounts::default(), |earlier, ahead| ahead.accounts.clone().after(earlier))
@@ -109,8 +116,8 @@ pub(crate) async fn smoke(job: Job, cancel: CancellationToken, events: Events) -
     let answerer = clock.time("builder", Answerer::find(&run)).await?;
     let (seen, answerer) = clock.time("ask", ask(&run, answerer)).await;
     clock.time("stop", answerer.stop()).await?;
-    let seen = seen?;
-    let found = clock.time("verify", look(&seen)).await?;
+    let mut seen = seen?;
+    let found = clock.time("verify", look(&mut seen)).await?;
     let mut steps = summary::steps(&plan, &seen);
     clock.time("explain", reasons::explain(&mut steps, before.as_ref(), &plan, &seen, &cancel)).await?;
     explain::git::explain(&mut steps, &seen.takers_of_git);
@@ -195,8 +202,11 @@ async fn explained(error: anyhow::Error, builder: &mut Builder) -> anyhow::Error
 }
 
 /// Holds what was found against what lies in the root itself; nothing where that cannot be read.
-async fn look(seen: &Seen) -> anyhow::Result<Option<OnDisk>> {
+async fn look(seen: &mut Seen) -> anyhow::Result<Option<OnDisk>> {
     let Some(root) = seen.asked.root.clone() else { return Ok(None) };
+    let (read, worker_id, version) = (root.clone(), seen.worker_id.clone(), seen.uses().to_owned());
+    let again = tokio::task::spawn_blocking(move || verify::unpacked_again(&read, &worker_id, &version));
+    seen.again = again.await.context("reading the state root")?;
     let found: Vec<_> = seen.ahead.iter().flat_map(|ahead| ahead.found.iter().cloned()).collect();
     if found.is_empty() {
         // The root may not even have this worker.

@@ -6,6 +6,7 @@ use super::{Job, Seen};
 use crate::buildkit::Operation;
 use crate::plan::Plan;
 use crate::report::assemble::{self, NAMED, named};
+use crate::report::eras;
 use crate::report::{self, Clock, Head, Reason, Report, Step, StepState, Verdict};
 use crate::verify::{OnDisk, Outlook};
 
@@ -98,8 +99,16 @@ pub(super) fn report(
     }
 }
 
-/// What the builder did although it was only asked.
+/// What a person should know all the same.
 fn notes(seen: &Seen) -> Vec<String> {
+    let name = format!("BuildKit {}", seen.uses());
+    let again = seen.again.map(|again| eras::unpacked_again(&name, again.layers, again.bytes));
+    let other = eras::other_version(&seen.asked.uses, &seen.buildkit_version);
+    again.into_iter().chain(other).chain(asked(seen)).collect()
+}
+
+/// What the builder did although it was only asked.
+fn asked(seen: &Seen) -> Vec<String> {
     if seen.asked.why_itself.is_none() {
         return Vec::new();
     }

@@ -78,6 +78,8 @@ fn judged(worker: &Worker, opened: &[RecordInUse]) -> OnDisk {
     }
     let layers: Vec<&Record> = records.into_values().collect();
     found.problems.extend(layers.iter().filter_map(|record| problem(record)));
+    // What is there under a newer name as well is there once.
+    let layers: Vec<&Record> = layers.into_iter().filter(|record| !worker.is_superseded(record)).collect();
     found.blobs = layers.iter().filter_map(|record| record.blob.clone()).collect();
     found.records = layers.iter().map(|record| record.id.clone()).collect();
     let is_frontend = |record: &&&Record| record.record_type == RecordType::Frontend;

@@ -29,6 +29,9 @@ pub(crate) struct Doubts {
     /// Whether the builder itself was asked, which says nothing of a restart; a daemon on a shadow of its root otherwise.
     #[serde(skip)]
     pub(crate) is_of_itself: bool,
+    /// The version of the one that was asked.
+    #[serde(skip)]
+    pub(crate) buildkit_version: String,
     /// Blobs it wanted to fetch.
     pub(crate) fetched: Vec<String>,
     /// Layers it had to unpack.
@@ -87,7 +90,7 @@ pub(crate) async fn prove(
     let mut builder = started.context("starting buildkitd on the shadow root")?;
     let asked = ask_again(&builder.channel, claim, patience, cancel).await;
     builder.stop().await?;
-    Ok(Doubts { is_of_itself: false, ..asked? })
+    Ok(Doubts { is_of_itself: false, buildkit_version: builder.version.clone(), ..asked? })
 }
 
 /// The daemon that answers on a shadow of a root: as `daemon` would on the root itself, refusing steps.
@@ -176,6 +179,7 @@ fn doubts(accounts: &Accounts, layers: &HashSet<String>) -> Doubts {
     let fetched = accounts.blobs.iter().filter(|(digest, blob)| layers.contains(*digest) && blob.was_fetched());
     let mut doubts = Doubts {
         is_of_itself: true,
+        buildkit_version: String::new(),
         fetched: fetched.map(|(digest, _)| digest.clone()).collect(),
         extracted: accounts.extractions.keys().cloned().collect(),
         ran: ran.collect(),

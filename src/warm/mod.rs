@@ -1,6 +1,7 @@
 //! `cachewarm warm`: every line of [`warm`] is one step of the data flow.
 
 mod donors;
+mod eras;
 mod job;
 mod solve;
 mod summary;
@@ -18,6 +19,7 @@ use crate::explain;
 use crate::manifest::{self, Key, Marks};
 use crate::plan::Plan;
 use crate::report::assemble::{self, NOT_IN_CACHE};
+use crate::report::eras::other_version;
 use crate::report::{Clock, Report, Verdict};
 use crate::source;
 use crate::verify::Doubts;
@@ -58,12 +60,15 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     manifest::unseal(job.manifest.as_deref())?;
     let run = Run { job: &job, plan: &plan, donors: &donors, clock: &clock, cancel: &cancel, events: &events };
     let wanted = wanted(&run, &keychain);
-    let mut thorough = false;
+    let (mut thorough, mut before) = (false, None);
     let mut earlier = Accounts::default();
     let (builder, solved, found, doubts) = loop {
         let connected = unless_cancelled(&cancel, Builder::connect(&wanted, &events));
         let mut builder = clock.time("builder", connected).await?;
         // Without a proof nobody would notice what was only believed to be there.
+        if before.is_none() {
+            before = Some(eras::look(&builder, &events).await?);
+        }
         thorough |= !solve::will_prove(&job, &builder);
         let solved = solve::solve(&run, &mut builder, thorough).await;
         let stopped = clock.time("stop", builder.stop()).await;
@@ -79,7 +84,10 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
         thorough = true;
         earlier = solved.accounts;
     };
+    let asked = doubts.as_ref().map(|doubts| doubts.buildkit_version.clone()).unwrap_or_default();
     let mut report = summary::report(&run, &builder, &solved, &found, doubts);
+    report.head.notes.extend(before.flatten());
+    report.head.notes.extend(other_version(&builder.version, &asked));
     remember(&run, &builder, &solved, &found, &mut report).await?;
     if plan.targets.iter().any(|target| !target.donors.is_empty()) {
         explain::git::explain(&mut report.steps, &solved.takers_of_git);

@@ -96,7 +96,7 @@ fn read(path: &Path) -> String {
 }
 
 /// Every Rust file below a folder: its path there, and its text.
-fn files(folder: &Path) -> Vec<(String, String)> {
+pub(crate) fn files(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {

@@ -31,6 +31,9 @@ mod conformance;
 mod docker;
 mod tcp;
 
+// Which BuildKit wrote a root, and which one uses it.
+mod eras;
+
 // Is this build warm here, before it runs?
 mod ci;
 mod clones;

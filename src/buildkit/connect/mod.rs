@@ -8,6 +8,7 @@ mod spawn;
 mod state_root;
 mod tcp;
 mod unix;
+mod version;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub(crate) use runc::{is_stand_in, stand_in};
 pub(crate) use spawn::Spawn;
 pub(crate) use state_root::{StateRoot, USUAL as USUAL_ROOT};
 pub(crate) use tcp::Tls;
+pub(crate) use version::{program_version, usual_daemon};
 
 /// Where a buildkitd listens unless told otherwise.
 const USUAL_SOCKET: &str = "/run/buildkit/buildkitd.sock";

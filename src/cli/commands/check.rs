@@ -3,7 +3,7 @@
 use super::{Told, carry_out};
 use crate::check::{self, Job};
 use crate::cli::args::Typed;
-use crate::cli::settings::values::{PATH, PATH_OR_NONE};
+use crate::cli::settings::values::{PATH, PATH_OR_NONE, USED_BY};
 use crate::cli::settings::{self, Format, Sources};
 use crate::cli::targets;
 use crate::redact::Redactor;
@@ -23,6 +23,7 @@ pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
         deep: from.on("deep")?,
         thresholds: settings::thresholds(from)?,
         every_record: settings::output(from)?.reports.iter().any(|to| to.format == Format::Json),
+        used_by: from.read("used-by", USED_BY)?,
         buildkitd_config: from.read("buildkitd-config", PATH)?,
     };
     Ok(Told { job, hidden: Redactor::default(), warnings: Vec::new() })

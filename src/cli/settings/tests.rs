@@ -7,7 +7,7 @@ use crate::cli::table::{COMMANDS, settings_of};
 use crate::warm::Job;
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 57] = [
+const SAMPLES: [(&str, &str); 58] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -59,6 +59,7 @@ const SAMPLES: [(&str, &str); 57] = [
     ("progress", "json"),
     ("report", "json"),
     ("deep", "true"),
+    ("used-by", "v0.34.2"),
     ("require", "extracted=95%"),
     ("fix", "true"),
     ("system", "/mnt"),

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::check::UsedBy;
 use crate::warm::OnMiss;
 
 /// What completes "write …", and who reads it.
@@ -16,6 +17,7 @@ pub(crate) const SHARE: Form<f64> = ("0.95, say", share);
 pub(crate) const ON_MISS: Form<OnMiss> = ("run or fail", on_miss);
 pub(crate) const PATH: Form<PathBuf> = ("a path", path);
 pub(crate) const PATH_OR_NONE: Form<Option<PathBuf>> = ("a path or `none`", path_or_none);
+pub(crate) const USED_BY: Form<UsedBy> = ("a version (v0.34.2) or the path of a buildkitd", used_by);
 pub(crate) const REPORT: Form<ReportTo> = ("text, json, markdown or prometheus, or FORMAT=FILE", report);
 
 /// `true` or `false`, and what else people write in variables.
@@ -61,6 +63,11 @@ fn path(text: &str) -> Result<PathBuf, String> {
 /// A path, or `none`.
 fn path_or_none(text: &str) -> Result<Option<PathBuf>, String> {
     if text == "none" { Ok(None) } else { path(text).map(Some) }
+}
+
+/// A BuildKit, by its version or its program.
+fn used_by(text: &str) -> Result<UsedBy, String> {
+    text.parse()
 }
 
 /// What a report looks like.

@@ -5,10 +5,10 @@
 //! written only by the transaction after it, and the walk sees nearly every such page. (Whole copies under load: 15 of
 //! 15 answered rightly, 23 more had been taken again.)
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use super::meta::{self, HEAD, Meta};
@@ -33,7 +33,7 @@ pub(crate) struct Image {
 impl Image {
     /// Takes a consistent image of a database file.
     pub(crate) fn take(path: &Path) -> Result<Image, BoltError> {
-        take_from(&open_regular(path)?)
+        current(path, |file| take_from(file))
     }
 
     /// The file up to the last page in use; the newest transaction in it is the one that was walked.
@@ -42,12 +42,39 @@ impl Image {
     }
 }
 
+/// A state of a database file: nobody wrote to it, and no other file took its place, while that stays the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    device: u64,
+    inode: u64,
+    /// The number of its newest transaction.
+    pub(crate) transaction: u64,
+}
+
 /// Reads a database file, keeping nothing of the buckets in the buckets of the name `shallow`.
 pub(super) fn open(path: &Path, shallow: Option<&'static [u8]>) -> Result<Database, BoltError> {
-    let file = open_regular(path)?;
-    // The pages are asked for in the order of the tree, which is not that of the disk.
-    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed);
-    page_by_page(&file, shallow)
+    current(path, |file| {
+        // The pages are asked for in the order of the tree, which is not that of the disk.
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::WillNeed);
+        page_by_page(file, shallow)
+    })
+}
+
+/// Looks at a file until it is known to have been the one of that name all the while. BuildKit puts a compacted copy in the
+/// place of a database, whose transactions count from the beginning again.
+fn current<T>(path: &Path, look: impl Fn(&File) -> Result<T, BoltError>) -> Result<T, BoltError> {
+    for _ in 0..ATTEMPTS {
+        let file = open_regular(path)?;
+        let found = look(&file);
+        if identity(&file.metadata()?) == identity(&path.metadata()?) {
+            return found;
+        }
+    }
+    Err(BoltError::Busy)
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// Reads a database page by page.
@@ -57,7 +84,11 @@ pub(super) fn page_by_page(source: &dyn Source, shallow: Option<&'static [u8]>) 
 
 /// The parts of a file that its newest transaction does not use.
 pub(super) fn unused(path: &Path) -> Result<Vec<Range<u64>>, BoltError> {
-    settled(&open_regular(path)?, |source, meta, _| {
+    current(path, unused_of)
+}
+
+fn unused_of(file: &File) -> Result<Vec<Range<u64>>, BoltError> {
+    settled(file, |source, meta, _| {
         let size = meta.page_size as u64;
         let numbers = walk::unused(Pages::of(source, meta)?, meta)?;
         let pages = numbers.into_iter().map(|number| number * size..(number + 1) * size);
@@ -73,9 +104,15 @@ pub(super) fn unused(path: &Path) -> Result<Vec<Range<u64>>, BoltError> {
     })
 }
 
-pub(super) fn newest_transaction(path: &Path) -> Result<u64, BoltError> {
-    let head = open_regular(path)?.first(HEAD as u64)?;
-    meta::newest(&head).map(|meta| meta.transaction)
+pub(super) fn version(path: &Path) -> Result<Version, BoltError> {
+    let file = open_regular(path)?;
+    let (device, inode) = identity(&file.metadata()?);
+    let transaction = meta::newest(&file.first(HEAD as u64)?)?.transaction;
+    Ok(Version { device, inode, transaction })
+}
+
+pub(super) fn freelists(path: &Path) -> Result<[Option<bool>; 2], BoltError> {
+    Ok(meta::freelists(&open_regular(path)?.first(HEAD as u64)?))
 }
 
 /// What a reader needs of a file, so that tests can write between two reads.

@@ -49,13 +49,25 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 /// The newest valid transaction of a database.
 pub(super) fn newest(bytes: &[u8]) -> Result<Meta, BoltError> {
+    valid(bytes).into_iter().flatten().max_by_key(|meta| meta.transaction).ok_or(BoltError::NotBolt)
+}
+
+/// Whether the newest valid transaction, and the one before it, have a list of free pages; absent where there is no such
+/// transaction.
+pub(super) fn freelists(bytes: &[u8]) -> [Option<bool>; 2] {
+    let mut metas = valid(bytes);
+    metas.sort_by_key(|meta| std::cmp::Reverse(meta.map(|meta| meta.transaction)));
+    metas.map(|meta| meta.map(|meta| meta.freelist.is_some()))
+}
+
+fn valid(bytes: &[u8]) -> [Option<Meta>; 2] {
     let first = at(bytes, 0);
     let second = match first {
         Some(first) => at(bytes, first.page_size),
         // Without the first page the page size is unknown, and with it where the second page lies.
         None => page_sizes().find_map(|size| at(bytes, size).filter(|meta| meta.page_size == size)),
     };
-    [first, second].into_iter().flatten().max_by_key(|meta| meta.transaction).ok_or(BoltError::NotBolt)
+    [first, second]
 }
 
 fn page_sizes() -> impl Iterator<Item = usize> {
@@ -80,6 +92,6 @@ fn at(bytes: &[u8], page: usize) -> Option<Meta> {
 }
 
 /// FNV-1a with 64 bits, the checksum of a meta page.
-pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+pub(in crate::inspect) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3))
 }

@@ -18,7 +18,9 @@ mod tests;
 mod walk;
 
 pub(crate) use error::BoltError;
-pub(crate) use live::Image;
+pub(crate) use live::{Image, Version};
+#[cfg(test)]
+pub(super) use meta::fnv1a;
 
 use std::path::Path;
 
@@ -68,9 +70,15 @@ impl Database {
         live::unused(path)
     }
 
-    /// The number of a file's newest transaction, without reading more than its beginning.
-    pub(crate) fn newest_transaction(path: &Path) -> Result<u64, BoltError> {
-        live::newest_transaction(path)
+    /// Which state a file is in, without reading more than its beginning.
+    pub(crate) fn version(path: &Path) -> Result<Version, BoltError> {
+        live::version(path)
+    }
+
+    /// Whether a file's newest transaction, and the one before it, have a list of free pages; absent where there is no such
+    /// transaction.
+    pub(crate) fn freelists(path: &Path) -> Result<[Option<bool>; 2], BoltError> {
+        live::freelists(path)
     }
 
     /// The bucket that holds all others.

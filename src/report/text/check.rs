@@ -1,7 +1,9 @@
 //! What lies in a state root.
 
 use super::{Page, donor, layers, shortened, time};
-use crate::report::check::{CheckReport, Coverage, CoveredDonor, Deep, Gc, Leftovers, Promise, Record, Requirement};
+use crate::report::check::{
+    CheckReport, Coverage, CoveredDonor, Deep, Gc, Leftovers, Promise, Record, Requirement, UsedBy,
+};
 use crate::report::words::{bytes, count};
 
 /// The report as lines of text.
@@ -11,6 +13,7 @@ pub(crate) fn text(report: &CheckReport) -> String {
     let beside = if report.steady { "" } else { ", read while a daemon wrote to it" };
     page.section("state root", [format!("{root}{beside}")]);
     page.section("workers", report.workers.iter().map(worker));
+    page.section("used by", used_by(&report.used_by));
     page.section("layers", layers(Some(&report.layers)));
     page.section(
         "frontends",
@@ -37,6 +40,22 @@ fn worker(worker: &crate::report::check::Worker) -> String {
     format!("{} {id}: {}", worker.snapshotter, count(worker.records, "record"))
 }
 
+fn used_by(used_by: &UsedBy) -> Vec<String> {
+    let user = match (used_by.buildkit_version.as_str(), used_by.named) {
+        ("", _) => "nobody knows: no buildkitd was found; name one with --used-by".to_owned(),
+        (version, true) => format!("BuildKit {version} ({})", used_by.found),
+        (version, false) => format!("BuildKit {version} ({}), as nothing else was said", used_by.found),
+    };
+    let mut lines = vec![user];
+    if !used_by.writers.is_empty() {
+        lines.push(format!("written by BuildKit {}", used_by.writers.join(" and ")));
+    }
+    if used_by.stopped == "not-clean" {
+        lines.push("the last one did not stop cleanly: what it wrote last may not be on the disk".to_owned());
+    }
+    lines
+}
+
 fn results(report: &CheckReport) -> Vec<String> {
     let cache = &report.cache;
     if !cache.present {
@@ -53,8 +72,10 @@ fn results(report: &CheckReport) -> Vec<String> {
 }
 
 fn covered(covered: &CoveredDonor) -> Vec<String> {
-    let Coverage { total, extracted, blob_only, lazy, phantom, broken, doomed, absent } = covered.coverage;
+    let Coverage { total, extracted, legacy, blob_only, lazy, phantom, broken, doomed, absent } = covered.coverage;
+    let again = format!("unpacked again ({})", bytes(covered.unpacked_again_bytes));
     let amiss = [
+        (legacy, again.as_str()),
         (blob_only, "blob only"),
         (lazy, "lazy"),
         (phantom, "phantom"),
@@ -152,6 +173,7 @@ fn requirement(requirement: &Requirement) -> String {
         "extracted" => "layers with results are extracted and survive a restart",
         "survives" => "layers with results survive a restart",
         "kept" => "layers with results are kept by the first garbage collection",
+        "reused" => "layers with results are found by builds that import a cache",
         "donor" => "layers of the caches are extracted and survive a restart",
         "manifest" => "layers of the manifest are extracted and survive a restart",
         other => other,

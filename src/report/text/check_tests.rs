@@ -8,6 +8,8 @@ fn a_warm_root_reads_calmly() {
     insta::assert_snapshot!(text(&checked()), @"
     state root /var/lib/buildkit
     workers    overlayfs hciw0d8jxu7vb60gl4p4kkbll: 18 records
+    used by    BuildKit v0.34.2 (buildkitd in PATH), as nothing else was said
+               written by BuildKit v0.34.0 or later
     layers     11 of 11 extracted; on disk 12 MiB compressed, 22 MiB unpacked
     frontends  1 of 1 extracted; on disk 0 B compressed, 0 B unpacked
     results    21 cache keys lead to 17 results in 11 layers
@@ -30,6 +32,9 @@ fn a_root_that_is_not_warm_says_what_is_amiss_and_ends_with_its_reasons() {
     insta::assert_snapshot!(text(&cold()), @r#"
     state root /var/lib/buildkit, read while a daemon wrote to it
     workers    overlayfs without its id: 18 records
+    used by    BuildKit v0.34.2 (buildkitd in PATH), as nothing else was said
+               written by BuildKit v0.34.0 or later
+               the last one did not stop cleanly: what it wrote last may not be on the disk
     layers     1 of 3 extracted; on disk 0 B compressed, 0 B unpacked
                1 blob only: fetched, not unpacked
                1 lazy: not even fetched
@@ -37,7 +42,7 @@ fn a_root_that_is_not_warm_says_what_is_amiss_and_ends_with_its_reasons() {
                2 dangling: the record is gone, and the next start forgets them
                1 of a worker that is not here: the next start forgets them
     caches     registry.example/shop/cache:main: 11 layers, 12 MiB, sha256:1f2e3d4c5b6a
-                 1 of 7 extracted, 1 blob only, 1 lazy, 1 phantom, 1 broken, 1 dropped by a restart, 1 not here at all
+                 1 of 8 extracted, 1 unpacked again (5.0 MiB), 1 blob only, 1 lazy, 1 phantom, 1 broken, 1 dropped by a restart, 1 not here at all
     deep       1 blob hashed (0 B), 0 files of 0 snapshots counted: not as recorded:
                  sha256:bb: it is not what it was
                  snapshot 7 of runc-overlayfs: it is not what it was
