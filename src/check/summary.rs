@@ -320,6 +320,7 @@ fn leftovers(looked: &Looked) -> Leftovers {
         stray_blobs: found.stray_blobs.len(),
         stray_bytes: found.stray_blob_bytes,
         spoiled_databases: found.spoiled_databases.iter().filter_map(name).collect(),
+        unfinished_copies: found.unfinished_copies.iter().filter_map(name).collect(),
         lock: match found.lock {
             Lock::Absent => "absent",
             Lock::Held(_) => "held",

@@ -31,6 +31,8 @@ pub(crate) struct Leftovers {
     pub(crate) containers: Vec<PathBuf>,
     /// Databases that BuildKit found damaged and put aside.
     pub(crate) spoiled_databases: Vec<PathBuf>,
+    /// Copies of databases that a compaction did not finish, and of its notes.
+    pub(crate) unfinished_copies: Vec<PathBuf>,
     /// `buildkitd.lock`.
     pub(crate) lock: Lock,
 }
@@ -86,11 +88,14 @@ pub(crate) fn leftovers(root: &Path, state: &StateRoot) -> Result<Leftovers, Unr
         let bundles = entries(&worker.directory.join("executor"))?;
         found.containers.extend(bundles.into_iter().filter(|(_, file)| file.is_dir()).map(|(path, _)| path));
         found.spoiled_databases.extend(spoiled(&worker.directory)?);
+        found.unfinished_copies.extend(unfinished(&worker.directory)?);
     }
     found.spoiled_databases.extend(spoiled(root)?);
+    found.unfinished_copies.extend(unfinished(root)?);
     found.partial_downloads.sort_by(|a, b| a.reference.cmp(&b.reference));
     found.stray_snapshots.sort();
     found.spoiled_databases.sort();
+    found.unfinished_copies.sort();
     Ok(found)
 }
 
@@ -155,6 +160,14 @@ fn spoiled(directory: &Path) -> Result<impl Iterator<Item = PathBuf> + use<>, Un
     Ok(entries(directory)?.into_iter().map(|(path, _)| path).filter(is_spoiled))
 }
 
+/// BuildKit v0.34 and later compacts a database into `NAME.db.compact`, and writes its notes through `.compact-state-ID`. The
+/// notes themselves, `NAME.db.compact-state`, are to stay.
+fn unfinished(directory: &Path) -> Result<impl Iterator<Item = PathBuf> + use<>, Unreadable> {
+    let is_unfinished =
+        |path: &PathBuf| name(path).ends_with(".db.compact") || name(path).starts_with(".compact-state-");
+    Ok(entries(directory)?.into_iter().map(|(path, _)| path).filter(is_unfinished))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -183,6 +196,9 @@ mod tests {
         fs::write(worker.join("content/blobs/sha256").join("ff".repeat(32)), [0; 9]).unwrap();
         fs::create_dir_all(worker.join("snapshots/snapshots/99/fs")).unwrap();
         fs::write(root.path().join("cache.db.k3j.bak"), "x").unwrap();
+        fs::write(worker.join("metadata_v2.db.compact"), "x").unwrap();
+        fs::write(root.path().join(".compact-state-12"), "{}").unwrap();
+        fs::write(root.path().join("cache.db.compact-state"), "{}").unwrap();
         fs::create_dir_all(worker.join("executor/k3j")).unwrap();
         fs::write(worker.join("executor/hosts"), "").unwrap();
         File::create(root.path().join("buildkitd.lock")).unwrap();
@@ -199,6 +215,8 @@ mod tests {
         assert_eq!(found.containers, [worker.join("executor/k3j")]);
         let counts = (found.stray_blobs.len(), found.stray_blob_bytes, found.stray_directories.len());
         assert_eq!(counts, (1, 9, 1));
+        let copies = [root.path().join(".compact-state-12"), worker.join("metadata_v2.db.compact")];
+        assert_eq!(found.unfinished_copies, copies);
         let spoiled = vec![root.path().join("cache.db.k3j.bak")];
         assert_eq!((found.spoiled_databases, found.lock), (spoiled, Lock::Stale));
     }

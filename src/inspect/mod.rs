@@ -45,5 +45,6 @@ pub(crate) use records::{Record, RecordType};
 pub(crate) use root::{StateRoot, both, databases, history_database, read, worker_directories};
 pub(crate) use snapshots::{SnapshotKind, files_directory, snapshot_store};
 pub(crate) use snapshotter::auto_snapshotter;
+pub(crate) use traces::Stopped;
 pub(crate) use unreadable::Unreadable;
 pub(crate) use worker::{Tally, Worker};

@@ -227,6 +227,8 @@ pub(crate) struct Leftovers {
     pub(crate) stray_bytes: u64,
     /// Databases that BuildKit found damaged and put aside.
     pub(crate) spoiled_databases: Vec<String>,
+    /// Copies of databases that a compaction did not finish, and of its notes.
+    pub(crate) unfinished_copies: Vec<String>,
     /// `absent`, `held` by a running daemon, or `stale`: left by one that was killed, and harmless.
     pub(crate) lock: &'static str,
 }

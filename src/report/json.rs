@@ -123,6 +123,7 @@ mod tests {
         leftovers.stray_bytes
         leftovers.stray_directories
         leftovers.stray_snapshots
+        leftovers.unfinished_copies
         manifest
         manifest.absent
         manifest.commit

@@ -151,6 +151,7 @@ pub(crate) fn cold() -> CheckReport {
         }],
         stray_snapshots: vec!["extract-12 sha256:cc".to_owned(), "k3j".to_owned()],
         stray_directories: 1,
+        unfinished_copies: Vec::new(),
         stray_blobs: 1,
         stray_bytes: 2048,
         spoiled_databases: vec!["cache.db.k3j.bak".to_owned()],

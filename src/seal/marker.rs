@@ -12,7 +12,7 @@ use crate::failure::{Explain, Kind};
 use crate::inspect::bolt::Database;
 use crate::inspect::{self, Unreadable};
 use crate::manifest::Manifest;
-use crate::report::Layers;
+use crate::report::check::CheckReport;
 use crate::{digest, document};
 
 /// What is written.
@@ -26,6 +26,8 @@ pub(super) struct Marker {
     version: String,
     /// What the BuildKit said of itself that warmed it, if there is a manifest.
     buildkit_version: Option<String>,
+    /// Who wrote the root, as far as its databases tell: `v0.34.0 or later`.
+    writers: Vec<String>,
     /// The state root.
     root: String,
     /// The newest transaction of each database of the root, by its path below the root: another number shows that the root
@@ -48,7 +50,7 @@ impl Marker {
     ///
     /// # Errors
     /// Explained: when the manifest or a database cannot be read.
-    pub(super) fn new(job: &Job, promise: Option<&Manifest>, layers: &Layers) -> anyhow::Result<Marker> {
+    pub(super) fn new(job: &Job, promise: Option<&Manifest>, checked: &CheckReport) -> anyhow::Result<Marker> {
         let manifest = job.manifest.as_deref().map(fs::read).transpose();
         let manifest = manifest.explain(
             Kind::Environment,
@@ -67,13 +69,14 @@ impl Marker {
             sealed_at: jiff::Timestamp::now().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             buildkit_version: promise.map(|it| it.buildkit_version.clone()),
+            writers: checked.used_by.writers.clone(),
             root: job.root.display().to_string(),
             transactions,
             commit: promise.and_then(|it| it.commit.clone()),
             manifest_digest: manifest.map(digest::sha256),
             hit_rate: promise.map(|it| it.hit_rate),
-            layers: layers.extracted,
-            bytes: layers.bytes_compressed + layers.bytes_unpacked,
+            layers: checked.layers.extracted,
+            bytes: checked.layers.bytes_compressed + checked.layers.bytes_unpacked,
         })
     }
 

@@ -84,7 +84,7 @@ pub(crate) async fn seal(job: Job, cancel: CancellationToken, events: Events) ->
         // While we looked somebody may have come.
         summary::hold_against(&mut report, hold::holders(&job.root, &mut Vec::new())?);
         if let (true, Some(path)) = (report.head.reasons.is_empty(), &job.marker) {
-            Marker::new(&job, promise.as_ref(), &checked.layers)?.write(path)?;
+            Marker::new(&job, promise.as_ref(), &checked)?.write(path)?;
             report.marker = Some(path.display().to_string());
         }
     }

@@ -10,7 +10,7 @@ use super::erase::{Located, Root};
 use super::finding::{Action, Finding};
 use crate::foreign;
 use crate::inspect::bolt::Database;
-use crate::inspect::{self, Leftovers, RecordType, StateRoot, Unreadable, Worker};
+use crate::inspect::{self, Leftovers, RecordType, StateRoot, Stopped, Unreadable, Worker};
 use crate::report::seal::FindingKind;
 use crate::report::words::{bytes, count};
 
@@ -35,6 +35,12 @@ pub(super) fn unneeded(
         place: format!("record {id}"),
         what: "its files were overwritten, and BuildKit did not come to forget it".to_owned(),
         action: Action::Forget(id.clone(), None),
+    }));
+    findings.extend((state.stopped == Stopped::NotCleanly).then(|| Finding {
+        kind: FindingKind::Leftover,
+        place: path.display().to_string(),
+        what: "the last buildkitd did not stop cleanly: what it wrote last need not be on the disk".to_owned(),
+        action: Action::Collect,
     }));
     for worker in &state.workers {
         findings.extend(records(root, worker, with_cache_mounts)?);
@@ -104,6 +110,12 @@ fn left_behind(root: &Root, leftovers: &Leftovers) -> Result<Vec<Finding>, Unrea
         .chain(leftovers.stray_blobs.iter().map(|path| (path, "a blob that nothing lists")))
         .chain(leftovers.stray_directories.iter().map(|path| (path, "a snapshot that nothing lists")))
         .chain(leftovers.spoiled_databases.iter().map(|path| (path, "a database that was put aside as damaged")))
+        .chain(
+            leftovers
+                .unfinished_copies
+                .iter()
+                .map(|path| (path, "a copy of a database that a compaction did not finish")),
+        )
         .chain(leftovers.containers.iter().map(|path| (path, "a container that did not end")));
     let mut findings = Vec::new();
     for (path, what) in files {

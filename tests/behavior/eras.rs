@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::seal::machine;
+
 use crate::support::builder::Built;
 use crate::support::ground::tool;
 use crate::support::judge::{Judged, changed, copied};
@@ -138,4 +140,48 @@ fn nowhere_else_a_version_decides() {
         }
     }
     assert!(wrong.is_empty(), "a version outside of src/era.rs:\n{}", wrong.join("\n"));
+}
+
+/// Newer daemons leave the list of free pages to their last transaction.
+#[test]
+fn a_root_whose_daemon_was_killed_is_told_from_one_that_stopped_and_is_not_sealed_so() {
+    let world = World::new();
+    world.warm().run().ends_warm();
+    let stopped = |state: &str| {
+        let run = world.check(&world.root(), &[]).ends_warm();
+        assert_eq!(run.reports("/used_by/stopped"), state, "{}", run.stdout);
+    };
+    stopped("clean");
+    let mut builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
+    builder.build(&ground().sample, &[]).succeeded();
+    stopped("running");
+    builder.kill();
+    drop(builder);
+    stopped("not-clean");
+
+    let system = machine(&world, &[]);
+    let run = world.seal(&system, &[]).exits(5);
+    assert!(run.stdout.contains("did not stop cleanly"), "{}", run.stdout);
+    world.seal(&system, &["--fix"]).exits(0);
+    stopped("clean");
+    let marker: Value = serde_json::from_slice(&std::fs::read(world.path("sealed.json")).unwrap()).unwrap();
+    assert_eq!(marker["writers"], Value::from(vec!["v0.34.0 or later"]));
+}
+
+#[test]
+fn what_a_compaction_left_is_no_part_of_an_image() {
+    let world = World::new();
+    world.warm().run().ends_warm();
+    let system = machine(&world, &[]);
+    world.seal(&system, &["--fix"]).exits(0);
+    let (copy, notes) = (world.root().join("cache.db.compact"), world.root().join(".compact-state-12"));
+    let kept = world.root().join("cache.db.compact-state");
+    std::fs::copy(world.root().join("cache.db"), &copy).unwrap();
+    std::fs::write(&notes, "{}").unwrap();
+    std::fs::write(&kept, "{}").unwrap();
+
+    let run = world.seal(&system, &[]).exits(5);
+    assert!(run.stdout.contains("compaction"), "{}", run.stdout);
+    world.seal(&system, &["--fix"]).exits(0);
+    assert!(!copy.exists() && !notes.exists() && kept.exists());
 }

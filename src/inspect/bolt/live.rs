@@ -62,7 +62,7 @@ pub(super) fn open(path: &Path, shallow: Option<&'static [u8]>) -> Result<Databa
 
 /// Looks at a file until it is known to have been the one of that name all the while. BuildKit puts a compacted copy in the
 /// place of a database, whose transactions count from the beginning again.
-fn current<T>(path: &Path, look: impl Fn(&File) -> Result<T, BoltError>) -> Result<T, BoltError> {
+pub(super) fn current<T>(path: &Path, mut look: impl FnMut(&File) -> Result<T, BoltError>) -> Result<T, BoltError> {
     for _ in 0..ATTEMPTS {
         let file = open_regular(path)?;
         let found = look(&file);

@@ -310,3 +310,24 @@ proptest! {
         }
     }
 }
+
+/// A compaction puts a copy in the place of a database, with transactions that count from the beginning again.
+#[test]
+fn a_database_that_another_one_took_the_place_of_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("cache.db"), folder.path().join("cache.db.compact"));
+    std::fs::write(&path, FIXTURES[1]).unwrap();
+    let before = Database::version(&path).unwrap();
+    let mut looks = 0;
+    live::current(&path, |_| {
+        looks += 1;
+        if looks == 1 {
+            std::fs::write(&copy, FIXTURES[2]).unwrap();
+            std::fs::rename(&copy, &path).unwrap();
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(looks, 2);
+    assert_ne!(Database::version(&path).unwrap(), before);
+}

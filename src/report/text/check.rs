@@ -131,6 +131,8 @@ fn leftovers(leftovers: &Leftovers) -> Vec<String> {
         lines.push(format!("{strays} that the content store does not list, {}", bytes(leftovers.stray_bytes)));
     }
     lines.extend(leftovers.spoiled_databases.iter().map(|name| format!("{name}: put aside by BuildKit as damaged")));
+    let copies = leftovers.unfinished_copies.iter();
+    lines.extend(copies.map(|name| format!("{name}: of a compaction that did not come to its end")));
     match leftovers.lock {
         "held" => lines.push("a daemon runs on it".to_owned()),
         "stale" => lines.push("the lock of a daemon that did not stop cleanly, or runs elsewhere".to_owned()),
