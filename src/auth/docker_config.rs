@@ -1,4 +1,4 @@
-//! Docker's `config.json`: `auths`, `credHelpers`, `credsStore`, looked up as docker does.
+//! Docker's `config.json`: `auths`, `credHelpers`, `credsStore`, looked up as docker does; and what others need of it.
 //!
 //! **Invariant:** reads, and never writes; an error shows positions and names, never a value of the file or what a
 //! helper wrote when it succeeded. Sources: `cli/config/configfile/file.go` and `cli/config/credentials/*.go` of
@@ -6,6 +6,7 @@
 //! docker finds on its own are deliberately not looked at.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,7 +19,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::{Credentials, Secret};
+use crate::beneath::is_absent;
 use crate::failure::{Explain, Failure, Kind};
+use crate::foreign;
 
 /// How docker files Docker Hub's credentials.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -29,14 +32,32 @@ const NOT_FOUND: &str = "credentials not found in native keychain";
 /// A helper that asks a cloud for a token takes seconds; one that waits for a person waits forever.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The parts of docker's configuration that are about credentials.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct DockerConfig {
+/// Bytes of the largest `config.json` that is read.
+const LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Docker's configuration, as far as it counts here.
+#[derive(Default, Deserialize)]
+pub(crate) struct DockerConfig {
+    /// The context that docker's client uses.
+    #[serde(rename = "currentContext")]
+    pub(crate) current_context: Option<String>,
+    /// The proxies of builds, by the daemon's address or `default`.
+    pub(crate) proxies: Option<BTreeMap<String, Proxies>>,
     auths: Option<BTreeMap<String, Login>>,
     #[serde(rename = "credHelpers")]
     helpers: Option<BTreeMap<String, String>>,
     #[serde(rename = "credsStore")]
     store: Option<String>,
+}
+
+/// What is a build argument of every build.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Proxies {
+    pub(crate) http_proxy: Option<String>,
+    pub(crate) https_proxy: Option<String>,
+    pub(crate) no_proxy: Option<String>,
+    pub(crate) ftp_proxy: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,15 +86,20 @@ struct HelperAnswer {
 
 impl DockerConfig {
     /// Reads `config.json` in `folder`; a missing file is an empty configuration.
-    pub(super) async fn read(folder: &Path) -> anyhow::Result<DockerConfig> {
+    ///
+    /// # Errors
+    /// Explained: when it cannot be read, or is none.
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<DockerConfig> {
         let path = folder.join("config.json");
-        let what = format!("could not read docker's configuration {}", path.display());
-        let hint = "repair the file, or point DOCKER_CONFIG at another folder";
-        match tokio::fs::read(&path).await {
-            Ok(bytes) => DockerConfig::parse(&bytes).explain(Kind::Environment, what, hint),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(DockerConfig::default()),
-            Err(error) => Err(error).explain(Kind::Environment, what, hint),
-        }
+        let bytes = match File::open(&path) {
+            Err(error) if is_absent(&error) => return Ok(DockerConfig::default()),
+            file => file.map_err(anyhow::Error::from).and_then(|file| foreign::read(file, LIMIT)),
+        };
+        bytes.and_then(|bytes| DockerConfig::parse(&bytes)).explain(
+            Kind::Environment,
+            format!("could not read docker's configuration {}", path.display()),
+            "repair the file, or point DOCKER_CONFIG at another folder",
+        )
     }
 
     fn parse(bytes: &[u8]) -> anyhow::Result<DockerConfig> {

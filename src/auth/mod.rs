@@ -14,10 +14,10 @@ mod secret;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use docker_config::DockerConfig;
 use ecr::{Answer, EcrTokens};
 use ecr_host::EcrHost;
 
+pub(crate) use docker_config::DockerConfig;
 pub(crate) use secret::Secret;
 
 /// Where credentials may come from.
@@ -87,7 +87,7 @@ impl Keychain {
 
     async fn login_of_docker(&self, host: &str) -> anyhow::Result<Option<Credentials>> {
         match &self.0.options.docker_config {
-            Some(folder) => DockerConfig::read(folder).await?.credentials(host).await,
+            Some(folder) => DockerConfig::read(folder)?.credentials(host).await,
             None => Ok(None),
         }
     }

@@ -78,7 +78,7 @@ impl Environment {
     }
 
     /// The folder of docker's configuration.
-    fn docker_config(&self) -> Option<PathBuf> {
+    pub(super) fn docker_config(&self) -> Option<PathBuf> {
         self.directory("DOCKER_CONFIG").or_else(|| Some(self.directory("HOME")?.join(".docker")))
     }
 }

@@ -2,38 +2,14 @@
 //! (`commands/build.go` and `commands/bake.go` of buildx), and the proxies of docker's `config.json` (`build/opt.go` and
 //! `store/storeutil/storeutil.go`). They are build arguments, unless the build has its own.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::PathBuf;
-
-use serde::Deserialize;
-
 use super::settings::Environment;
-use crate::beneath::is_absent;
-use crate::failure::{Explain, Failure, Kind};
-use crate::foreign;
+use crate::auth::DockerConfig;
+use crate::failure::{Failure, Kind};
 use crate::targets::Target;
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The daemon that docker talks to unless told otherwise, by which proxies may be named.
 const USUAL_DAEMON: &str = "unix:///var/run/docker.sock";
-/// Bytes of the largest `config.json` that is read.
-const LIMIT: u64 = 16 * 1024 * 1024;
-
-#[derive(Deserialize, Default)]
-struct DockerConfig {
-    #[serde(default)]
-    proxies: BTreeMap<String, Proxies>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Proxies {
-    http_proxy: String,
-    https_proxy: String,
-    no_proxy: String,
-    ftp_proxy: String,
-}
 
 /// What becomes of a variable that buildx reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,38 +87,16 @@ pub(super) fn add_to(targets: &mut [Target], environment: &Environment) -> anyho
 }
 
 fn proxies(environment: &Environment) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let folder = match environment.filled("DOCKER_CONFIG")? {
-        Some(folder) => PathBuf::from(folder),
-        None => match environment.filled("HOME")? {
-            Some(home) => PathBuf::from(home).join(".docker"),
-            None => return Ok(Vec::new()),
-        },
-    };
-    let path = folder.join("config.json");
-    let text = match File::open(&path) {
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
-        file => file.map_err(anyhow::Error::from).and_then(|file| foreign::read(file, LIMIT)),
-    };
-    // The message of serde_json may quote a value of the file.
-    let parsed = text.and_then(|text| {
-        serde_json::from_slice(&text).map_err(|error| {
-            anyhow::anyhow!("it is not a docker configuration: line {}, column {}", error.line(), error.column())
-        })
-    });
-    let config: DockerConfig = parsed.explain(
-        Kind::Environment,
-        format!("could not read the proxies in docker's configuration {}", path.display()),
-        "repair the file, or point DOCKER_CONFIG at another folder",
-    )?;
+    let Some(folder) = environment.docker_config() else { return Ok(Vec::new()) };
+    let mut proxies = DockerConfig::read(&folder)?.proxies.unwrap_or_default();
     let daemon = environment.filled("DOCKER_HOST")?.unwrap_or_else(|| USUAL_DAEMON.to_owned());
-    let Some(proxies) = config.proxies.get(&daemon).or_else(|| config.proxies.get("default")) else {
-        return Ok(Vec::new());
-    };
+    let Some(proxies) = proxies.remove(&daemon).or_else(|| proxies.remove("default")) else { return Ok(Vec::new()) };
     let all = [
-        ("HTTP_PROXY", &proxies.http_proxy),
-        ("HTTPS_PROXY", &proxies.https_proxy),
-        ("NO_PROXY", &proxies.no_proxy),
-        ("FTP_PROXY", &proxies.ftp_proxy),
+        ("HTTP_PROXY", proxies.http_proxy),
+        ("HTTPS_PROXY", proxies.https_proxy),
+        ("NO_PROXY", proxies.no_proxy),
+        ("FTP_PROXY", proxies.ftp_proxy),
     ];
-    Ok(all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.clone())).collect())
+    let named = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    Ok(named.filter(|(_, value)| !value.is_empty()).collect())
 }

@@ -1,5 +1,6 @@
 //! A thing that an image must not have, and what can be done about it.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,11 @@ pub(super) enum Action {
 }
 
 impl Finding {
+    /// Something of a kind, at a place.
+    pub(super) fn new(kind: FindingKind, place: impl fmt::Display, what: impl Into<String>, action: Action) -> Finding {
+        Finding { kind, place: place.to_string(), what: what.into(), action }
+    }
+
     /// Whether cleaning this finding also cleans `file`, a path below the root.
     pub(super) fn covers(&self, file: &Path) -> bool {
         match &self.action {

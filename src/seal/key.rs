@@ -32,7 +32,7 @@ pub(super) fn finding(job: &Job) -> Option<Finding> {
     // As the kernel has it, so that --ignore can name it.
     let place =
         std::fs::canonicalize(folder(&path)).map_or(path.clone(), |it| it.join(path.file_name().unwrap_or_default()));
-    Some(Finding { kind, place: place.display().to_string(), what, action })
+    Some(Finding::new(kind, place.display(), what, action))
 }
 
 fn look(path: &Path) -> io::Result<Option<(PathBuf, Located)>> {

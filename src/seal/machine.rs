@@ -149,25 +149,18 @@ impl Machine {
         for home in self.homes.iter().map(PathBuf::as_path).chain([Path::new("")]) {
             for ((path, what, _, remedy), telling) in LOGINS.iter().zip(telling) {
                 let place = home.join(path);
-                let finding = |kind, what: String, remedy: String| Finding {
-                    kind,
-                    place: self.root.join(&place).display().to_string(),
-                    what,
-                    action: Action::Ask(remedy),
+                let (kind, what, remedy) = match self.is_login(&place, telling) {
+                    Ok(false) => continue,
+                    Ok(true) => {
+                        let remedy = format!("remove it as the user it belongs to: {remedy}");
+                        (FindingKind::Machine, (*what).to_owned(), remedy)
+                    }
+                    Err(error) => {
+                        let remedy = "make it a plain file that can be read, or remove it".to_owned();
+                        (FindingKind::Unread, error.to_string(), remedy)
+                    }
                 };
-                match self.is_login(&place, telling) {
-                    Ok(false) => {}
-                    Ok(true) => findings.push(finding(
-                        FindingKind::Machine,
-                        (*what).to_owned(),
-                        format!("remove it as the user it belongs to: {remedy}"),
-                    )),
-                    Err(error) => findings.push(finding(
-                        FindingKind::Unread,
-                        error.to_string(),
-                        "make it a plain file that can be read, or remove it".to_owned(),
-                    )),
-                }
+                findings.push(Finding::new(kind, self.root.join(&place).display(), what, Action::Ask(remedy)));
             }
         }
         findings

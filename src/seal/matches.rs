@@ -129,18 +129,11 @@ pub(super) fn findings(searched: &Searched, parts: &Parts, known: &[Finding]) ->
             let below = file.strip_prefix(&parts.root);
             !below.is_ok_and(|below| known.iter().any(|finding| finding.covers(below)))
         })
-        .map(|(file, found)| Finding {
-            kind: FindingKind::Secret,
-            place: file.display().to_string(),
-            what: named(&found),
-            action: action(file, parts),
-        })
+        .map(|(file, found)| Finding::new(FindingKind::Secret, file.display(), named(&found), action(file, parts)))
         .collect();
-    findings.extend(searched.unread.iter().map(|(path, why)| Finding {
-        kind: FindingKind::Unread,
-        place: path.display().to_string(),
-        what: why.clone(),
-        action: Action::Ask("run as root, and look at the disk".to_owned()),
+    findings.extend(searched.unread.iter().map(|(path, why)| {
+        let action = Action::Ask("run as root, and look at the disk".to_owned());
+        Finding::new(FindingKind::Unread, path.display(), why, action)
     }));
     findings
 }

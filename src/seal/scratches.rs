@@ -56,10 +56,6 @@ pub(super) fn findings(job: &Job) -> Result<Vec<Finding>, Unreadable> {
 }
 
 fn finding(path: &Path, remedy: String) -> Finding {
-    Finding {
-        kind: FindingKind::Leftover,
-        place: path.display().to_string(),
-        what: "a directory that a killed cachewarm left".to_owned(),
-        action: Action::Ask(remedy),
-    }
+    let what = "a directory that a killed cachewarm left";
+    Finding::new(FindingKind::Leftover, path.display(), what, Action::Ask(remedy))
 }

@@ -30,11 +30,9 @@ pub(super) fn unneeded(
 ) -> Result<Vec<Finding>, Unreadable> {
     let mut findings = Vec::new();
     findings.extend(history(path, root, state)?);
-    findings.extend(state.overwritten.iter().map(|id| Finding {
-        kind: FindingKind::Leftover,
-        place: format!("record {id}"),
-        what: "its files were overwritten, and BuildKit did not come to forget it".to_owned(),
-        action: Action::Forget(id.clone(), None),
+    let unforgotten = "its files were overwritten, and BuildKit did not come to forget it";
+    findings.extend(state.overwritten.iter().map(|id| {
+        Finding::new(FindingKind::Leftover, format!("record {id}"), unforgotten, Action::Forget(id.clone(), None))
     }));
     findings.extend((state.stopped == Stopped::NotCleanly).then(|| Finding {
         kind: FindingKind::Leftover,
@@ -70,13 +68,12 @@ fn history(path: &Path, root: &Root, state: &StateRoot) -> Result<Option<Finding
         }
         false => 0,
     };
-    let finding = Finding {
-        kind: FindingKind::History,
-        place: database.display().to_string(),
-        what: format!("{} with {}: arguments, logs, provenance", count(builds, "build"), count(blobs.len(), "blob")),
-        action: Action::ForgetHistory(below.unwrap_or_default(), blobs.clone()),
-    };
-    Ok((builds > 0 || !blobs.is_empty()).then_some(finding))
+    if builds == 0 && blobs.is_empty() {
+        return Ok(None);
+    }
+    let what = format!("{} with {}: arguments, logs, provenance", count(builds, "build"), count(blobs.len(), "blob"));
+    let action = Action::ForgetHistory(below.unwrap_or_default(), blobs);
+    Ok(Some(Finding::new(FindingKind::History, database.display(), what, action)))
 }
 
 fn records(root: &Root, worker: &Worker, with_cache_mounts: bool) -> Result<Vec<Finding>, Unreadable> {
@@ -93,12 +90,8 @@ fn records(root: &Root, worker: &Worker, with_cache_mounts: bool) -> Result<Vec<
         };
         let files =
             record.snapshot_number.map(|number| located(root, &worker.snapshot_directory(number))).transpose()?;
-        findings.push(Finding {
-            kind,
-            place: format!("record {id}"),
-            what: record.description.clone(),
-            action: Action::Forget(id.clone(), files.flatten()),
-        });
+        let action = Action::Forget(id.clone(), files.flatten());
+        findings.push(Finding::new(kind, format!("record {id}"), &record.description, action));
     }
     Ok(findings)
 }
@@ -119,19 +112,12 @@ fn left_behind(root: &Root, leftovers: &Leftovers) -> Result<Vec<Finding>, Unrea
         .chain(leftovers.containers.iter().map(|path| (path, "a container that did not end")));
     let mut findings = Vec::new();
     for (path, what) in files {
-        findings.extend(located(root, path)?.map(|located| Finding {
-            kind: FindingKind::Leftover,
-            place: path.display().to_string(),
-            what: what.to_owned(),
-            action: Action::Erase(located),
-        }));
+        let erase = |located| Finding::new(FindingKind::Leftover, path.display(), what, Action::Erase(located));
+        findings.extend(located(root, path)?.map(erase));
     }
-    findings.extend(leftovers.stray_snapshots.iter().map(|name| Finding {
-        kind: FindingKind::Leftover,
-        place: format!("snapshot {name}"),
-        what: "a snapshot that no record leads to".to_owned(),
-        action: Action::Collect,
-    }));
+    let what = "a snapshot that no record leads to";
+    let collect = |name| Finding::new(FindingKind::Leftover, format!("snapshot {name}"), what, Action::Collect);
+    findings.extend(leftovers.stray_snapshots.iter().map(collect));
     Ok(findings)
 }
 
@@ -144,12 +130,9 @@ pub(super) fn stale(root: &Root, path: &Path) -> Result<Option<Finding>, Unreada
     let unused = Database::unused(path).map_err(|error| Unreadable::Database(path.to_owned(), error))?;
     let written = written(path, &unused).map_err(|error| Unreadable::io(path, error))?;
     let sum: u64 = written.iter().map(|part| part.end - part.start).sum();
-    Ok((sum > 0).then(|| Finding {
-        kind: FindingKind::StaleBytes,
-        place: path.display().to_string(),
-        what: format!("{} of what was written there before", bytes(sum)),
-        action: Action::Zero(database, written),
-    }))
+    let what = format!("{} of what was written there before", bytes(sum));
+    let action = Action::Zero(database, written);
+    Ok((sum > 0).then(|| Finding::new(FindingKind::StaleBytes, path.display(), what, action)))
 }
 
 /// Those of the parts that are not all zeros.

@@ -20,6 +20,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
+use crate::auth::DockerConfig;
 use crate::digest;
 use crate::failure::{Explain, Failure, Kind};
 use crate::registry::is_loopback;
@@ -60,12 +61,6 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 #[derive(Deserialize)]
-struct Config {
-    #[serde(rename = "currentContext")]
-    current_context: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct Meta {
     #[serde(rename = "Endpoints")]
     endpoints: BTreeMap<String, MetaEndpoint>,
@@ -102,17 +97,11 @@ impl DockerHost {
     }
 
     fn context_name(&self) -> anyhow::Result<Option<String>> {
-        let current = || -> anyhow::Result<Option<String>> {
-            let Some(folder) = &self.config else { return Ok(None) };
-            let Ok(bytes) = std::fs::read(folder.join("config.json")) else { return Ok(None) };
-            let config: Config = serde_json::from_slice(&bytes).explain(
-                Kind::Environment,
-                format!("could not read docker's configuration in {}", folder.display()),
-                "repair its config.json, or point DOCKER_CONFIG at another folder",
-            )?;
-            Ok(config.current_context)
+        let name = match (&self.context, &self.config) {
+            (Some(name), _) => Some(name.clone()),
+            (None, Some(folder)) => DockerConfig::read(folder)?.current_context,
+            (None, None) => None,
         };
-        let name = self.context.clone().map_or_else(current, |name| Ok(Some(name)))?;
         Ok(name.filter(|name| !name.is_empty() && name != NO_CONTEXT))
     }
 
