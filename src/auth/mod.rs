@@ -52,6 +52,12 @@ struct Sources {
 }
 
 impl Keychain {
+    /// The folder of docker's configuration.
+    #[cfg(test)]
+    pub(crate) fn docker_config(&self) -> Option<PathBuf> {
+        self.0.options.docker_config.clone()
+    }
+
     /// Opens nothing and asks nobody yet.
     pub(crate) fn new(options: KeychainOptions) -> Keychain {
         let ecr = EcrTokens::new(options.aws_profile.clone(), options.aws_region.clone());

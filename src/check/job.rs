@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::UsedBy;
-use crate::auth::KeychainOptions;
+use crate::auth::Keychain;
 use crate::targets::Donor;
 
 /// Everything a check needs to know; nothing in it was read from the environment below `cli`.
@@ -17,7 +17,7 @@ pub(crate) struct Job {
     /// The donors to hold it against.
     pub(crate) donors: Vec<Donor>,
     /// Who logs in where.
-    pub(crate) credentials: KeychainOptions,
+    pub(crate) keychain: Keychain,
     /// Whether every byte is read.
     pub(crate) deep: bool,
     /// What is required; a default of everything stands in for what is not named.

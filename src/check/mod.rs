@@ -17,7 +17,6 @@ mod user;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Keychain;
 use crate::buildkit::{self, Spawn};
 use crate::cancel::{interrupted, unless_cancelled};
 use crate::event::{Event, Events};
@@ -121,7 +120,7 @@ async fn read_everything(looked: Looked, cancel: CancellationToken, events: Even
 /// The donors, looked at as a warm run looks at them: one that cannot be used is an error.
 async fn probe(job: &Job) -> anyhow::Result<Vec<Probe>> {
     let config = buildkit::config_of_machine(job.buildkitd_config.as_deref());
-    let client = Client::configured(config, Keychain::new(job.credentials.clone()))?;
+    let client = Client::configured(config, job.keychain.clone())?;
     let probes = registry::probe_all(&client, job.donors.iter()).await;
     match probes.iter().find_map(|probe| Some(probe.problem.as_ref()?.failure(&probe.reference))) {
         Some(failure) => Err(failure),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::auth::KeychainOptions;
+use crate::auth::{Keychain, KeychainOptions};
 use crate::failure::{Failure, Kind};
 use crate::inspect::fixture;
 use crate::manifest::Marks;
@@ -15,7 +15,7 @@ fn job_of(root: &Path) -> Job {
         root: root.to_owned(),
         manifest: None,
         donors: Vec::new(),
-        credentials: KeychainOptions::default(),
+        keychain: Keychain::new(KeychainOptions::default()),
         deep: false,
         thresholds: Vec::new(),
         every_record: true,

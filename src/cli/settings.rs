@@ -19,8 +19,8 @@ pub(crate) use sources::{OF_THE_BUILD, Sources};
 pub(crate) use values::{Format, ReportTo};
 
 use super::progress::Mode;
-use crate::auth::KeychainOptions;
-use crate::buildkit::{DockerHost, Tls};
+use crate::auth::{Keychain, KeychainOptions};
+use crate::buildkit::{ADDRESS_FORMS, Create, DockerHost, Tls, Wanted};
 use crate::check::Threshold;
 use crate::failure::{Failure, Kind};
 
@@ -123,16 +123,30 @@ pub(crate) fn output(from: &Sources<'_>) -> anyhow::Result<Output> {
 }
 
 /// Who logs in where.
-pub(crate) fn credentials(from: &Sources<'_>) -> anyhow::Result<KeychainOptions> {
-    Ok(KeychainOptions {
+pub(crate) fn keychain(from: &Sources<'_>) -> anyhow::Result<Keychain> {
+    Ok(Keychain::new(KeychainOptions {
         docker_config: from.environment.docker_config(),
         aws_profile: from.text("aws-profile")?,
         aws_region: from.text("aws-region")?,
+    }))
+}
+
+/// The builder; `create` is what a container is like that has to be made for it.
+pub(crate) fn builder(from: &Sources<'_>, create: Option<Create>) -> anyhow::Result<Wanted> {
+    Ok(Wanted {
+        address: from.always("builder", (ADDRESS_FORMS, str::parse))?,
+        buildkit_host: from.environment.filled("BUILDKIT_HOST")?,
+        tls: tls(from)?,
+        docker: docker(from.environment)?,
+        create,
+        root: from.read("root", values::PATH)?,
+        config: from.read("buildkitd-config", values::PATH)?,
+        refuse_steps: false,
+        entitlements: Vec::new(),
     })
 }
 
-/// Whom a builder on TCP trusts, and we.
-pub(crate) fn tls(from: &Sources<'_>) -> anyhow::Result<Tls> {
+fn tls(from: &Sources<'_>) -> anyhow::Result<Tls> {
     Ok(Tls {
         authority: from.read("tlscacert", values::PATH)?,
         certificate: from.read("tlscert", values::PATH)?,
@@ -142,8 +156,7 @@ pub(crate) fn tls(from: &Sources<'_>) -> anyhow::Result<Tls> {
     })
 }
 
-/// Which Docker is meant.
-pub(crate) fn docker(environment: &Environment) -> anyhow::Result<DockerHost> {
+fn docker(environment: &Environment) -> anyhow::Result<DockerHost> {
     Ok(DockerHost {
         host: environment.filled("DOCKER_HOST")?,
         context: environment.filled("DOCKER_CONTEXT")?,

@@ -30,7 +30,7 @@ use std::path::Path;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::KeychainOptions;
+use crate::auth::{Keychain, KeychainOptions};
 use crate::check;
 use crate::event::Events;
 use crate::failure::{Explain, Kind};
@@ -119,7 +119,7 @@ async fn checked(job: &Job, cancel: CancellationToken, events: Events) -> anyhow
         root: job.root.clone(),
         manifest: job.manifest.clone(),
         donors: Vec::new(),
-        credentials: KeychainOptions::default(),
+        keychain: Keychain::new(KeychainOptions::default()),
         deep: false,
         thresholds: job.thresholds.clone(),
         every_record: false,

@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::Run;
-use crate::buildkit::{self, Address, Builder, Session, SessionId, SessionPlan, Spawn, StateRoot, Wanted};
+use crate::buildkit::{self, Address, Builder, Session, SessionId, SessionPlan, Spawn, StateRoot};
 use crate::cancel::unless_cancelled;
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect::{self, Unreadable};
@@ -72,14 +72,16 @@ impl Answerer {
     /// Explained: a root that was named and cannot be read, a builder that does not answer.
     pub(super) async fn find(run: &Run<'_>) -> anyhow::Result<Answerer> {
         let Run { job, plan, cancel, events } = *run;
-        if let Address::Spawn(program) = &job.builder {
-            let root = job.root.clone().unwrap_or_else(|| buildkit::USUAL_ROOT.into());
+        if let Address::Spawn(program) = &job.builder.address {
+            let root = job.builder.root();
             let (known, _) = records(&root, None).await?.map_err(unreadable)?;
             let (address, uses) = (String::new(), String::new());
             let shaded = Shaded { root, address, uses, program: program.clone(), snapshotter: None };
             return Answerer::on_shadow(run, shaded, Place::Memory, known).await;
         }
-        let builder = unless_cancelled(cancel, Builder::connect(&wanted(run), events)).await?;
+        let builder =
+            unless_cancelled(cancel, Builder::connect(&job.builder.for_run(plan.entitlements(), false), events))
+                .await?;
         let why = match &builder.root {
             StateRoot::OutOfReach(why) => why.clone(),
             StateRoot::At(root) => match records(root, Some(&builder.worker_id)).await? {
@@ -122,7 +124,7 @@ impl Answerer {
     ) -> anyhow::Result<Answerer> {
         let Run { job, plan, cancel, .. } = *run;
         let shadow = shadow(&shaded.root, place, cancel).await?;
-        let daemon = Spawn::on(shaded.root.clone(), shaded.program.clone(), job.buildkitd_config.clone());
+        let daemon = Spawn::on(shaded.root.clone(), shaded.program.clone(), job.builder.config.clone());
         let daemon = match &shaded.snapshotter {
             Some(running) => daemon.beside(running.clone())?,
             None => daemon,
@@ -201,20 +203,6 @@ impl Answerer {
             session.close().await;
         }
         self.builder.stop().await
-    }
-}
-
-fn wanted(Run { job, plan, .. }: &Run<'_>) -> Wanted {
-    Wanted {
-        address: job.builder.clone(),
-        buildkit_host: None,
-        tls: job.tls.clone(),
-        docker: job.docker.clone(),
-        create: None,
-        root: job.root.clone(),
-        config: job.buildkitd_config.clone(),
-        refuse_steps: false,
-        entitlements: plan.entitlements(),
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Keychain, KeychainOptions};
-use crate::buildkit::{self, Accounts, Address, Builder, DockerHost, Graph, Patience, Setting, StatusTracker, Tls};
+use crate::auth::Keychain;
+use crate::buildkit::{self, Accounts, Builder, Graph, Patience, Setting, StatusTracker, Wanted};
 use crate::cancel::unless_cancelled;
 use crate::event::Events;
 use crate::explain;
@@ -33,17 +33,9 @@ pub(crate) struct Job {
     /// What is built.
     pub(crate) build: Build,
     /// Who logs in where.
-    pub(crate) credentials: KeychainOptions,
+    pub(crate) keychain: Keychain,
     /// The builder that is asked about; with `spawn`, the state root alone, by that buildkitd on a shadow of it.
-    pub(crate) builder: Address,
-    /// Whom a builder on TCP trusts, and we.
-    pub(crate) tls: Tls,
-    /// Which Docker is meant.
-    pub(crate) docker: DockerHost,
-    /// The state root; what the builder says, else `/var/lib/buildkit`, when absent.
-    pub(crate) root: Option<PathBuf>,
-    /// The `buildkitd.toml` of the daemon that will use the root.
-    pub(crate) buildkitd_config: Option<PathBuf>,
+    pub(crate) builder: Wanted,
     /// The least share of steps (0 to 1) that must be hits.
     pub(crate) min_hit_rate: f64,
     /// The manifest of the warm run that made the root.
@@ -108,10 +100,9 @@ impl Seen {
 pub(crate) async fn smoke(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<Report> {
     let clock = Clock::new(events.clone());
     let before = reasons::remembered(&job.manifest, &events)?;
-    let keychain = Keychain::new(job.credentials.clone());
     let obtained = source::obtain(&job.build.source, job.build.modes, &events);
     let checkout = clock.time("source", unless_cancelled(&cancel, obtained)).await?;
-    let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
+    let plan = Plan::new(&job.build, checkout, &job.keychain, &events)?;
     let run = Run { job: &job, plan: &plan, cancel: &cancel, events: &events };
     let answerer = clock.time("builder", Answerer::find(&run)).await?;
     let (seen, answerer) = clock.time("ask", ask(&run, answerer)).await;

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use anyhow::Context;
 
 use super::Job;
-use crate::auth::Keychain;
 use crate::buildkit::{self, Import};
 use crate::event::Events;
 use crate::plan::Plan;
@@ -57,9 +56,9 @@ impl Donors {
 ///
 /// # Errors
 /// Explained: a donor that cannot be used, unless another one can and it is only absent, or donors are optional.
-pub(super) async fn probe(job: &Job, plan: &Plan, keychain: &Keychain, events: &Events) -> anyhow::Result<Donors> {
-    let config = buildkit::config_of_machine(job.buildkitd_config.as_deref());
-    let client = Client::configured(config, keychain.clone())?;
+pub(super) async fn probe(job: &Job, plan: &Plan, events: &Events) -> anyhow::Result<Donors> {
+    let config = buildkit::config_of_machine(job.builder.config.as_deref());
+    let client = Client::configured(config, job.keychain.clone())?;
     let mut wanted: Vec<&Donor> = Vec::new();
     for donor in plan.targets.iter().flat_map(|target| &target.donors) {
         if !wanted.iter().any(|known| known.reference == donor.reference) {

@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Keychain;
-use crate::buildkit::{Accounts, Address, Builder, Create, Spawn, Wanted};
+use crate::buildkit::{Accounts, Address, Builder, Spawn};
 use crate::cancel::unless_cancelled;
 use crate::event::Events;
 use crate::explain;
@@ -46,20 +45,18 @@ struct Run<'r> {
 /// warm is a report, not an error.
 pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) -> anyhow::Result<Report> {
     let clock = Clock::new(events.clone());
-    let keychain = Keychain::new(job.credentials.clone());
     let obtained = source::obtain(&job.build.source, job.build.modes, &events);
     let checkout = clock.time("source", unless_cancelled(&cancel, obtained)).await?;
-    let plan = Plan::new(&job.build, checkout, &keychain, &events)?;
-    let donors =
-        clock.time("donors", unless_cancelled(&cancel, donors::probe(&job, &plan, &keychain, &events))).await?;
+    let plan = Plan::new(&job.build, checkout, &job.keychain, &events)?;
+    let donors = clock.time("donors", unless_cancelled(&cancel, donors::probe(&job, &plan, &events))).await?;
     // What is inside dockerd is asked itself.
-    if job.prove == Some(true) && job.builder != Address::Docker {
-        Spawn::on(PathBuf::new(), spawned_program(&job.builder), None).can_start().await?;
+    if job.prove == Some(true) && job.builder.address != Address::Docker {
+        Spawn::on(PathBuf::new(), spawned_program(&job.builder.address), None).can_start().await?;
     }
     // From here on the root may change.
     manifest::unseal(job.manifest.as_deref())?;
     let run = Run { job: &job, plan: &plan, donors: &donors, clock: &clock, cancel: &cancel, events: &events };
-    let wanted = wanted(&run, &keychain);
+    let wanted = job.builder.for_run(plan.entitlements(), job.on_miss == OnMiss::Fail);
     let (mut thorough, mut before) = (false, None);
     let mut earlier = Accounts::default();
     let (builder, solved, found, doubts) = loop {
@@ -139,24 +136,5 @@ fn spawned_program(address: &Address) -> Option<PathBuf> {
     match address {
         Address::Spawn(program) => program.clone(),
         _ => None,
-    }
-}
-
-fn wanted(Run { job, plan, .. }: &Run<'_>, keychain: &Keychain) -> Wanted {
-    Wanted {
-        address: job.builder.clone(),
-        buildkit_host: job.buildkit_host.clone(),
-        tls: job.tls.clone(),
-        docker: job.docker.clone(),
-        create: Some(Create {
-            image: job.buildkit_image.clone(),
-            restart: job.builder_restart.clone(),
-            keep: job.keep_builder,
-            keychain: keychain.clone(),
-        }),
-        root: job.root.clone(),
-        config: job.buildkitd_config.clone(),
-        refuse_steps: job.on_miss == OnMiss::Fail,
-        entitlements: plan.entitlements(),
     }
 }

@@ -332,7 +332,7 @@ pub(super) async fn prove(
     let patience = Patience { attempts: 1, stall: job.stall_timeout.max(Duration::from_secs(60)), step: None };
     match (found, builder.root.path()) {
         (Found::OnDisk(found), Some(root)) if will_prove(job, builder) => {
-            let daemon = Spawn::on(root.to_owned(), builder.program.clone(), job.buildkitd_config.clone());
+            let daemon = Spawn::on(root.to_owned(), builder.program.clone(), job.builder.config.clone());
             let its_own = found.snapshotter.clone();
             let daemon = match builder.kind {
                 // A daemon of ours has used what the machine's own one will, unless that is told otherwise.

@@ -30,7 +30,7 @@ use docker::{Container, Engine};
 use spawn::Daemon;
 
 pub(crate) use config::of_machine as config_of_machine;
-pub(crate) use docker::{Create, DockerHost, Restart};
+pub(crate) use docker::{Create, DockerHost};
 pub(crate) use runc::{is_stand_in, stand_in};
 pub(crate) use spawn::Spawn;
 pub(crate) use state_root::{StateRoot, USUAL as USUAL_ROOT};
@@ -66,8 +66,13 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// The same for builds that need these entitlements, and perhaps no step to run.
+    pub(crate) fn for_run(&self, entitlements: Vec<String>, refuse_steps: bool) -> Wanted {
+        Wanted { entitlements, refuse_steps, ..self.clone() }
+    }
+
     /// The state root, where nothing tells more.
-    fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.root.clone().unwrap_or_else(|| state_root::USUAL.into())
     }
 

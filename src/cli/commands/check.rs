@@ -19,7 +19,7 @@ pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
         root: from.always("root", PATH)?,
         manifest: from.read("manifest", PATH_OR_NONE)?.flatten(),
         donors: targets::donors(from, &mut Vec::new())?,
-        credentials: settings::credentials(from)?,
+        keychain: settings::keychain(from)?,
         deep: from.on("deep")?,
         thresholds: settings::thresholds(from)?,
         every_record: settings::output(from)?.reports.iter().any(|to| to.format == Format::Json),

@@ -1,9 +1,9 @@
 //! `cachewarm smoke`: from settings to a job.
 
 use super::{Told, carry_out};
-use crate::buildkit::{ADDRESS_FORMS, Address};
+use crate::buildkit::Address;
 use crate::cli::args::Typed;
-use crate::cli::settings::values::{DURATION, PATH, PATH_OR_NONE, SHARE};
+use crate::cli::settings::values::{DURATION, PATH_OR_NONE, SHARE};
 use crate::cli::settings::{self, Sources};
 use crate::cli::targets;
 use crate::smoke::{self, Job, Remembered};
@@ -15,21 +15,15 @@ pub(crate) fn smoke(typed: Typed) -> u8 {
 
 /// What is asked about, and how.
 pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
-    let builder = match from.always("builder", (ADDRESS_FORMS, str::parse))? {
-        Address::Auto => {
-            let hint = "name the builder, or the root with --root and --builder spawn";
-            return Err(from.some("builder")?.refused("smoke does not choose a builder", hint));
-        }
-        address => address,
-    };
+    let builder = settings::builder(from, None)?;
+    if builder.address == Address::Auto {
+        let hint = "name the builder, or the root with --root and --builder spawn";
+        return Err(from.some("builder")?.refused("smoke does not choose a builder", hint));
+    }
     let mut warnings = Vec::new();
     let job = Job {
-        credentials: settings::credentials(from)?,
+        keychain: settings::keychain(from)?,
         builder,
-        tls: settings::tls(from)?,
-        docker: settings::docker(from.environment)?,
-        root: from.read("root", PATH)?,
-        buildkitd_config: from.read("buildkitd-config", PATH)?,
         min_hit_rate: from.always("min-hit-rate", SHARE)?,
         manifest: match from.read("manifest", PATH_OR_NONE)? {
             None => Remembered::Usual,

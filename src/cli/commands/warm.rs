@@ -1,9 +1,9 @@
 //! `cachewarm warm`: from settings to a job.
 
 use super::{Told, carry_out};
-use crate::buildkit::ADDRESS_FORMS;
+use crate::buildkit::Create;
 use crate::cli::args::Typed;
-use crate::cli::settings::values::{DURATION, ON_MISS, PATH, PATH_OR_NONE, SHARE};
+use crate::cli::settings::values::{DURATION, ON_MISS, PATH_OR_NONE, SHARE};
 use crate::cli::settings::{self, Sources};
 use crate::cli::targets;
 use crate::warm::{self, Job};
@@ -16,21 +16,20 @@ pub(crate) fn warm(typed: Typed) -> u8 {
 /// What is warmed, and how.
 pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
     let mut warnings = Vec::new();
+    let keychain = settings::keychain(from)?;
+    let create = Create {
+        image: from.some("buildkit-image")?.value,
+        restart: from.always("builder-restart", (RESTARTS, str::parse))?,
+        keep: from.on("keep-builder")?,
+        keychain: keychain.clone(),
+    };
     let job = Job {
         cache_optional: match from.switch("cache-optional")? {
             Some(given) => given.value,
             None => from.on("donor-optional")?,
         },
-        credentials: settings::credentials(from)?,
-        builder: from.always("builder", (ADDRESS_FORMS, str::parse))?,
-        buildkit_host: from.environment.filled("BUILDKIT_HOST")?,
-        tls: settings::tls(from)?,
-        docker: settings::docker(from.environment)?,
-        buildkit_image: from.some("buildkit-image")?.value,
-        builder_restart: from.always("builder-restart", (RESTARTS, str::parse))?,
-        keep_builder: from.on("keep-builder")?,
-        root: from.read("root", PATH)?,
-        buildkitd_config: from.read("buildkitd-config", PATH)?,
+        builder: settings::builder(from, Some(create))?,
+        keychain,
         on_miss: from.always("on-miss", ON_MISS)?,
         min_hit_rate: from.read("min-hit-rate", SHARE)?,
         stall_timeout: from.always("stall-timeout", DURATION)?,

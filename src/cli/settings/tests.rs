@@ -152,7 +152,8 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
     let (_kept, path) = file_with("builder = 'unix:///file'\ncache-from = ['r/file:1', 'r/file:2']");
     let file = ("CACHEWARM_CONFIG", path.as_str());
     let variable = ("CACHEWARM_BUILDER", "unix:///variable");
-    let builder = |typed: &[&str], variables: &[(&str, &str)]| resolve(typed, variables).expect("sound").0.builder;
+    let builder =
+        |typed: &[&str], variables: &[(&str, &str)]| resolve(typed, variables).expect("sound").0.builder.address;
     assert_eq!(builder(&[], &[]), Address::Auto);
     assert_eq!(builder(&[], &[file]), Address::Unix("/file".into()));
     assert_eq!(builder(&[], &[file, variable]), Address::Unix("/variable".into()));
@@ -165,7 +166,7 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    assert_eq!(resolve(&[], &[("CACHEWARM_BUILDER", "")]).expect("sound").0.builder, Address::Auto);
+    assert_eq!(resolve(&[], &[("CACHEWARM_BUILDER", "")]).expect("sound").0.builder.address, Address::Auto);
 }
 
 #[test]
@@ -224,7 +225,7 @@ fn a_variable_is_asked_for_as_bytes() {
 
 #[test]
 fn docker_config_is_where_docker_would_look() {
-    let place = |variables: &[(&str, &str)]| resolve(&[], variables).expect("sound").0.credentials.docker_config;
+    let place = |variables: &[(&str, &str)]| resolve(&[], variables).expect("sound").0.keychain.docker_config();
     assert_eq!(place(&[("HOME", "/home/me")]), Some("/home/me/.docker".into()));
     assert_eq!(
         place(&[("HOME", "/home/me"), ("DOCKER_CONFIG", "/etc/docker-client")]),

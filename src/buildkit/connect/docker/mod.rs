@@ -18,7 +18,7 @@ use crate::failure::{Failure, Kind};
 use host::Endpoint;
 
 pub(super) use container::Container;
-pub(crate) use create::{Create, Restart};
+pub(crate) use create::Create;
 pub(super) use create::{Plan, create};
 pub(super) use embedded::dial as dial_embedded;
 pub(crate) use host::DockerHost;
