@@ -27,6 +27,8 @@ pub(crate) struct RecordInUse {
     pub(crate) id: String,
     /// `regular`, `frontend`, `source.local`, …
     pub(crate) record_type: String,
+    /// When it was made, by the builder's clock: seconds and nanoseconds; the end of time where it does not say.
+    pub(crate) created: (i64, i32),
 }
 
 /// The immutable records that are in use.
@@ -34,7 +36,12 @@ pub(crate) async fn in_use(channel: &Channel) -> anyhow::Result<Vec<RecordInUse>
     let records = used(channel).await?.filter(|record| !record.mutable);
     // The state of a directory of ours at this moment: a later transfer replaces it, and nobody builds on it.
     let records = records.filter(|record| !is_copy_of_directory(&record.description));
-    Ok(records.map(|record| RecordInUse { id: record.id, record_type: record.record_type }).collect())
+    let in_use = |record: UsageRecord| RecordInUse {
+        created: record.created_at.map_or((i64::MAX, 0), |time| (time.seconds, time.nanos)),
+        id: record.id,
+        record_type: record.record_type,
+    };
+    Ok(records.map(in_use).collect())
 }
 
 /// The ids of everything that is in use, and whether something of it is being written.

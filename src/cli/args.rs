@@ -3,6 +3,7 @@
 //! Values stay text here, because a variable or a settings file may give the same setting; `settings` finds out
 //! what was meant.
 
+mod joined;
 mod manifest;
 
 use std::ffi::OsString;
@@ -153,7 +154,7 @@ fn of_source() -> [Arg; 2] {
 /// # Errors
 /// clap's own, which prints itself; asking for help or the version is one of them.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, Typed), clap::Error> {
-    let mut matches = command().try_get_matches_from(arguments).map_err(|mut error| {
+    let mut matches = command().try_get_matches_from(joined::joined(arguments)).map_err(|mut error| {
         // That an unknown flag may be written after `--` is no help: only a line of docker's may.
         error.remove(clap::error::ContextKind::Suggested);
         error
@@ -195,6 +196,7 @@ mod tests {
         };
         assert_eq!(prove(&["--prove"]).as_deref(), Some("true"));
         assert_eq!(prove(&["--prove=false"]).as_deref(), Some("false"));
+        assert_eq!(prove(&["--prove", "disk"]).as_deref(), Some("disk"));
         assert_eq!(prove(&["--prove", "--no-prove"]).as_deref(), Some("false"));
         assert_eq!(prove(&["--no-prove", "--prove"]).as_deref(), Some("true"));
     }

@@ -105,6 +105,11 @@ impl Setting {
         Setting { choices, ..self }
     }
 
+    /// With another name of its value in the help.
+    pub(super) const fn called(self, value: &'static str) -> Setting {
+        Setting { value, ..self }
+    }
+
     /// With a letter beside the long flag.
     pub(super) const fn letter(self, letter: char) -> Setting {
         Setting { letter: Some(letter), ..self }

@@ -182,8 +182,9 @@ const BEHAVIOR: &[Setting] = &[
         .or("60s"),
     text("step-timeout", "DURATION", Any, "A step, or an ADD, that takes longer ends the run: 30m"),
     switch("prove", Any,
-        "Have BuildKit build again on a shadow root, without cache sources. When absent, so with --builder spawn; \
-         another builder is asked again itself"),
+        "Have BuildKit build again on a shadow root, without cache sources; with --builder spawn it does anyway. A \
+         builder whose disk nobody can read is asked again itself, which is enough unless --prove=disk demands the \
+         disk").called("BOOL|disk"),
     text("manifest", "FILE", Nothing,
         "Where the manifest of the run goes; `none` writes none").or(manifest::USUAL),
 ];
@@ -196,7 +197,7 @@ const SMOKE: &[Setting] = &[
     text("builder", "ADDRESS", Nothing,
         "spawn or spawn:/PATH/TO/buildkitd, which is started on a shadow of the root; or the builder that is asked \
          about: unix:///PATH, tcp://HOST:PORT, docker-container://NAME or docker. Where its root cannot be read, \
-         it is asked itself, and stopped as soon as it begins a step").or("spawn"),
+         it is asked itself, and stopped as soon as it begins a step or a large download").or("spawn"),
     text("buildkitd-config", "FILE", Nothing,
         "buildkitd.toml of the daemon that will use the root, for its registry hosts; /etc/buildkit/buildkitd.toml \
          where there is one"),

@@ -11,6 +11,7 @@ mod facts;
 mod json;
 mod markdown;
 mod prometheus;
+mod proof;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub(crate) use facts::Facts;
 pub(crate) use json::json;
 pub(crate) use markdown::markdown;
 pub(crate) use prometheus::prometheus;
+pub(crate) use proof::{Proof, Prover};
 pub(crate) use source::Source;
 pub(crate) use text::{explanation as explanation_text, manifest as manifest_text};
 pub(crate) use transfer::{Transfer, TransferSource};
@@ -39,7 +41,6 @@ use serde::Serialize;
 pub(crate) use crate::inspect::Tally as Layers;
 
 use crate::registry::Probe;
-use crate::verify::Doubts;
 
 /// The contract's version.
 pub(crate) const SCHEMA: u32 = 1;
@@ -274,41 +275,6 @@ pub(crate) struct Reason {
     pub(crate) detail: Option<String>,
     /// What to do.
     pub(crate) remedy: Option<String>,
-}
-
-/// BuildKit built again, without cache sources.
-#[derive(Debug, Clone, Default, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Proof {
-    /// Where: a daemon that was started for it, or the builder itself, which says nothing of a restart.
-    pub(crate) on: Prover,
-    /// Results it was asked for.
-    pub(crate) results: usize,
-    /// What it had to do.
-    #[serde(flatten)]
-    pub(crate) doubts: Doubts,
-}
-
-/// Who built again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Prover {
-    /// A daemon that was started on a shadow of the state root.
-    #[default]
-    Shadow,
-    /// The builder.
-    Builder,
-}
-
-impl Prover {
-    /// As a person reads it.
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            Prover::Shadow => "a build on a shadow of the state root",
-            Prover::Builder => "another build without cache sources",
-        }
-    }
 }
 
 /// How long a phase took.

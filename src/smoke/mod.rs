@@ -2,6 +2,7 @@
 //! no layer is fetched, and nothing in the root changes; by the builder itself where nobody can read its root.
 
 mod answerer;
+mod confirm;
 mod reasons;
 mod summary;
 
@@ -19,7 +20,7 @@ use crate::event::Events;
 use crate::explain;
 use crate::failure::{Failure, Kind};
 use crate::plan::{Build, Plan};
-use crate::report::{Clock, Report};
+use crate::report::{Clock, Proof, Report};
 use crate::source;
 use crate::verify::{self, Again, Ahead, OnDisk};
 use answerer::{Answerer, Asked};
@@ -78,6 +79,8 @@ struct Seen {
     /// The ids of the records that were there before.
     known: HashSet<String>,
     asked: Asked,
+    /// What the builder itself said when it was to open what it has found.
+    proof: Option<Proof>,
 }
 
 impl Seen {
@@ -176,6 +179,7 @@ async fn ask_targets(run: &Run<'_>, answerer: &mut Answerer) -> anyhow::Result<S
         seen.graphs.push(graph);
         seen.ahead.push(ahead);
     }
+    seen.proof = confirm::confirm(plan, &seen, answerer, setting.patience, cancel).await?;
     Ok(seen)
 }
 

@@ -64,7 +64,12 @@ pub(super) async fn explain(
     let traces = Traces {
         worker_id: &seen.worker_id,
         snapshotter: seen.snapshotter.as_deref(),
-        records_gone: Some(before.records.iter().filter(|id| !seen.known.contains(*id)).count()),
+        // A builder does not list all of them.
+        records_gone: seen
+            .asked
+            .root
+            .as_ref()
+            .map(|_| before.records.iter().filter(|id| !seen.known.contains(*id)).count()),
     };
     assemble::explain(steps, &now, |place| Some(comparison.reason_in(place, traces)));
     Ok(())

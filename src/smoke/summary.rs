@@ -7,7 +7,7 @@ use crate::buildkit::Operation;
 use crate::plan::Plan;
 use crate::report::assemble::{self, NAMED, named};
 use crate::report::eras;
-use crate::report::{self, Clock, Head, Reason, Report, Step, StepState, Verdict};
+use crate::report::{self, Clock, Head, Proof, Reason, Report, Step, StepState, Verdict};
 use crate::verify::{OnDisk, Outlook};
 
 /// The kind of reason of a step that the build can do without.
@@ -68,13 +68,16 @@ pub(super) fn report(
     let problems = found.iter().flat_map(|looked| looked.problems.iter().chain(&looked.unproven));
     let problems = problems.map(|problem| format!("matched but not present: {problem}")).collect();
     reasons.extend(named(problems, "records are matched but not present"));
+    reasons.extend(seen.proof.iter().flat_map(Proof::reasons));
+    let is_confirmed = seen.proof.as_ref().is_some_and(Proof::is_the_builders_word);
     let verdict = match &seen.asked.why_itself {
         _ if !reasons.is_empty() => Verdict::NotWarm,
-        Some(why) => {
+        // Who names a root means that one.
+        Some(why) if job.builder.root.is_some() || !is_confirmed => {
             reasons.push(format!("the builder has every step; not verified on disk: {why}"));
             Verdict::NotVerified
         }
-        None => Verdict::Warm,
+        _ => Verdict::Warm,
     };
     let notes = notes(&seen).into_iter().chain(assemble::likely_cause(&plan.checkout, &steps)).collect();
     Report {
@@ -93,7 +96,7 @@ pub(super) fn report(
         steps,
         layers: found.as_ref().map(|found| found.layers),
         frontends: found.as_ref().map(|found| found.frontends),
-        proof: None,
+        proof: seen.proof,
         phases: clock.into_phases(),
         hit_rate,
     }
@@ -109,20 +112,22 @@ fn notes(seen: &Seen) -> Vec<String> {
 
 /// What the builder did although it was only asked.
 fn asked(seen: &Seen) -> Vec<String> {
-    if seen.asked.why_itself.is_none() {
-        return Vec::new();
-    }
+    let Some(why) = &seen.asked.why_itself else { return Vec::new() };
     let mut ran: Vec<&str> = Vec::new();
     for (graph, ahead) in seen.graphs.iter().zip(&seen.ahead) {
         let names = graph.operations().iter().filter(|operation| ahead.ran.contains(&operation.digest));
         ran.extend(names.map(|operation| operation.name.as_str()));
     }
-    let said =
-        "the builder itself was asked: a step is stopped as soon as it begins, and a short one may be done by then";
-    match ran.is_empty() {
-        true => vec!["the builder itself was asked; it began no step".to_owned()],
-        false => vec![format!("{said}: {}", ran.join(", "))],
-    }
+    let asked = format!("the builder itself was asked, for its state root was not read ({why})");
+    vec![match ran.is_empty() {
+        true => format!("{asked}; it began no step"),
+        false => {
+            format!(
+                "{asked}: a step is stopped as soon as it begins, and a short one may be done by then: {}",
+                ran.join(", ")
+            )
+        }
+    }]
 }
 
 fn judged(outlooks: &HashMap<&str, &Outlook>, operation: &Operation) -> (StepState, Option<Reason>) {

@@ -40,6 +40,8 @@ pub(crate) enum Outlook {
 pub(crate) struct Ahead {
     /// By vertex digest; vertices that are not needed are absent.
     pub(crate) outlooks: HashMap<String, Outlook>,
+    /// The results that were found; of what they are made from it is only known that a build does not need it.
+    pub(crate) there: Vec<Node>,
     /// The records behind everything that was found.
     pub(crate) found: Vec<RecordInUse>,
     /// What the status streams said.
@@ -68,6 +70,7 @@ pub(crate) async fn look_ahead(
         is_in_root,
         work,
         held_before,
+        begun: None,
         ran: HashSet::new(),
         may_have_made: false,
         asked: HashSet::new(),
@@ -123,6 +126,8 @@ struct Walk<'a, R> {
     work: HashSet<String>,
     /// Records that are in use without us.
     held_before: HashMap<String, bool>,
+    /// When the first question was put, by the builder's clock, once it was; nothing where the builder does not say.
+    begun: Option<Option<(i64, i32)>>,
     /// Vertices that ran nevertheless, or may have.
     ran: HashSet<String>,
     /// Whether there is something that our questions may have made: a build that was given up may have run what its status
@@ -152,6 +157,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         for below in self.graph.everything_below(node) {
             self.ahead.outlooks.entry(below.digest.clone()).or_insert(Outlook::Hit);
         }
+        self.ahead.there.push(node.clone());
         self.ahead.found.extend(records);
         Ok(true)
     }
@@ -197,6 +203,7 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
         let ran: Vec<String> = ran.collect();
         let (has_run, has_tried) = (!ran.is_empty(), heard.vertices.values().any(|account| account.tried));
         self.ran.extend(ran);
+        let begun = *self.begun.get_or_insert(heard.begun());
         let operation = self.graph.operation(node);
         let is_heard = !operation.runs() || heard.has_ended(&operation.digest);
         self.ahead.accounts = heard.after(std::mem::take(&mut self.ahead.accounts));
@@ -207,7 +214,11 @@ impl<R: Fn(&str) -> bool> Walk<'_, R> {
                 Err(anyhow!("the builder did not say what became of {name}"))
             }
             Ok(records) if !has_run => {
-                let is_made = |record: &RecordInUse| !before.contains_key(&record.id) && !(self.is_in_root)(&record.id);
+                // BuildKit lists what a step has made under another id as long as nobody uses it.
+                let is_older = |record: &RecordInUse| begun.is_some_and(|begun| record.created < begun);
+                let is_made = |record: &RecordInUse| {
+                    !before.contains_key(&record.id) && !(self.is_in_root)(&record.id) && !is_older(record)
+                };
                 if records.iter().any(is_made) {
                     self.may_have_made = true;
                     return Ok(Answered::NewRecord);

@@ -18,6 +18,7 @@ use crate::buildkit::{
 };
 use crate::cancel::{is_interrupted, unless_cancelled};
 use crate::event::Events;
+use crate::failure::{Failure, Kind};
 use crate::inspect;
 use crate::redact::Redactor;
 use crate::shadow::{LocalSources, Place, Shadow};
@@ -64,6 +65,8 @@ pub(crate) struct Claim {
     pub(crate) secrets: Redactor,
     /// The compressed blobs of the layers; what else is fetched is a manifest or an image's configuration.
     pub(crate) layers: HashSet<String>,
+    /// Whether it ends as soon as a layer is fetched or unpacked: who only asks does not fetch.
+    pub(crate) only_asks: bool,
 }
 
 /// Asks a BuildKit that `daemon` starts on a shadow of its root.
@@ -130,6 +133,9 @@ pub(crate) async fn ask_again(
     // The first step that starts ends it: it may take an hour, and one is enough.
     let tracker = StatusTracker::new(events.clone(), true, claim.secrets.clone());
     tracker.expect(claim.work, claim.secrets);
+    if claim.only_asks {
+        tracker.forbid_moves();
+    }
     let setting = Setting {
         channel: channel.clone(),
         entitlements: claim.entitlements,
@@ -156,10 +162,17 @@ pub(crate) async fn ask_again(
         Err(error) if is_interrupted(&error) => {
             return Err(error);
         }
-        Err(error) if doubts.ran.is_empty() => doubts.errors.push(format!("{error:#}")),
+        // What was forbidden and is in a list already is told by that.
+        Err(error) if doubts.is_empty() || (doubts.ran.is_empty() && !is_forbidden(&error)) => {
+            doubts.errors.push(format!("{error:#}"));
+        }
         _ => {}
     }
     Ok(doubts)
+}
+
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    Failure::of(error).is_some_and(|failure| failure.kind == Kind::NotWarm)
 }
 
 /// As a later build asks, which has other sessions.
@@ -176,7 +189,10 @@ fn in_sessions_of_its_own(mut claim: Claim) -> anyhow::Result<Claim> {
 
 fn doubts(accounts: &Accounts, layers: &HashSet<String>) -> Doubts {
     let ran = accounts.vertices.values().filter(|account| account.ran).map(|account| account.name.clone());
-    let fetched = accounts.blobs.iter().filter(|(digest, blob)| layers.contains(*digest) && blob.was_fetched());
+    let fetched = accounts.blobs.iter().filter(|(digest, blob)| {
+        let is_layer = blob.is_pulled || layers.contains(*digest);
+        is_layer && blob.was_fetched()
+    });
     let mut doubts = Doubts {
         is_of_itself: true,
         buildkit_version: String::new(),

@@ -26,10 +26,22 @@ pub(crate) struct Job {
     pub(crate) stall_timeout: Duration,
     /// A step that takes longer ends the run.
     pub(crate) step_timeout: Option<Duration>,
-    /// Whether BuildKit itself builds again on a shadow root; when absent, only in `spawn`.
-    pub(crate) prove: Option<bool>,
+    /// What BuildKit itself has to confirm; when absent, a daemon of ours builds again on a shadow root, and any builder whose
+    /// root nobody can read.
+    pub(crate) prove: Option<Prove>,
     /// Where the manifest of the run goes, if anywhere.
     pub(crate) manifest: Option<PathBuf>,
+}
+
+/// What BuildKit itself has to confirm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prove {
+    /// Nothing: nobody asks it again.
+    No,
+    /// That it would fetch, unpack and run nothing: on a shadow of the root, or itself where nobody can read that.
+    Yes,
+    /// The same, and that the root was read from disk: a builder's own word is not enough.
+    OnDisk,
 }
 
 /// What to do with a step no cache has.

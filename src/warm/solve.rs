@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::donors::Donors;
-use super::{Job, OnMiss, Run};
+use super::{Job, OnMiss, Prove, Run};
 use crate::buildkit::{
     self, Accounts, Builder, Graph, Node, OperationKind, Order, Patience, RecordInUse, Request, Session, SessionEnded,
     SessionPlan, Setting, Spawn, StateRoot, StatusTracker,
@@ -55,11 +55,11 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// The ids of the records that were looked at.
-    pub(super) fn records(&self) -> Vec<String> {
+    /// The ids of the records that were looked at; of all that were opened where nobody could look.
+    pub(super) fn records(&self, opened: &[RecordInUse]) -> Vec<String> {
         match self {
             Found::OnDisk(found) => found.records.clone(),
-            Found::Unread(_) => Vec::new(),
+            Found::Unread(_) => opened.iter().map(|record| record.id.clone()).collect(),
         }
     }
 
@@ -266,8 +266,8 @@ pub(super) async fn look(builder: &Builder, solved: &Solved, events: &Events) ->
     let root = match &builder.root {
         StateRoot::At(root) => root.clone(),
         StateRoot::OutOfReach(why) => {
-            events.warn(format!("not verified on disk: {why}"));
-            return Ok(Found::Unread(format!("not verified on disk: {why}")));
+            events.note(format!("the state root is not read: {why}"));
+            return Ok(Found::Unread(why.clone()));
         }
     };
     let (read, worker_id, opened) = (root.clone(), builder.worker_id.clone(), solved.opened.clone());
@@ -291,15 +291,15 @@ pub(super) async fn look(builder: &Builder, solved: &Solved, events: &Events) ->
             Err(Failure::new(Kind::Environment, what, hint))
         }
         Err(unreadable) => {
-            events.warn(format!("not verified on disk: {unreadable}"));
-            Ok(Found::Unread(format!("not verified on disk: {unreadable}; {}", unreadable.remedy())))
+            events.note(format!("the state root is not read: {unreadable}"));
+            Ok(Found::Unread(format!("{unreadable}; {}", unreadable.remedy())))
         }
     }
 }
 
 /// Whether BuildKit itself is to confirm the run.
 pub(super) fn will_prove(job: &Job, builder: &Builder) -> bool {
-    job.prove.unwrap_or(builder.kind == "spawn")
+    job.prove.map_or(builder.kind == "spawn", |prove| prove != Prove::No)
 }
 
 /// Has BuildKit build again without donors, when that is wanted: on a shadow of the state root, or itself where nobody can
@@ -328,6 +328,7 @@ pub(super) async fn prove(
         work: work(&solved.graphs),
         secrets: secrets(&solved.graphs),
         layers,
+        only_asks: false,
     };
     let patience = Patience { attempts: 1, stall: job.stall_timeout.max(Duration::from_secs(60)), step: None };
     match (found, builder.root.path()) {
@@ -343,7 +344,7 @@ pub(super) async fn prove(
         }
         // What was found on disk says nothing of the names under which a later build looks for it. A container that was
         // made for this is gone by now.
-        _ if job.prove != Some(false) && !builder.has_stopped() => {
+        _ if job.prove != Some(Prove::No) && !builder.has_stopped() => {
             let results = claim.requests.into_iter().map(|request| request.split_images().0).collect();
             let claim = Claim { requests: results, ..claim };
             clock.time("prove", verify::ask_again(&builder.channel, claim, patience, cancel)).await.map(Some)

@@ -1,13 +1,13 @@
 //! From everything a run learned to its report and verdict.
 
 use super::solve::{Found, Solved};
-use super::{Job, Run};
+use super::{Job, Prove, Run};
 use crate::buildkit::{Account, Builder, Graph, Operation, Request};
 use crate::explain::Comparison;
 use crate::manifest::{Manifest, Marks, Served};
 use crate::plan::Plan;
-use crate::report::assemble::{self, Hits, NAMED, NOT_FOUND_AGAIN, NOT_IN_CACHE, named};
-use crate::report::{self, Head, Prover, Report, Step, StepState, Verdict};
+use crate::report::assemble::{self, Hits, NOT_FOUND_AGAIN, NOT_IN_CACHE, named};
+use crate::report::{self, Head, Proof, Report, Step, StepState, Verdict};
 use crate::verify::Doubts;
 
 /// The kind of reason of a step that every build runs.
@@ -28,13 +28,19 @@ pub(super) fn report(
     };
     let steps = assemble::steps(&plan.targets, &solved.graphs, judged);
     let hits = assemble::hits(&solved.graphs, &steps, |_| true);
-    let (verdict, reasons) = verdict(job, plan, hits, solved, found, doubts.as_ref());
+    let is_unproven = solved.miss.is_none() && doubts.is_none();
+    let proof = doubts.map(|doubts| Proof::of(doubts, solved.requests.iter().map(Request::len).sum()));
+    let (verdict, reasons) = verdict(job, plan, hits, solved, found, proof.as_ref());
+    let mut notes = notes(&steps, plan, is_unproven);
+    if let (Verdict::Warm, Found::Unread(why)) = (verdict, found) {
+        notes.push(format!("the state root was not read ({why}); --prove=disk demands that it is"));
+    }
     let (layers, frontends) = match found {
         Found::OnDisk(found) => (Some(found.layers), Some(found.frontends)),
         Found::Unread(_) => (None, None),
     };
     Report {
-        head: Head::new("warm", verdict, reasons, notes(&steps, plan, solved.miss.is_none() && doubts.is_none())),
+        head: Head::new("warm", verdict, reasons, notes),
         source: report::Source::of_run(plan, &solved.accounts),
         builder: report::Builder {
             kind: builder.kind.into(),
@@ -49,11 +55,7 @@ pub(super) fn report(
         steps,
         layers,
         frontends,
-        proof: doubts.map(|doubts| report::Proof {
-            on: prover(&doubts),
-            results: solved.requests.iter().map(Request::len).sum(),
-            doubts,
-        }),
+        proof,
         phases: Vec::new(),
         hit_rate: hits.rate(),
     }
@@ -81,7 +83,7 @@ pub(super) fn promise(
         layers: layers.total,
         bytes_compressed: layers.bytes_compressed,
         bytes_unpacked: layers.bytes_unpacked,
-        records: found.records(),
+        records: found.records(&solved.opened),
         ..Manifest::new()
     };
     let served = manifest.describe(&plan.names(), &solved.graphs, marks);
@@ -171,38 +173,48 @@ fn notes(steps: &[Step], plan: &Plan, is_unproven: bool) -> Vec<String> {
     notes
 }
 
-/// Never warm without having looked; never warm when the disk or BuildKit itself says otherwise.
+/// Never warm when the disk or BuildKit itself says otherwise. Where nobody can read the disk, and none was named that
+/// should be read, BuildKit's word is enough: asked again, it had everything.
 fn verdict(
     job: &Job,
     plan: &Plan,
     hits: Hits,
     solved: &Solved,
     found: &Found,
-    doubts: Option<&Doubts>,
+    proof: Option<&Proof>,
 ) -> (Verdict, Vec<String>) {
     let mut reasons: Vec<String> = solved.miss.iter().cloned().collect();
     if let Found::OnDisk(found) = found {
         reasons.extend(named(found.problems.clone(), "records are not on disk as they should be"));
-        if doubts.is_none() {
+        if proof.is_none() {
             reasons.extend(named(found.unproven.clone(), "records are only known under another name"));
         }
     }
-    if let Some(doubts) = doubts {
-        let build = prover(doubts).words();
-        let said = [("run", &doubts.ran), ("fetch", &doubts.fetched), ("unpack", &doubts.extracted)];
-        for (verb, list) in said.iter().filter(|(_, list)| !list.is_empty()) {
-            let shown = list[..list.len().min(NAMED)].join(", ");
-            reasons.push(format!("{build} had to {verb} {}: {shown}", list.len()));
-        }
-        reasons.extend(doubts.errors.iter().map(|error| format!("{build} failed: {error}")));
-    }
+    reasons.extend(proof.iter().flat_map(|proof| proof.reasons()));
     reasons.extend(assemble::never_warm(&solved.graphs).map(str::to_owned));
     reasons.extend(too_few_hits(job, plan, hits, solved));
     match found {
         _ if !reasons.is_empty() => (Verdict::NotWarm, reasons),
-        Found::Unread(why) => (Verdict::NotVerified, vec![why.clone()]),
+        Found::Unread(_) if !needs_disk(job) && proof.is_some_and(Proof::is_the_builders_word) => {
+            (Verdict::Warm, reasons)
+        }
+        Found::Unread(why) => (Verdict::NotVerified, vec![unread(job, why)]),
         Found::OnDisk(_) => (Verdict::Warm, reasons),
     }
+}
+
+/// Whether the root has to be read: who names one means that one.
+fn needs_disk(job: &Job) -> bool {
+    job.prove == Some(Prove::OnDisk) || job.builder.root.is_some()
+}
+
+fn unread(job: &Job, why: &str) -> String {
+    let demand = match &job.builder.root {
+        _ if job.prove == Some(Prove::OnDisk) => ", and --prove=disk demands it".to_owned(),
+        Some(root) => format!("; leave out --root {} to take the builder's word", root.display()),
+        None => String::new(),
+    };
+    format!("not verified on disk: {why}{demand}")
 }
 
 /// Why the hits are too few: for the share that was asked for, or, where none was, for the cache sources that were given.
@@ -223,8 +235,4 @@ fn too_few_hits(job: &Job, plan: &Plan, hits: Hits, solved: &Solved) -> Option<S
                   accepts it"
             .to_owned(),
     })
-}
-
-fn prover(doubts: &Doubts) -> Prover {
-    if doubts.is_of_itself { Prover::Builder } else { Prover::Shadow }
 }

@@ -129,10 +129,9 @@ impl Subject {
     fn ended_well(&self, run: Run) {
         match self.kind {
             Kind::Embedded(version) => {
-                let run = run.exits(5);
-                assert_eq!(run.reports("/verdict"), "not-verified");
+                let run = run.exits(0);
+                assert_eq!(run.reports("/verdict"), "warm");
                 assert_eq!((run.reports("/proof/on"), run.reports("/proof/ran")), ("builder".into(), [0; 0].into()));
-                assert_eq!(run.reports("/reasons").as_array().unwrap().len(), 1, "{}", run.stdout);
                 if version == Version::V29 {
                     assert_eq!(run.reports("/hit_rate"), 1.0);
                 }

@@ -28,6 +28,7 @@ mod surroundings;
 // What it is built with.
 mod builders;
 mod conformance;
+mod devbox;
 mod docker;
 mod tcp;
 

@@ -35,9 +35,9 @@ fn a_builder_on_this_machine_needs_no_tls() {
     );
 }
 
-/// The state root is another machine's: everything is asked for, and nobody looked.
+/// The state root is another machine's: the builder's word is enough, unless a root is named that is not its own.
 #[test]
-fn a_builder_whose_root_is_not_here_is_never_called_warm() {
+fn a_builder_whose_root_is_not_here_is_asked_itself() {
     let world = World::new();
     let (_builder, address) = listening(&world, &world.path("elsewhere"), &[]);
 
@@ -45,6 +45,8 @@ fn a_builder_whose_root_is_not_here_is_never_called_warm() {
 
     assert_eq!((run.reports("/verdict"), run.reports("/layers")), ("not-verified".into(), serde_json::Value::Null));
     world.check(&world.path("elsewhere"), &[]).exits(0);
+    let run = warm_at(&world, &address.to_string(), &[]).without_root().run().exits(0);
+    assert_eq!((run.reports("/verdict"), run.reports("/proof/on")), ("warm".into(), "builder".into()));
 }
 
 #[test]

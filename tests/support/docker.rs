@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{LazyLock, Mutex};
 
+use super::builder::Built;
 use super::ground::{self, ground, support, tool};
 use super::process::{Process, command};
 use super::registry::made;
@@ -113,6 +114,14 @@ impl Docker {
         let output = client(&self.folder, arguments);
         assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Has docker buildx build a directory in the daemon itself, with these flags.
+    pub(crate) fn build(&self, context: &Path, flags: &[&str]) -> Built {
+        let mut buildx = Command::new(tool("BUILDX"));
+        buildx.env("DOCKER_HOST", self.host()).env("DOCKER_CONFIG", self.folder.join("client"));
+        buildx.args(["build", "--builder=default", "--progress=rawjson", "--provenance=false"]);
+        Built(buildx.args(flags).arg(context).output().unwrap())
     }
 
     /// Whether there is a container of that name, running or not.

@@ -7,6 +7,7 @@
 pub(crate) mod authority;
 pub(crate) mod builder;
 pub(crate) mod calls;
+pub(crate) mod cut;
 pub(crate) mod docker;
 pub(crate) mod ecr;
 pub(crate) mod faults;

@@ -76,12 +76,14 @@ pub(crate) struct Transferred {
     pub(crate) started: f64,
     /// See `started`; 0 while it is on its way.
     pub(crate) ended: f64,
+    /// Whether it is a layer whose bytes nobody tells, and which is unpacked in one go.
+    pub(crate) is_pulled: bool,
 }
 
 impl Transferred {
     /// Whether it came over the network, as opposed to being there already: that is told as started and ended at once.
     pub(crate) fn was_fetched(&self) -> bool {
-        self.bytes > 0 && self.ended != self.started
+        self.is_pulled || (self.bytes > 0 && self.ended != self.started)
     }
 }
 
@@ -106,6 +108,11 @@ impl Accounts {
     /// Whether BuildKit said of a vertex that it is done. A stream that ended too early is silent about the last ones.
     pub(crate) fn has_ended(&self, vertex: &str) -> bool {
         self.vertices.get(vertex).is_some_and(|account| account.ended)
+    }
+
+    /// When the first vertex was started, by the builder's clock: seconds and nanoseconds.
+    pub(crate) fn begun(&self) -> Option<(i64, i32)> {
+        self.vertices.values().flat_map(|account| &account.starts).min().copied()
     }
 
     /// Adds what was heard in an earlier round of the same run: what ran then is found now, and ran all the same.

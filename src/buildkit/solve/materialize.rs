@@ -21,8 +21,8 @@ use prost::Message as _;
 use tokio::task::JoinSet;
 
 use super::accounts::Accounts;
+use super::alarm::Alarm;
 use super::blame::{is_lost, is_missing_file, is_spoilt_download};
-use super::progress::Alarm;
 use super::request::{Build, Import, Setting};
 use crate::buildkit::forget::collect_garbage;
 use crate::cancel::{interrupted, unless_cancelled};
@@ -188,7 +188,7 @@ pub(super) async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(
         setting.tracker.touch();
         let (error, has_stalled) = tokio::select! {
             () = cancel.cancelled() => return Err(interrupted()),
-            alarm = setting.tracker.alarmed() => (alarm_error(alarm), false),
+            alarm = setting.tracker.alarmed() => (alarm.error(), false),
             too_slow = too_slow(setting) => match too_slow {
                 TooSlow::Download { seconds } => {
                     events.emit(Event::Stalled { seconds, attempt });
@@ -303,30 +303,10 @@ fn overdue_error(name: &str, limit: Duration) -> anyhow::Error {
     )
 }
 
-/// Says that a step was missed that must not run.
-pub(crate) fn forbidden(name: &str) -> String {
-    format!("no cache has `{name}`, and --on-miss fail forbids to run it")
-}
-
 /// Checks, after a build has finished, that all its caches were imported.
 ///
 /// # Errors
 /// Explained: the import that failed.
 pub(crate) fn imported_all(setting: &Setting) -> anyhow::Result<()> {
-    setting.tracker.imported_all().map_err(alarm_error)
-}
-
-fn alarm_error(alarm: Alarm) -> anyhow::Error {
-    match alarm {
-        Alarm::ImportFailed { donor, error } => Failure::new(
-            Kind::Environment,
-            format!("could not import the cache {donor}: {error}"),
-            "check that the cache exists and that the credentials may read it; nothing was run instead",
-        ),
-        Alarm::StepStarted { name } => Failure::new(
-            Kind::NotWarm,
-            forbidden(&name),
-            "compare the build arguments and the commit with those of the build that made the cache",
-        ),
-    }
+    setting.tracker.imported_all().map_err(Alarm::error)
 }

@@ -1,6 +1,7 @@
 //! Having BuildKit build: one request, the graph of what it answers, and opening every result of it.
 
 mod accounts;
+mod alarm;
 mod blame;
 mod frontend;
 mod graph;
@@ -12,11 +13,12 @@ mod request;
 mod vertex;
 
 pub(crate) use accounts::{Account, Accounts};
+pub(crate) use alarm::forbidden;
 pub(crate) use blame::{blames_surroundings, fetch_remedy, is_failed_step, is_lost, says_no_space};
 pub(crate) use frontend::{Answer, Question, ask};
 pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image};
 pub(crate) use key::of_copies;
-pub(crate) use materialize::{Order, Patience, Request, find, forbidden, imported_all, materialize, silent};
+pub(crate) use materialize::{Order, Patience, Request, find, imported_all, materialize, silent};
 pub(crate) use other_session::in_other_sessions;
 pub(crate) use progress::StatusTracker;
 pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};

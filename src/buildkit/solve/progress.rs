@@ -20,6 +20,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::accounts::Accounts;
+use super::alarm::Alarm;
 use super::blame::is_cancelled;
 use super::vertex::{Doing, doing, fetches_in_silence, imported_from, is_internal};
 use crate::event::{Event, Events};
@@ -27,23 +28,8 @@ use crate::redact::Redactor;
 
 /// A step that was only looked for is over in less.
 const LOOK_SECONDS: f64 = 0.002;
-
-/// What cannot wait until a build ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Alarm {
-    /// A donor could not be imported: BuildKit would now execute everything.
-    ImportFailed {
-        /// The donor.
-        donor: String,
-        /// BuildKit's words.
-        error: String,
-    },
-    /// A step was started.
-    StepStarted {
-        /// Its name.
-        name: String,
-    },
-}
+/// What is fetched and is larger is a layer: no manifest and no image's configuration (containerd's own limit).
+const LARGEST_DOCUMENT: u64 = 8 << 20;
 
 /// Listens to status streams. Clones share what was heard.
 #[derive(Debug, Clone)]
@@ -60,6 +46,7 @@ struct Inner {
     /// Vertices whose execution does work.
     work: HashSet<String>,
     forbid_work: bool,
+    forbid_moves: bool,
     secrets: Redactor,
     /// The ends of logs that may be the beginnings of secrets, or of lines, by vertex and stream.
     held: HashMap<(String, i64), Vec<u8>>,
@@ -74,6 +61,7 @@ impl StatusTracker {
             moved: Instant::now(),
             work: HashSet::new(),
             forbid_work,
+            forbid_moves: false,
             secrets,
             held: HashMap::new(),
         };
@@ -86,6 +74,11 @@ impl StatusTracker {
     pub(crate) fn expect(&self, work: HashSet<String>, secrets: Redactor) {
         let mut inner = self.lock();
         (inner.work, inner.secrets) = (work, secrets);
+    }
+
+    /// Has a layer that is fetched or unpacked raise [`Alarm::LayerMoves`].
+    pub(crate) fn forbid_moves(&self) {
+        self.lock().forbid_moves = true;
     }
 
     /// What was heard so far.
@@ -330,6 +323,14 @@ impl StatusTracker {
     fn apply_status(&self, inner: &mut Inner, status: VertexStatus) {
         let number = |value: i64| u64::try_from(value).unwrap_or(0);
         let is_done = status.completed.is_some();
+        let moved = match doing(&status.id) {
+            Doing::Fetching(blob) => (!is_done && number(status.total) > LARGEST_DOCUMENT).then_some(blob),
+            Doing::Pulling(blob) | Doing::Unpacking(blob) => Some(blob),
+            _ => None,
+        };
+        if let Some(blob) = moved.filter(|_| inner.forbid_moves) {
+            self.raise(Alarm::LayerMoves { blob: blob.to_owned() });
+        }
         match doing(&status.id) {
             Doing::Fetching(digest) => {
                 let blob = inner.accounts.blobs.entry(digest.to_owned()).or_default();
@@ -353,6 +354,14 @@ impl StatusTracker {
                 } else {
                     Event::BlobAdvanced { blob, bytes, total }
                 });
+            }
+            Doing::Pulling(digest) => {
+                let blob = inner.accounts.blobs.entry(digest.to_owned()).or_default();
+                blob.is_pulled = true;
+                let times = [(&mut blob.started, &status.started), (&mut blob.ended, &status.completed)];
+                for (known, told) in times {
+                    *known = told.as_ref().map_or(*known, seconds);
+                }
             }
             Doing::Unpacking(blob) => {
                 let blob = blob.to_owned();

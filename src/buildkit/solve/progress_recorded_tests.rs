@@ -365,6 +365,7 @@ fn every_status_is_understood() {
             Doing::Unpacking(blob) => format!("unpacks {}", blob.starts_with("sha256:")),
             Doing::Fetching(blob) => format!("fetches {}", blob.starts_with("sha256:")),
             Doing::Sending(name) => format!("sends {name}"),
+            Doing::Pulling(_) => "pulls".to_owned(),
             Doing::Else => id.split(' ').next().unwrap_or_default().to_owned(),
         };
         let found: BTreeSet<_> = statuses.map(|status| kind(&status.id)).collect();

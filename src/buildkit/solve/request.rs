@@ -183,7 +183,15 @@ impl Build {
     }
 
     /// Ends the build well and waits for the last of its status.
+    ///
+    /// # Errors
+    /// Also when the status ended before the build: then nobody heard the rest of it.
     pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
+        if self.status.is_finished() {
+            let heard = (&mut self.status).await.context("reading a build's status")?;
+            heard.map_err(Refusal).context("reading a build's status")?;
+            bail!("the status of a build ended before the build did, so nobody knows what became of its steps");
+        }
         let request =
             self.request(frontend::ReturnRequest { result: Some(frontend::Result::default()), ..Default::default() });
         self.bridge.r#return(request).await.map_err(Refusal).context("ending a build")?;

@@ -77,6 +77,8 @@ pub(super) enum Doing<'i> {
     Unpacking(&'i str),
     /// A blob is on its way: its digest.
     Fetching(&'i str),
+    /// A layer is fetched and unpacked, and no bytes are told, as by a dockerd without containerd's image store: its blob.
+    Pulling(&'i str),
     /// A directory of ours is sent: its name.
     Sending(&'i str),
     /// It resolves a name, or exports.
@@ -90,7 +92,7 @@ pub(super) fn doing(id: &str) -> Doing<'_> {
         (Some(blob), _) => Doing::Unpacking(blob),
         (_, Some(name)) => Doing::Sending(name),
         _ if id.starts_with("sha256:") => Doing::Fetching(id),
-        _ => Doing::Else,
+        _ => id.strip_prefix("pulling ").map_or(Doing::Else, Doing::Pulling),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Told, carry_out};
 use crate::buildkit::Create;
 use crate::cli::args::Typed;
-use crate::cli::settings::values::{DURATION, ON_MISS, PATH_OR_NONE, SHARE};
+use crate::cli::settings::values::{DURATION, ON_MISS, PATH_OR_NONE, PROVE, SHARE};
 use crate::cli::settings::{self, Sources};
 use crate::cli::targets;
 use crate::warm::{self, Job};
@@ -34,7 +34,7 @@ pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
         min_hit_rate: from.read("min-hit-rate", SHARE)?,
         stall_timeout: from.always("stall-timeout", DURATION)?,
         step_timeout: from.read("step-timeout", DURATION)?,
-        prove: from.switch("prove")?.map(|given| given.value),
+        prove: from.read("prove", PROVE)?,
         manifest: from.always("manifest", PATH_OR_NONE)?,
         build: targets::build_from(from, &mut warnings)?,
     };

@@ -4,7 +4,7 @@ use super::*;
 use crate::buildkit::Address;
 use crate::cli::commands::{check, seal, smoke, warm};
 use crate::cli::table::{COMMANDS, settings_of};
-use crate::warm::Job;
+use crate::warm::{Job, Prove};
 
 /// A value for every setting that is not its default.
 const SAMPLES: [(&str, &str); 58] = [
@@ -237,12 +237,23 @@ fn docker_config_is_where_docker_would_look() {
 #[test]
 fn a_switch_means_the_same_from_the_line_and_from_the_environment() {
     for (text, means) in [("yes", true), ("on", true), ("1", true), ("no", false), ("false", false)] {
-        let (typed, _) = resolve(&[&format!("--prove={text}")], &[]).expect("typed");
-        let (set, _) = resolve(&[], &[("CACHEWARM_PROVE", text)]).expect("set");
-        assert_eq!((typed.prove, set.prove), (Some(means), Some(means)), "{text}");
+        let (typed, _) = resolve(&[&format!("--keep-builder={text}")], &[]).expect("typed");
+        let (set, _) = resolve(&[], &[("CACHEWARM_KEEP_BUILDER", text)]).expect("set");
+        assert_eq!((typed.keep_builder, set.keep_builder), (means, means), "{text}");
+    }
+    insta::assert_snapshot!(told(resolve(&["--keep-builder=maybe"], &[])), @"
+    could not use --keep-builder: `maybe` is neither true nor false
+    hint: write true or false
+    ");
+}
+
+#[test]
+fn a_proof_is_a_switch_with_a_third_way() {
+    for (text, means) in [("yes", Prove::Yes), ("0", Prove::No), ("disk", Prove::OnDisk)] {
+        assert_eq!(resolve(&[], &[("CACHEWARM_PROVE", text)]).expect("set").0.prove, Some(means), "{text}");
     }
     insta::assert_snapshot!(told(resolve(&["--prove=maybe"], &[])), @"
-    could not use --prove: `maybe` is neither true nor false
-    hint: write true or false
+    could not use --prove: `maybe` is neither true, false nor disk
+    hint: write true, false or disk
     ");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::check::UsedBy;
-use crate::warm::OnMiss;
+use crate::warm::{OnMiss, Prove};
 
 /// What completes "write …", and who reads it.
 pub(crate) type Form<T> = (&'static str, fn(&str) -> Result<T, String>);
@@ -15,6 +15,7 @@ pub(crate) const SWITCH: Form<bool> = ("true or false", switch);
 pub(crate) const DURATION: Form<Duration> = ("60s, 5m or 1h30m", duration);
 pub(crate) const SHARE: Form<f64> = ("0.95, say", share);
 pub(crate) const ON_MISS: Form<OnMiss> = ("run or fail", on_miss);
+pub(crate) const PROVE: Form<Prove> = ("true, false or disk", prove);
 pub(crate) const PATH: Form<PathBuf> = ("a path", path);
 pub(crate) const PATH_OR_NONE: Form<Option<PathBuf>> = ("a path or `none`", path_or_none);
 pub(crate) const USED_BY: Form<UsedBy> = ("a version (v0.34.2) or the path of a buildkitd", used_by);
@@ -52,6 +53,16 @@ fn on_miss(text: &str) -> Result<OnMiss, String> {
         "run" => Ok(OnMiss::Run),
         "fail" => Ok(OnMiss::Fail),
         _ => Err(format!("`{text}` is not something a step can do")),
+    }
+}
+
+/// `true`, `false` or `disk`.
+fn prove(text: &str) -> Result<Prove, String> {
+    match switch(text) {
+        Ok(true) => Ok(Prove::Yes),
+        Ok(false) => Ok(Prove::No),
+        Err(_) if text == "disk" => Ok(Prove::OnDisk),
+        Err(_) => Err(format!("`{text}` is neither true, false nor disk")),
     }
 }
 

@@ -90,16 +90,23 @@ fn targets(targets: &[TargetSummary]) -> Vec<String> {
     rows.into_iter().map(row).collect()
 }
 
-/// What a person should ask themselves where the root is warm, and not from CI's cache.
+/// What a person should know where the root is warm: that only the builder says so, that it is not from CI's cache.
 fn doubtful(report: &Report) -> Vec<String> {
     let is_unfound = |step: &&Step| {
         step.state == StepState::Ran && step.reason.as_ref().is_some_and(|reason| reason.kind != "fetched")
     };
     let ran = report.steps.iter().filter(is_unfound).count();
-    let is_doubtful = report.head.verdict == Verdict::Warm && !report.donors.is_empty() && ran > 0;
-    let doubt =
-        || format!("{} of this build ran here, in no cache: see above whether CI builds the same", count(ran, "step"));
-    is_doubtful.then(doubt).into_iter().collect()
+    if report.head.verdict != Verdict::Warm {
+        return Vec::new();
+    }
+    let is_word = report.layers.is_none() && report.proof.as_ref().is_some_and(Proof::is_the_builders_word);
+    let mut doubts: Vec<String> =
+        is_word.then(|| "confirmed by the builder; not read from disk".to_owned()).into_iter().collect();
+    if !report.donors.is_empty() && ran > 0 {
+        let ran = count(ran, "step");
+        doubts.push(format!("{ran} of this build ran here, in no cache: see above whether CI builds the same"));
+    }
+    doubts
 }
 
 /// The steps in a state, each with its reason; those that share one are told together, and those that are only built on
