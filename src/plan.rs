@@ -2,7 +2,7 @@
 
 mod sent;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -96,13 +96,15 @@ impl Plan {
         self.filled_at.get().copied().flatten().unwrap_or(self.decided_at)
     }
 
-    /// What to ask the frontend about each target.
-    pub(crate) fn questions(&self) -> Vec<Question> {
-        let question = |(target, session): (&Target, &SessionPlan)| Question {
-            target: target.name.clone(),
-            options: targets::attributes(target).into_iter().collect(),
-            inputs: inputs(target),
-            session: session.id.to_string(),
+    /// What to ask the frontend about each target. Inside dockerd its own images come before those of registries, as buildx
+    /// has it there.
+    pub(crate) fn questions(&self, is_inside_dockerd: bool) -> Vec<Question> {
+        let question = |(target, session): (&Target, &SessionPlan)| {
+            let mut options: HashMap<String, String> = targets::attributes(target).into_iter().collect();
+            if is_inside_dockerd {
+                options.entry("image-resolve-mode".to_owned()).or_insert_with(|| "local".to_owned());
+            }
+            Question { target: target.name.clone(), options, inputs: inputs(target), session: session.id.to_string() }
         };
         self.targets.iter().zip(&self.sessions).map(question).collect()
     }

@@ -59,11 +59,13 @@ fn targets_from(
     targets.iter().try_for_each(agents::ensure)?;
     let donors = donors(from, warnings)?;
     let no_cache = from.on("no-cache")? || from.line().is_some_and(Line::is_without_cache);
+    let pulls = from.line().is_some_and(Line::is_pulling);
     for target in &mut targets {
         if !donors.is_empty() {
             target.donors.clone_from(&donors);
         }
         target.no_cache |= no_cache;
+        target.pulls |= pulls;
         for entitlement in allowed.iter().filter(|allowed| allow::is_entitlement(allowed)) {
             if !target.entitlements.contains(entitlement) {
                 target.entitlements.push(entitlement.clone());

@@ -154,7 +154,7 @@ async fn ask_targets(run: &Run<'_>, answerer: &mut Answerer) -> anyhow::Result<S
         cancel: cancel.clone(),
         events: events.clone(),
     };
-    let answers = buildkit::ask(&setting, &plan.questions()).await?;
+    let answers = buildkit::ask(&setting, &plan.questions(answerer.builder.is_inside_dockerd())).await?;
     let mut seen = Seen {
         buildkit_version: answerer.builder.version.clone(),
         worker_id: answerer.builder.worker_id.clone(),

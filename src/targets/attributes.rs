@@ -41,6 +41,9 @@ pub(crate) fn attributes(target: &Target) -> BTreeMap<String, String> {
     } else if !target.no_cache_stages.is_empty() {
         set("no-cache", target.no_cache_stages.join(","));
     }
+    if target.pulls {
+        set("image-resolve-mode", "pull".to_owned());
+    }
     if let Some(network @ ("host" | "none")) = target.network.as_deref() {
         set("force-network-mode", network.to_owned());
     }

@@ -14,8 +14,8 @@ use super::flags;
 use crate::units;
 
 /// Fields that change no cache key: what comes out, how it is signed, limits (see BuildKit's solver/llbsolver/ops).
-const HARMLESS: [&str; 10] =
-    ["annotations", "attest", "cache-to", "call", "description", "output", "pull", "resources", "tags", "name"];
+const HARMLESS: [&str; 9] =
+    ["annotations", "attest", "cache-to", "call", "description", "output", "resources", "tags", "name"];
 
 /// Fields that only buildx can resolve.
 const UNRESOLVED: [&str; 2] = ["inherits", "matrix"];
@@ -94,6 +94,7 @@ pub(super) fn target(
     }
     target.extra_hosts = extra_hosts(fields)?;
     target.no_cache = fields.flag("no-cache")?;
+    target.pulls = fields.flag("pull")?;
     target.no_cache_stages = fields.texts("no-cache-filter")?;
     target.entitlements = fields.texts("entitlements")?;
     Ok(target)
@@ -261,7 +262,7 @@ impl Fields<'_> {
 }
 
 /// Fields that are read above.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "args",
     "cache-from",
     "context",
@@ -276,6 +277,7 @@ const KNOWN: [&str; 19] = [
     "no-cache-filter",
     "platforms",
     "policy",
+    "pull",
     "secret",
     "shm-size",
     "ssh",

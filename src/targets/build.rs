@@ -43,6 +43,8 @@ pub(crate) struct Target {
     pub(crate) no_cache: bool,
     /// `--no-cache-filter`: the stages that always run.
     pub(crate) no_cache_stages: Vec<String>,
+    /// `--pull`: names of images are resolved at registries, also where the builder has images of its own.
+    pub(crate) pulls: bool,
     /// `--allow`: `network.host`, `security.insecure`, `device`.
     pub(crate) entitlements: Vec<String>,
 }
@@ -69,6 +71,7 @@ impl Target {
             extra_hosts: Vec::new(),
             no_cache: false,
             no_cache_stages: Vec::new(),
+            pulls: false,
             entitlements: Vec::new(),
         }
     }

@@ -131,7 +131,8 @@ async fn open_everything(
     thorough: bool,
 ) -> anyhow::Result<Solved> {
     let Run { job, plan, donors, clock, cancel, events } = *run;
-    let answers = clock.time("solve", buildkit::ask(setting, &plan.questions())).await?;
+    let questions = plan.questions(builder.is_inside_dockerd());
+    let answers = clock.time("solve", buildkit::ask(setting, &questions)).await?;
     let graphs = plan.graphs(&answers)?;
     let takers_of_git = explain::git::takers(plan, &graphs);
     explain::git::warn(&takers_of_git, events);

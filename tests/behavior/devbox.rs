@@ -86,6 +86,36 @@ fn dockerd_20_is_warm_by_its_own_word() {
     a_build_after_it_runs_nothing(Version::V20);
 }
 
+/// An image that is nowhere but in dockerd, as `docker build -t` leaves one.
+fn its_own_images_come_first(version: Version) {
+    let (world, docker, context) = machine(version);
+    docker.docker(&["pull", "busybox:1.35"]);
+    docker.docker(&["tag", "busybox:1.35", "nowhere.invalid/team/base:1"]);
+    fs::write(context.join("Dockerfile"), "FROM nowhere.invalid/team/base:1\nCOPY csrc /csrc\n").unwrap();
+    let warm = |more: &[&str]| {
+        let run = world.warm().without_root().builder("docker").from([]);
+        more.iter().fold(run.source([]), |run, flag| run.with([flag])).run()
+    };
+
+    word_of_the_builder(warm(&[context.to_str().unwrap()]));
+
+    word_of_the_builder(world.smoke_with(&context, &["--builder", "docker"]));
+    Judged::of(&docker.build(&context, &[]).succeeded()).ran_only(&[]);
+    let target = json!({ "target": { "default": { "context": context, "pull": true } } });
+    fs::write(world.path("bake.json"), target.to_string()).unwrap();
+    warm(&["--bake", "bake.json"]).blames(&["nowhere.invalid"]);
+}
+
+#[test]
+fn the_images_of_dockerd_29_come_before_those_of_registries() {
+    its_own_images_come_first(Version::V29);
+}
+
+#[test]
+fn the_images_of_dockerd_20_come_before_those_of_registries() {
+    its_own_images_come_first(Version::V20);
+}
+
 /// Its layers were fetched for an archive, and never unpacked: a build finds every step, and unpacks the last one's.
 #[test]
 fn what_a_builder_matches_and_does_not_have_is_not_warm() {

@@ -327,6 +327,11 @@ impl Builder {
         }
     }
 
+    /// Whether it is the one inside dockerd, which has images beside its cache.
+    pub(crate) fn is_inside_dockerd(&self) -> bool {
+        self.kind == "docker"
+    }
+
     /// Whether it was ours and is gone: it can not be asked any more.
     pub(crate) fn has_stopped(&self) -> bool {
         self.has_stopped

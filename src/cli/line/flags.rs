@@ -68,7 +68,6 @@ const ATTESTED: &str = "attestations are made of the result, and change no step"
 const LIMITS: &str = "limits of resources are part of no cache key";
 const IGNORED: &str = "BuildKit does not know it, and buildx passes it over";
 const BUILDER: &str = "which builder is meant is said by cachewarm's own --builder";
-const NAMES: &str = "every build asks a registry what the names of images stand for";
 const NO_BUILD: &str = "it asks about the build, and builds nothing";
 const POLICY: &str = "a policy may exchange what a build is made from, and cachewarm evaluates none";
 
@@ -125,7 +124,7 @@ pub(super) const FLAGS: [Flag; 68] = [
     flag("print", Build, Text, Refused(NO_BUILD)),
     flag("progress", Both, Text, Harmless(SHOWN)),
     flag("provenance", Both, Text, Harmless(ATTESTED)),
-    flag("pull", Both, Switch, Harmless(NAMES)),
+    flag("pull", Both, Switch, Honoured),
     flag("push", Both, Switch, Harmless(OUTPUT)),
     lettered("quiet", 'q', Build, Switch, Harmless(SHOWN)),
     flag("resource", Build, Text, Harmless(LIMITS)),

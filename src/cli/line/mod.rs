@@ -81,8 +81,17 @@ impl Line {
         self.no_cache() == Some("true")
     }
 
+    /// Whether it has `--pull`.
+    pub(crate) fn is_pulling(&self) -> bool {
+        self.last("pull") == Some("true")
+    }
+
     fn no_cache(&self) -> Option<&str> {
-        self.0.flags.iter().rfind(|(flag, _)| flag.name == "no-cache").map(|(_, value)| value.as_str())
+        self.last("no-cache")
+    }
+
+    fn last(&self, name: &str) -> Option<&str> {
+        self.0.flags.iter().rfind(|(flag, _)| flag.name == name).map(|(_, value)| value.as_str())
     }
 
     /// Its caches, where no other place names caches; and what a person should know about those that are left out.
@@ -141,14 +150,15 @@ mod tests {
         for flag in FLAGS.iter().filter(|flag| flag.effect == Effect::Honoured) {
             for (command, on) in [("build", On::Build), ("bake", On::Bake)] {
                 if flag.is_of(on) {
-                    let value = if flag.name == "no-cache" { "true" } else { "sample=1" };
+                    let value = if ["no-cache", "pull"].contains(&flag.name) { "true" } else { "sample=1" };
                     let settings = |words: &str| {
                         let line = line(words).expect("the line is sound");
                         let others = ["context", "secret", "ssh", "cgroup-parent", "bake", "bake-target"];
                         let of_settings: Vec<_> =
                             OF_THE_BUILD.into_iter().chain(others).map(|name| line.many(name)).collect();
-                        let (caches, no_cache) = (line.caches(&mut Vec::new()), line.is_without_cache());
-                        format!("{of_settings:?} {caches:?} {no_cache} {:?} {:?}", line.allowed(), line.call())
+                        let switches = (line.is_without_cache(), line.is_pulling());
+                        let caches = line.caches(&mut Vec::new());
+                        format!("{of_settings:?} {caches:?} {switches:?} {:?} {:?}", line.allowed(), line.call())
                     };
                     let with = settings(&format!("docker buildx {command} --{}={value} sample", flag.name));
                     let without = settings(&format!("docker buildx {command} sample"));
