@@ -71,3 +71,6 @@ mod trust;
 // The shape of the source.
 mod dependencies;
 mod layers;
+
+// What a newer BuildKit or buildx has that we do not know.
+mod tripwire;

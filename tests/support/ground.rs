@@ -97,9 +97,14 @@ pub(crate) fn tool(name: &str) -> PathBuf {
 
 /// The source of the buildx that `tests/setup.sh` builds.
 pub(crate) fn buildx_source() -> PathBuf {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools-buildx");
-    let asked = ["list", "-m", "-f", "{{.Dir}}", "github.com/docker/buildx"];
-    let folder = Command::new("go").args(asked).current_dir(module).output().unwrap();
+    module_source("tests/tools-buildx", "github.com/docker/buildx")
+}
+
+/// The source of a module that a tools module builds.
+pub(crate) fn module_source(tools: &str, module: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(tools);
+    let asked = ["list", "-m", "-f", "{{.Dir}}", module];
+    let folder = Command::new("go").args(asked).current_dir(folder).output().unwrap();
     assert!(folder.status.success(), "{}", String::from_utf8_lossy(&folder.stderr));
     PathBuf::from(String::from_utf8(folder.stdout).unwrap().trim())
 }
