@@ -40,7 +40,7 @@ const CLASSIFIED: &[(&str, &[&str])] = &[
         "Definition", "ExporterDeprecated", "ExporterAttrsDeprecated", "Frontend", "FrontendAttrs",
         "FrontendInputs", "Exporters", "EnableSessionExporter", "CompatibilityVersion",
     ]),
-    // Policies are refused (source/policy.rs, cli/surroundings.rs), and buildx sets the proxied network by none of its flags.
+    // Policies are refused (source/policy.rs, cli/surroundings.rs), and buildx sets the proxied network for those alone.
     ("request", &["SourcePolicy", "SourcePolicySession", "ProxyNetwork"]),
     ("gateway request", &[
         "Definition", "Frontend", "FrontendOpt", "allowResultReturn", "allowResultArrayRef", "CacheImports", "FrontendInputs",
