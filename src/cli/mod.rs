@@ -30,8 +30,12 @@ use std::process::ExitCode;
 use self::args::{Command, ManifestCommand};
 use self::progress::Screen;
 use crate::buildkit;
+use crate::check;
 use crate::child;
 use crate::failure::{Explain as _, Kind};
+use crate::seal;
+use crate::smoke;
+use crate::warm;
 
 /// Runs the command line and gives the exit code of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -58,10 +62,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return said_by_clap(&error),
     };
     let outcome = match command {
-        Command::Warm => return commands::warm::warm(typed).into(),
-        Command::Smoke => return commands::smoke::smoke(typed).into(),
-        Command::Check => return commands::check::check(typed).into(),
-        Command::Seal => return commands::seal::seal(typed).into(),
+        Command::Warm => return commands::carry_out("warm", typed, commands::warm::job, warm::warm).into(),
+        Command::Smoke => return commands::carry_out("smoke", typed, commands::smoke::job, smoke::smoke).into(),
+        Command::Check => return commands::carry_out("check", typed, commands::check::job, check::check).into(),
+        Command::Seal => return commands::carry_out("seal", typed, commands::seal::job, seal::seal).into(),
         Command::Explain { old, new, report } => match commands::explain(&old, &new, report) {
             Ok(exit) => return exit.into(),
             Err(error) => Err(error),

@@ -9,6 +9,7 @@ use super::words::{self, Remedy};
 use super::{Comparison, Traces, files};
 use crate::buildkit::{OperationKind, fetches_git_context, is_internal};
 use crate::manifest::{Files, Input, Manifest, Step};
+use crate::report::Reason;
 
 /// Files that are named, at most.
 const NAMED_FILES: usize = 20;
@@ -29,6 +30,18 @@ pub(super) struct Difference {
 impl Difference {
     pub(super) fn new(kind: &'static str, what: impl Into<String>, remedy: Remedy) -> Difference {
         Difference { kind, what: what.into(), detail: Vec::new(), remedy: remedy.words() }
+    }
+}
+
+impl From<Difference> for Reason {
+    fn from(difference: Difference) -> Reason {
+        let Difference { kind, what, detail, remedy } = difference;
+        Reason {
+            kind: kind.into(),
+            what,
+            detail: (!detail.is_empty()).then(|| detail.join("\n")),
+            remedy: Some(remedy.into()),
+        }
     }
 }
 

@@ -65,34 +65,20 @@ impl<'m> Comparison<'m> {
     /// Why the new build's step at this place is another one than the old build's; none when nothing differs.
     pub(crate) fn reason(&self, place: usize) -> Option<Reason> {
         let mut differences = difference::differences(self, place).into_iter();
-        let first = differences.next()?;
-        let mut detail: Vec<String> = first.detail;
+        let mut first = differences.next()?;
         for other in differences {
-            detail.push(other.what);
-            detail.extend(other.detail.into_iter().map(|line| format!("  {line}")));
+            first.detail.push(other.what);
+            first.detail.extend(other.detail.into_iter().map(|line| format!("  {line}")));
         }
-        Some(Reason {
-            kind: first.kind.into(),
-            what: first.what,
-            detail: (!detail.is_empty()).then(|| detail.join("\n")),
-            remedy: Some(first.remedy.into()),
-        })
+        Some(first.into())
     }
 
     /// Why the new build's step at this place, which a state root does not have, is not there; looks at what the root
     /// tells when the two builds agree.
     pub(crate) fn reason_in(&self, place: usize, traces: Traces<'_>) -> Reason {
-        if let Some(reason) = self.reason(place) {
-            return reason;
-        }
-        let found = difference::of_contexts(self, place).unwrap_or_else(|| difference::of_the_root(self, traces));
-        let Difference { kind, what, detail, remedy } = found;
-        Reason {
-            kind: kind.into(),
-            what,
-            detail: (!detail.is_empty()).then(|| detail.join("\n")),
-            remedy: Some(remedy.into()),
-        }
+        self.reason(place).unwrap_or_else(|| {
+            difference::of_contexts(self, place).unwrap_or_else(|| difference::of_the_root(self, traces)).into()
+        })
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) const SCHEMA: u32 = 1;
 pub(crate) const USUAL: &str = "/var/lib/cachewarm/manifest.json";
 
 /// The promise.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Manifest {
     /// The version of the format.
@@ -139,33 +139,15 @@ impl Manifest {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             created_at: jiff::Timestamp::now().to_string(),
-            buildkit_version: String::new(),
-            worker_id: String::new(),
-            snapshotter: None,
-            source: String::new(),
-            commit: None,
-            frontends: Vec::new(),
-            donors: Vec::new(),
-            hit_rate: 0.0,
-            layers: 0,
-            bytes_compressed: 0,
-            bytes_unpacked: 0,
-            steps: Vec::new(),
-            contexts: Vec::new(),
-            changed: Vec::new(),
-            records: Vec::new(),
+            ..Manifest::default()
         }
     }
-}
 
-impl Manifest {
     /// Whether it says what its steps are made of, which the first version of cachewarm did not write down.
     pub(crate) fn is_comparable(&self) -> bool {
         self.steps.is_empty() || self.steps.iter().any(|step| !step.key.is_empty())
     }
-}
 
-impl Manifest {
     /// The marks by which this build can be compared with another that is described now: those with the key that lies beside
     /// the manifest in the file `path`.
     ///

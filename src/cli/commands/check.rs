@@ -1,17 +1,11 @@
 //! `cachewarm check`: from settings to a job.
 
-use super::{Told, carry_out};
-use crate::check::{self, Job};
-use crate::cli::args::Typed;
+use super::Told;
+use crate::check::Job;
 use crate::cli::settings::values::{PATH, PATH_OR_NONE, USED_BY};
 use crate::cli::settings::{self, Format, Sources};
 use crate::cli::targets;
 use crate::redact::Redactor;
-
-/// Runs it and writes the reports. Gives the exit code.
-pub(crate) fn check(typed: Typed) -> u8 {
-    carry_out("check", typed, job, check::check)
-}
 
 /// What is looked at, and how.
 pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {

@@ -33,7 +33,7 @@ pub(super) struct Told<J> {
 }
 
 /// Carries out what a person meant, from what was typed to the exit code. Says what went wrong, if anything did.
-fn carry_out<J, R: Reported, F: Future<Output = anyhow::Result<R>>>(
+pub(super) fn carry_out<J, R: Reported, F: Future<Output = anyhow::Result<R>>>(
     command: &'static str,
     typed: Typed,
     job: impl FnOnce(&Sources<'_>) -> anyhow::Result<Told<J>>,

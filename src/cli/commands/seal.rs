@@ -2,20 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::{Told, carry_out};
+use super::Told;
 use crate::buildkit::{ADDRESS_FORMS, Address};
-use crate::cli::args::Typed;
 use crate::cli::known;
 use crate::cli::settings::values::{PATH, PATH_OR_NONE};
 use crate::cli::settings::{self, Origin, Sources};
 use crate::manifest;
 use crate::redact::Redactor;
-use crate::seal::{self, Job};
-
-/// Runs it and writes the reports. Gives the exit code.
-pub(crate) fn seal(typed: Typed) -> u8 {
-    carry_out("seal", typed, job, seal::seal)
-}
+use crate::seal::Job;
 
 /// What is sealed, and how.
 pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {

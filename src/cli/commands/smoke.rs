@@ -1,17 +1,11 @@
 //! `cachewarm smoke`: from settings to a job.
 
-use super::{Told, carry_out};
+use super::Told;
 use crate::buildkit::Address;
-use crate::cli::args::Typed;
 use crate::cli::settings::values::{DURATION, PATH_OR_NONE, SHARE};
 use crate::cli::settings::{self, Sources};
 use crate::cli::targets;
-use crate::smoke::{self, Job, Remembered};
-
-/// Runs it and writes the reports. Gives the exit code.
-pub(crate) fn smoke(typed: Typed) -> u8 {
-    carry_out("smoke", typed, job, smoke::smoke)
-}
+use crate::smoke::{Job, Remembered};
 
 /// What is asked about, and how.
 pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {

@@ -1,17 +1,11 @@
 //! `cachewarm warm`: from settings to a job.
 
-use super::{Told, carry_out};
+use super::Told;
 use crate::buildkit::Create;
-use crate::cli::args::Typed;
-use crate::cli::settings::values::{DURATION, ON_MISS, PATH_OR_NONE, PROVE, SHARE};
+use crate::cli::settings::values::{DURATION, ON_MISS, PATH_OR_NONE, PROVE, SHARE, SWITCH};
 use crate::cli::settings::{self, Sources};
 use crate::cli::targets;
-use crate::warm::{self, Job};
-
-/// Runs it and writes the reports. Gives the exit code.
-pub(crate) fn warm(typed: Typed) -> u8 {
-    carry_out("warm", typed, job, warm::warm)
-}
+use crate::warm::Job;
 
 /// What is warmed, and how.
 pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
@@ -24,8 +18,8 @@ pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
         keychain: keychain.clone(),
     };
     let job = Job {
-        cache_optional: match from.switch("cache-optional")? {
-            Some(given) => given.value,
+        cache_optional: match from.read("cache-optional", SWITCH)? {
+            Some(is_optional) => is_optional,
             None => from.on("donor-optional")?,
         },
         builder: settings::builder(from, Some(create))?,

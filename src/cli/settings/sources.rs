@@ -235,7 +235,7 @@ impl<'a> Sources<'a> {
     /// # Errors
     /// As [`Sources::switch`].
     pub(crate) fn on(&self, name: &'static str) -> anyhow::Result<bool> {
-        Ok(self.switch(name)?.is_some_and(|given| given.value))
+        Ok(self.read(name, values::SWITCH)?.unwrap_or(false))
     }
 }
 
