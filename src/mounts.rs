@@ -1,13 +1,22 @@
-//! Where the kernel has something mounted.
+//! What the kernel has mounted: where, and what of it is still to be written to disk.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 const TABLE: &str = "/proc/self/mountinfo";
+
+/// Writes to disk what is still in memory of the file system that a directory is on.
+///
+/// # Errors
+/// When the disk does not take it.
+pub(crate) fn sync(directory: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(directory)?)?)
+}
 
 /// The mount points that this process sees at a path and below it.
 ///

@@ -36,6 +36,7 @@ use crate::event::Events;
 use crate::failure::{Explain, Kind};
 use crate::inspect::Unreadable;
 use crate::manifest::Manifest;
+use crate::mounts;
 use crate::report::Clock;
 use crate::report::check::CheckReport;
 use crate::report::seal::SealReport;
@@ -135,7 +136,7 @@ async fn synced(root: &Path) -> anyhow::Result<()> {
     let synced = move || -> anyhow::Result<()> {
         rustix::fs::sync();
         // That one tells of errors, for the file system that matters.
-        Ok(rustix::fs::syncfs(std::fs::File::open(root)?)?)
+        Ok(mounts::sync(&root)?)
     };
     let outcome = tokio::task::spawn_blocking(synced).await.context("writing to disk")?;
     outcome.explain(

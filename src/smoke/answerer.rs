@@ -199,9 +199,7 @@ impl Answerer {
 
     /// Ends the sessions, then the daemon if it is ours; the shadow goes with it.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        for session in self.sessions {
-            session.close().await;
-        }
+        Session::close_all(self.sessions).await;
         self.builder.stop().await
     }
 }

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::buildkit::{
-    self, Accounts, Builder, Patience, Request, SessionId, SessionPlan, Setting, Spawn, StatusTracker, materialize,
-    silent,
+    self, Accounts, Builder, Patience, Request, Session, SessionId, SessionPlan, Setting, Spawn, StatusTracker,
+    materialize, silent,
 };
 use crate::cancel::{is_interrupted, unless_cancelled};
 use crate::event::Events;
@@ -154,9 +154,7 @@ pub(crate) async fn ask_again(
         anyhow::Ok(())
     };
     let outcome = outcome.await;
-    for session in sessions {
-        session.close().await;
-    }
+    Session::close_all(sessions).await;
     let mut doubts = doubts(&tracker.accounts(), &claim.layers);
     match outcome {
         Err(error) if is_interrupted(&error) => {

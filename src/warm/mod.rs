@@ -62,10 +62,10 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     let (builder, solved, found, doubts) = loop {
         let connected = unless_cancelled(&cancel, Builder::connect(&wanted, &events));
         let mut builder = clock.time("builder", connected).await?;
-        // Without a proof nobody would notice what was only believed to be there.
         if before.is_none() {
             before = Some(eras::look(&builder, &events).await?);
         }
+        // Without a proof nobody would notice what was only believed to be there.
         thorough |= !solve::will_prove(&job, &builder);
         let solved = solve::solve(&run, &mut builder, thorough).await;
         let stopped = clock.time("stop", builder.stop()).await;

@@ -17,6 +17,7 @@ use crate::cancel::is_interrupted;
 use crate::event::Events;
 use crate::explain;
 use crate::failure::{Explain, Failure, Kind};
+use crate::mounts;
 use crate::plan::Plan;
 use crate::redact::Redactor;
 use crate::report::assemble;
@@ -93,9 +94,7 @@ pub(super) async fn solve(run: &Run<'_>, builder: &mut Builder, thorough: bool) 
         ended = any_ended(&sessions) => Err(ended.into()),
         never = write_out(root.as_deref()) => match never {},
     };
-    for session in sessions {
-        session.close().await;
-    }
+    Session::close_all(sessions).await;
     match solved {
         Ok(solved) => Ok(solved),
         Err(error) => Err(explained(error, &setting.tracker.accounts(), builder).await),
@@ -110,12 +109,8 @@ async fn write_out(root: Option<&Path>) -> Infallible {
         retry::pause(WRITE_OUT_EVERY).await;
         let root = root.to_owned();
         // A root that is not here is synced nowhere, and one that cannot be is told of at the end.
-        let _ = tokio::task::spawn_blocking(move || sync(&root)).await;
+        let _ = tokio::task::spawn_blocking(move || mounts::sync(&root)).await;
     }
-}
-
-fn sync(root: &Path) -> std::io::Result<()> {
-    std::fs::File::open(root).and_then(|root| Ok(rustix::fs::syncfs(&root)?))
 }
 
 /// Resolves when one of the sessions ends by itself: what it serves can then not be had any more.
@@ -274,7 +269,7 @@ pub(super) async fn look(builder: &Builder, solved: &Solved, events: &Events) ->
     let (read, worker_id, opened) = (root.clone(), builder.worker_id.clone(), solved.opened.clone());
     let looked = tokio::task::spawn_blocking(move || {
         // BuildKit does not sync what it unpacks: a snapshot of the disk taken now would lack it.
-        let synced = sync(&read);
+        let synced = mounts::sync(&read);
         (synced, verify::on_disk(&read, &worker_id, &opened))
     });
     let (synced, looked) = looked.await.context("reading the state root")?;

@@ -74,7 +74,7 @@ pub(super) fn promise(
     let mut manifest = Manifest {
         buildkit_version: builder.version.clone(),
         worker_id: builder.worker_id.clone(),
-        snapshotter: found.on_disk().map(|found| found.snapshotter.clone()),
+        snapshotter: found.snapshotter(),
         source: report.source.location.clone(),
         commit: report.source.commit.clone(),
         frontends: solved.frontends.clone(),

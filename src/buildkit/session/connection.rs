@@ -162,6 +162,13 @@ impl Session {
             tracing::debug!("the builder did not notice that session {id} was closed");
         }
     }
+
+    /// Ends sessions, one after the other.
+    pub(crate) async fn close_all(sessions: Vec<Session>) {
+        for session in sessions {
+            session.close().await;
+        }
+    }
 }
 
 async fn serve(connection: DuplexStream, services: Services) {
