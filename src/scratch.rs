@@ -1,11 +1,12 @@
 //! Directories of ours that no run outlives: clones, shadows, sockets. Each has a file beside it, `NAME.lock`, that its
 //! process holds a lock on, so that a later run knows one that was killed from one that works, and removes what it left.
 //!
-//! **Invariant:** what is removed belongs to us (a directory and a lock of our own user, of our names, whose lock nobody
-//! holds). No link is followed, and nothing that is mounted is emptied: it is unmounted first.
+//! **Invariant:** what is removed is what we made: the lock says so and names the directory's inode, both are of our own
+//! user, and nobody holds the lock. A name tells nothing: others have a `cachewarm-root` with a lock of `flock(1)` beside it.
+//! No link is followed, and nothing that is mounted is emptied: it is unmounted first.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,10 @@ use crate::mounts;
 const NAMES: [&str; 2] = ["cachewarm-", ".cachewarm-"];
 /// What the names of their locks end with.
 pub(crate) const LOCK: &str = ".lock";
+/// What our locks begin with; the inode of the directory follows once it is made.
+const MARK: &str = "scratch directory of cachewarm ";
+/// Bytes of the longest one, an inode's digits included.
+const LONGEST_MARK: u64 = 64;
 /// How often a name is tried: somebody may sweep before the lock is ours.
 const ATTEMPTS: usize = 8;
 
@@ -51,13 +56,19 @@ impl Scratch {
         let what = || format!("could not make a directory in {}", parent.display());
         for _ in 0..ATTEMPTS {
             let lock = tempfile::Builder::new().prefix(prefix).suffix(LOCK).tempfile_in(&parent).with_context(what)?;
-            let (held, lock) = lock.keep().with_context(what)?;
+            let (mut held, lock) = lock.keep().with_context(what)?;
             let path = lock.with_extension("");
             if !is_locked_by(&held, &lock).with_context(what)? {
                 continue;
             }
+            held.write_all(MARK.as_bytes()).with_context(what)?;
             match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Scratch { path, lock, held }),
+                Ok(()) => {
+                    let scratch = Scratch { path, lock, held };
+                    let inode = scratch.path.symlink_metadata().with_context(what)?.ino();
+                    writeln!(&scratch.held, "{inode}").with_context(what)?;
+                    return Ok(scratch);
+                }
                 Err(error) => {
                     let _ = fs::remove_file(&lock);
                     if error.kind() != io::ErrorKind::AlreadyExists {
@@ -86,7 +97,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        match remove(&self.path) {
+        match unmount(&self.path).and_then(|()| remove_all(&self.path)) {
             // As long as the directory is there the next run finds it by the lock.
             Ok(()) => drop(fs::remove_file(&self.lock)),
             Err(error) => tracing::warn!("{error:#}"),
@@ -106,9 +117,9 @@ pub(crate) fn left_in(parent: &Path) -> io::Result<Vec<Left>> {
         let name = lock.file_name().unwrap_or_default().to_string_lossy();
         if name.ends_with(LOCK)
             && NAMES.iter().any(|ours| name.starts_with(ours))
-            && let Some(held) = taken(&lock)?
+            && let Some((held, inode)) = taken(&lock)?
         {
-            left.push(Left { path: lock.with_extension(""), lock, held });
+            left.push(Left { path: lock.with_extension(""), inode, lock, held });
         }
     }
     Ok(left)
@@ -119,6 +130,8 @@ pub(crate) fn left_in(parent: &Path) -> io::Result<Vec<Left>> {
 pub(crate) struct Left {
     /// The directory; it may be gone already.
     pub(crate) path: PathBuf,
+    /// That of the directory; none when its run was killed before it could say.
+    inode: Option<u64>,
     lock: PathBuf,
     #[expect(dead_code, reason = "closing it lets go")]
     held: File,
@@ -132,7 +145,7 @@ impl Left {
     pub(crate) fn remove(self) -> anyhow::Result<()> {
         match self.path.symlink_metadata() {
             Err(error) if is_absent(&error) => {}
-            Ok(found) if found.is_dir() && found.uid() == us() => remove(&self.path)?,
+            Ok(found) if found.is_dir() && found.uid() == us() => remove(&self.path, self.inode)?,
             found => {
                 found?;
                 bail!("{} is no directory of ours", self.path.display());
@@ -155,17 +168,23 @@ pub(crate) fn sweep(parent: &Path) {
     }
 }
 
-/// The lock of somebody who is gone, taken; none when it is held, not ours, or gone.
-fn taken(lock: &Path) -> io::Result<Option<File>> {
+/// The lock of somebody who is gone, taken, and the inode that it names; none when it is held, not ours, or gone.
+fn taken(lock: &Path) -> io::Result<Option<(File, Option<u64>)>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = match OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(lock) {
+    let mut file = match OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(lock) {
         // Also of another user, or a link.
         Err(_) => return Ok(None),
         Ok(file) => file,
     };
     let found = file.metadata()?;
     let is_ours = found.is_file() && found.uid() == us() && found.nlink() == 1;
-    Ok((is_ours && is_locked_by(&file, lock)?).then_some(file))
+    if !is_ours || !is_locked_by(&file, lock)? {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    Read::by_ref(&mut file).take(LONGEST_MARK).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.strip_prefix(MARK).map(|inode| (file, inode.trim_end().parse().ok())))
 }
 
 /// Takes the lock; whether it is ours now and the file still the one of that name.
@@ -186,8 +205,21 @@ fn us() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Removes a directory with everything in it, after what is mounted on it and below it was unmounted.
-fn remove(path: &Path) -> anyhow::Result<()> {
+/// Removes a directory that another run made with everything in it, if it is the one; one of which nobody noted which it is
+/// has nothing in it.
+fn remove(path: &Path, inode: Option<u64>) -> anyhow::Result<()> {
+    if inode.is_none() {
+        return fs::remove_dir(path).with_context(|| format!("could not remove {}", path.display()));
+    }
+    unmount(path)?;
+    if Some(path.symlink_metadata()?.ino()) != inode {
+        bail!("{} is no directory of ours: somebody put another one in its place", path.display());
+    }
+    remove_all(path)
+}
+
+/// Unmounts what is mounted on a directory and below it.
+fn unmount(path: &Path) -> anyhow::Result<()> {
     let mut mounted = mounts::at_or_below(path)?;
     // What was mounted last lies deepest or on top.
     while let Some(mount) = mounted.pop() {
@@ -197,6 +229,10 @@ fn remove(path: &Path) -> anyhow::Result<()> {
     if let Some(mount) = mounts::at_or_below(path)?.first() {
         bail!("{} is left behind, because {} is mounted", path.display(), mount.display());
     }
+    Ok(())
+}
+
+fn remove_all(path: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if !is_absent(&error) => Err(error).with_context(|| format!("could not remove {}", path.display())),
         _ => Ok(()),
@@ -211,9 +247,10 @@ mod tests {
 
     /// What a process that is killed leaves: directory and lock, which nobody holds any more.
     fn abandoned(parent: &Path, name: &str) -> PathBuf {
-        fs::write(parent.join(format!("{name}.lock")), "").unwrap();
         let path = parent.join(name);
         fs::create_dir(&path).unwrap();
+        let inode = path.metadata().unwrap().ino();
+        fs::write(parent.join(format!("{name}.lock")), format!("{MARK}{inode}\n")).unwrap();
         path
     }
 
@@ -243,15 +280,23 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dead = abandoned(parent.path(), ".cachewarm-shadow-dead");
         fs::write(dead.join("file"), "x").unwrap();
-        fs::write(parent.path().join("cachewarm-alone.lock"), "").unwrap();
+        fs::write(parent.path().join("cachewarm-alone.lock"), format!("{MARK}4\n")).unwrap();
         let working = Scratch::new_in(parent.path(), "cachewarm-").unwrap();
         assert!(!dead.exists());
         // Without a lock, of another name, and a link that has the name of one.
         fs::create_dir(parent.path().join("cachewarm-other")).unwrap();
         abandoned(parent.path(), "other");
         fs::create_dir(parent.path().join("target")).unwrap();
-        fs::write(parent.path().join("cachewarm-link.lock"), "").unwrap();
+        fs::write(parent.path().join("cachewarm-link.lock"), format!("{MARK}4\n")).unwrap();
         symlink(parent.path().join("target"), parent.path().join("cachewarm-link")).unwrap();
+        // With a lock that is not ours, in the place of one of ours, and of one of which nobody noted which it is.
+        for (name, lock) in
+            [("root", String::new()), ("log", "12".into()), ("new", format!("{MARK}4\n")), ("odd", MARK.into())]
+        {
+            let path = abandoned(parent.path(), &format!("cachewarm-{name}"));
+            fs::write(path.with_extension("lock"), lock).unwrap();
+            fs::write(path.join("file"), "theirs").unwrap();
+        }
         let before = names(parent.path());
         sweep(parent.path());
         assert_eq!(names(parent.path()), before);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::seal::{machine, warmed};
 use crate::support::World;
-use crate::support::ground::{ground, random, runs};
+use crate::support::ground::{ground, random, runs, tool};
 use crate::support::process::{self, after, wait_until};
 use crate::support::run::Running;
 
@@ -103,4 +103,39 @@ fn nothing_outlives_the_run_after_one_that_was_interrupted_at_any_point() {
         }
     }
     assert!(process::using(world.folder()).is_empty());
+}
+
+/// Others have a `cachewarm-root`, and a lock of `flock(1)` beside it: a name is no proof that it is ours.
+#[test]
+fn what_has_a_name_and_a_lock_like_ours_is_not_ours() {
+    let world = World::new();
+    let root = world.path("cachewarm-root");
+    let project = world.path("project");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("Dockerfile"), "FROM scratch\nCOPY Dockerfile /\n").unwrap();
+    let others =
+        [root.clone(), world.path("cachewarm-logs"), world.path("run/cachewarm-run"), world.path("tmp/cachewarm-x")];
+    for path in &others {
+        fs::create_dir(path).unwrap();
+        fs::write(path.with_extension("lock"), "").unwrap();
+        fs::write(path.join("theirs"), "").unwrap();
+    }
+    let call = |command: &str, more: &[&str]| {
+        let own = [
+            command.to_owned(),
+            format!("--root={}", root.display()),
+            format!("--builder=spawn:{}", tool("BUILDKITD").display()),
+            format!("--buildkitd-config={}", world.config().display()),
+            "--manifest=none".to_owned(),
+        ];
+        world.by(&["env"], &[own.as_slice(), &more.iter().map(ToString::to_string).collect::<Vec<_>>()].concat())
+    };
+    let project = project.to_str().unwrap();
+    call("warm", &[project]).exits(0);
+    call("warm", &[project]).exits(0);
+    call("smoke", &[project]).exits(0);
+    call("seal", &["--fix", "--system=none", "--marker=none"]).exits(0);
+    for path in others {
+        assert!(path.join("theirs").exists(), "{}", path.display());
+    }
 }

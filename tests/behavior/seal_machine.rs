@@ -1,6 +1,7 @@
 //! What seal does with the machine around a state root: it looks, and changes nothing.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::seal::{found, machine, warmed};
@@ -137,10 +138,14 @@ fn a_shadow_that_a_killed_run_left_is_named_and_left_to_its_owner() {
     assert!(left.join("cache.db").exists() && run.stdout.contains("rm -r --one-file-system"), "{}", run.stdout);
     fs::remove_dir_all(&left).unwrap();
 
-    // A lock that nobody holds says that the run is dead.
+    // A lock of ours that nobody holds says that the run is dead. Another one, as of flock(1), says nothing.
     fs::create_dir(&left).unwrap();
     fs::write(left.join("cache.db"), "a copy").unwrap();
-    fs::write(world.path(".cachewarm-shadow-abc123.lock"), "").unwrap();
+    let lock = world.path(".cachewarm-shadow-abc123.lock");
+    fs::write(&lock, "").unwrap();
+    world.seal(&system, &["--fix"]).exits(5);
+    assert!(left.join("cache.db").exists());
+    fs::write(&lock, format!("scratch directory of cachewarm {}\n", left.metadata().unwrap().ino())).unwrap();
     let run = world.seal(&system, &[]).exits(5);
     assert!(run.stdout.contains("cachewarm seal --fix removes it") && left.exists(), "{}", run.stdout);
     world.seal(&system, &["--fix"]).exits(0);
