@@ -12,6 +12,7 @@ use crate::buildkit::{
     Agents, Answer, Graph, Local, PermissionRule, Question, SecretValues, Secrets, Services, SessionId, SessionPlan,
     Stores,
 };
+use crate::digest;
 use crate::event::Events;
 use crate::redact::Redactor;
 use crate::source::{self, Checkout, ModeRule, SourceSpec};
@@ -79,7 +80,8 @@ impl Plan {
         let permissions: PermissionRule = Arc::new(move |path, on_disk| modes.permissions(path, on_disk));
         // One for each: BuildKit finds a directory again by its session, and would keep what is made of it for a second target
         // under that name alone, which no later build looks for.
-        let session = |target: &Target| session(build, keychain, events, &permissions, target);
+        let run = SessionId::new()?;
+        let session = |target: &Target| session(build, keychain, events, &permissions, &run, target);
         let sessions = targets.iter().map(session).collect::<anyhow::Result<_>>()?;
         Ok(Plan {
             checkout,
@@ -157,11 +159,14 @@ fn session(
     keychain: &Keychain,
     events: &Events,
     permissions: &PermissionRule,
+    run: &SessionId,
     target: &Target,
 ) -> anyhow::Result<SessionPlan> {
     let directories = targets::directories(target);
-    // A later run on the same directory finds BuildKit's copy of it by this key, and sends only what changed.
-    let shared_key = directories.get("context").map(|path| path.display().to_string()).unwrap_or_default();
+    // By this key BuildKit finds its copy of a directory, and asks for what differs from it by size and time: another target
+    // of this run that has the same directories shares it. A file of another directory, or of an earlier run, may differ in
+    // its bytes alone.
+    let shared_key = digest::sha256(format!("{run} {directories:?}"));
     let locals = directories.into_iter().map(|(name, path)| (name, Local::directory(path, permissions.clone())));
     let caches = target.donors.iter().filter(|donor| donor.kind == DonorKind::Local);
     let services = Services {

@@ -40,7 +40,7 @@ pub(crate) enum Place<'a> {
 /// What becomes of the copies that BuildKit has of earlier builds' directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LocalSources {
-    /// They are copied, and a session with the same key sends only what changed.
+    /// They are copied, so that a session of the run that sent them need not send them again.
     Copied,
     /// They are empty. BuildKit does not know that, so no session may have the key of one of them.
     Emptied,

@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::Run;
-use crate::buildkit::{self, Address, Builder, Session, SessionId, SessionPlan, Spawn, StateRoot};
+use crate::buildkit::{self, Address, Builder, Session, SessionPlan, Spawn, StateRoot};
 use crate::cancel::unless_cancelled;
 use crate::failure::{Explain, Failure, Kind};
 use crate::inspect::{self, Unreadable};
@@ -132,15 +132,8 @@ impl Answerer {
         let spawn = verify::on_shadow(&shadow, daemon, plan.entitlements())?;
         let snapshotter = spawn.snapshotter.clone();
         let builder = unless_cancelled(cancel, Builder::spawn(spawn)).await?;
-        // The copies of directories on the shadow are empty, so no session may be taken for an earlier one.
-        // What one target's session sent of a directory is there for the next one's, which sends what is missing.
-        let shadow_id = SessionId::new()?;
-        let anew = |session: &SessionPlan| SessionPlan {
-            shared_key: format!("{shadow_id}:{}", session.shared_key),
-            ..session.clone()
-        };
-        let plans: Vec<SessionPlan> = plan.sessions.iter().map(anew).collect();
-        let sessions = SessionPlan::open_all(&plans, &builder.channel).await?;
+        // The copies of directories on the shadow are empty, and of earlier runs.
+        let sessions = SessionPlan::open_all(&plan.sessions, &builder.channel).await?;
         Ok(Answerer { builder, snapshotter, known, sessions, stand: Stand::Shadow(shaded, shadow) })
     }
 

@@ -80,7 +80,7 @@ pub(crate) async fn prove(
     cancel: &CancellationToken,
 ) -> anyhow::Result<Doubts> {
     let root = daemon.root.clone();
-    // Its copies of the build's directories are new, and spare us sending them again.
+    // Its copies of the build's directories are of this run, and spare us sending them again.
     let cancelled = cancel.clone();
     let make = move || Shadow::create(&root, Place::Disk, LocalSources::Copied, &cancelled);
     let made = tokio::task::spawn_blocking(make);

@@ -148,3 +148,45 @@ fn smoke_sends_a_context_of_several_targets_once() {
     }
     assert_eq!(times, 1);
 }
+
+/// Files of one name, size and time in two directories that are contexts of one name: what `git clone` makes of two settings
+/// files. BuildKit asks only for files that differ in those from what a session of the same key sent.
+#[test]
+fn contexts_of_one_name_are_not_taken_for_each_other() {
+    let world = World::new();
+    for (name, text) in [("dev", "env=dev\n"), ("prd", "env=prd\n")] {
+        let folder = world.path("conf").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("settings"), text).unwrap();
+        let file = fs::File::options().write(true).open(folder.join("settings")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000)).unwrap();
+    }
+    fs::create_dir(world.path("context")).unwrap();
+    let dockerfile = "FROM busybox:1.35\nCOPY --from=conf settings /settings\nRUN cat /settings >/g\n";
+    fs::write(world.path("context/Dockerfile"), dockerfile).unwrap();
+    let target = |name: &str| format!(r#""{name}": {{"context": "context", "contexts": {{"conf": "conf/{name}"}}}}"#);
+    let group = r#""group": {"default": {"targets": ["dev", "prd"]}}"#;
+    let bake = format!(r#"{{{group}, "target": {{{}, {}}}}}"#, target("dev"), target("prd"));
+    fs::write(world.path("bake.json"), bake).unwrap();
+    let one = ["--bake", "bake.json", "--bake-target", "dev"];
+    let smoke = |exits: i32| {
+        let spawn = format!("--builder=spawn:{}", tool("BUILDKITD").display());
+        let root = format!("--root={}", world.root().display());
+        let config = format!("--buildkitd-config={}", world.config().display());
+        let arguments = ["smoke", &spawn, &root, &config, "--manifest=none", "--bake=bake.json"];
+        world.by(&["env"], &arguments.map(str::to_owned)).exits(exits);
+    };
+    world.warm().source([]).from([]).with(one).run().exits(0);
+    smoke(5);
+    world.warm().source([]).from([]).with(["--bake", "bake.json"]).run().exits(0);
+    smoke(0);
+    let judged = judged(&world, &[]);
+    assert_eq!((judged.ran, judged.fetched), (vec![], vec![]));
+    // Another run may find other bytes of the same size and time.
+    fs::write(world.path("conf/dev/settings"), "env=new\n").unwrap();
+    let file = fs::File::options().write(true).open(world.path("conf/dev/settings")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000)).unwrap();
+    smoke(5);
+    let run = world.warm().source([]).from([]).with(one).run().exits(0);
+    assert_eq!(run.reports("/hit_rate"), 0.0);
+}
