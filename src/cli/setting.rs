@@ -58,11 +58,13 @@ pub(crate) enum Leave {
     Json,
     /// `K=V` only: `K` alone reads a variable of the caller's environment.
     WithValue,
+    /// These values, which ask for more than the default or grant nothing.
+    Only(&'static [&'static str]),
     /// Caches in registries only: a directory is one of the host.
     InRegistry,
     /// Formats only: `FORMAT=FILE` writes a file.
     WithoutFile,
-    /// Nothing. So with programs, images and daemons; directories, secrets and agents of the host; the server that gets a
+    /// Nothing. So with what is enough for a verdict; with programs, images and daemons; directories, secrets and agents of the host; the server that gets a
     /// token, and the identity that is shown to servers; what is written, erased or passed over on this machine.
     Nothing,
 }

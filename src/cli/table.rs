@@ -3,7 +3,7 @@
 //!
 //! To add a setting, add its row here, and a field to the command's job, which the file of the command fills.
 
-use super::setting::Leave::{Any, InRegistry, Inside, Json, Nothing, WithValue, WithoutFile};
+use super::setting::Leave::{Any, InRegistry, Inside, Json, Nothing, Only, WithValue, WithoutFile};
 use super::setting::Separator::{Comma, CommaUnlessAttributes, Line};
 use super::setting::{Setting, count, list, switch, text};
 use crate::buildkit::USUAL_ROOT;
@@ -99,7 +99,7 @@ const BUILD: &[Setting] = &[
         "SSH agent for the build; SSH_AUTH_SOCK unless a socket is named. A key is for an agent to hold. \
          Repeatable"),
     list("add-host", "HOST:ADDRESS", Comma, Any, "Entry for /etc/hosts of the steps. Repeatable"),
-    text("network", "MODE", Any, "Network of the steps").of(&["default", "none", "host"]),
+    text("network", "MODE", Only(&["default", "none"]), "Network of the steps").of(&["default", "none", "host"]),
     text("shm-size", "SIZE", Any, "Size of /dev/shm in the steps, such as 64m"),
     list("ulimit", "NAME=SOFT[:HARD]", Comma, Any, "Resource limit of the steps, such as nofile=1024:2048. Repeatable"),
     list("label", "K[=V]", Line, WithValue, "Label of the image. Repeatable"),
@@ -171,9 +171,9 @@ const TLS: &[Setting] = &[
 /// What `warm` does when.
 #[rustfmt::skip]
 const BEHAVIOR: &[Setting] = &[
-    text("on-miss", "WHAT", Any,
+    text("on-miss", "WHAT", Only(&["fail"]),
         "What a step does that no cache has: run it, or fail without running any").or("run").of(&["run", "fail"]),
-    text("min-hit-rate", "SHARE", Any,
+    text("min-hit-rate", "SHARE", Nothing,
         "Least share of steps, 0 to 1, that a cache must have. When absent, at least one step where --cache-from \
          is given; 0 accepts that none is found. It is about steps only: a layer that is missing on disk is never \
          warm"),
@@ -181,7 +181,7 @@ const BEHAVIOR: &[Setting] = &[
         "No progress of a download for this long cancels and retries: 60s, 5m. Steps, ADD and git take their time")
         .or("60s"),
     text("step-timeout", "DURATION", Any, "A step, or an ADD, that takes longer ends the run: 30m"),
-    switch("prove", Any,
+    switch("prove", Only(&["true", "disk"]),
         "Have BuildKit build again on a shadow root, without cache sources; with --builder spawn it does anyway. A \
          builder whose disk nobody can read is asked again itself, which is enough unless --prove=disk demands the \
          disk").called("BOOL|disk"),
@@ -201,7 +201,7 @@ const SMOKE: &[Setting] = &[
     text("buildkitd-config", "FILE", Nothing,
         "buildkitd.toml of the daemon that will use the root, for its registry hosts; /etc/buildkit/buildkitd.toml \
          where there is one"),
-    text("min-hit-rate", "SHARE", Any,
+    text("min-hit-rate", "SHARE", Nothing,
         "Least share of steps, 0 to 1, that the root must have. It is about steps only: a base image that the \
          build would fetch is never warm").or("1"),
     text("manifest", "FILE", Nothing,
@@ -220,7 +220,7 @@ const CHECK: &[Setting] = &[
          type=local,src=DIR. Repeatable"),
     switch("deep", Any,
         "Read everything: hash the blobs, count the files of the snapshots, compare them with those in the blobs"),
-    list("require", "WHAT=SHARE", Comma, Any,
+    list("require", "WHAT=SHARE", Comma, Nothing,
         "Least share for a verdict of warm: extracted=95%. Of the layers with results: extracted (100% unless \
          given), survives (a restart), kept (by the first garbage collection, 100%), reused (by builds that import a \
          cache, 100% with --used-by or the --manifest of a run with caches); of the layers of --cache-from: donor (100%); of those of --manifest: manifest (100%). Repeatable"),
@@ -267,7 +267,7 @@ const SEAL: &[Setting] = &[
     list("bake-target", "NAME", Comma, Any, "Target or group of --bake; its default group when absent. Repeatable"),
     text("cache-mounts", "WHAT", Nothing,
         "What --fix does with what `RUN --mount=type=cache` has kept").or("keep").of(&["keep", "drop"]),
-    list("require", "WHAT=SHARE", Comma, Any,
+    list("require", "WHAT=SHARE", Comma, Nothing,
         "Least share for what is in the root, as in check: extracted=95%. Repeatable"),
     text("marker", "FILE", Nothing,
         "Where it is written down that the machine is sealed; `none` writes nothing")

@@ -81,7 +81,7 @@ fn a_settings_file_that_others_can_write_is_refused() {
 }
 
 #[test]
-fn a_checkout_takes_no_variable_and_no_path_outside_of_it() {
+fn a_checkout_takes_no_variable_no_path_outside_of_it_and_grants_nothing() {
     let world = World::new();
     for (text, key) in [
         ("build-arg = ['AWS_SECRET_ACCESS_KEY']", "build-arg"),
@@ -90,6 +90,8 @@ fn a_checkout_takes_no_variable_and_no_path_outside_of_it() {
         ("secret = ['id=x,src=/etc/shadow']", "secret"),
         ("allow = ['security.insecure']", "allow"),
         ("repo = 'https://evil.example/r.git'", "repo"),
+        ("min-hit-rate = 0", "min-hit-rate"),
+        ("network = 'host'", "network"),
     ] {
         settings(&world, text);
         let run = smoke(&world).exits(2);

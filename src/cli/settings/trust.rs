@@ -74,6 +74,7 @@ pub(super) fn allows(key: &str, values: &[String], file: &Path) -> anyhow::Resul
         Leave::Any => false,
         Leave::Inside => flags::is_remote(value) || !stays_inside(value),
         Leave::WithValue => !value.contains('='),
+        Leave::Only(allowed) => !allowed.contains(&value.as_str()),
         Leave::InRegistry => {
             flags::cache_from(value).is_ok_and(|caches| caches.iter().any(|cache| cache.kind != DonorKind::Registry))
         }
@@ -86,6 +87,9 @@ pub(super) fn allows(key: &str, values: &[String], file: &Path) -> anyhow::Resul
         (Leave::Json, Some(_)) => "it is no JSON file in the directory of the file".to_owned(),
         (Leave::Inside, Some(value)) => format!("`{value}` leads out of the directory of the file"),
         (Leave::WithValue, Some(value)) => format!("`{value}` takes its value from the caller's environment"),
+        (Leave::Only(allowed), Some(value)) => {
+            format!("`{value}` is not {}, and a checkout may say nothing else", allowed.join(" or "))
+        }
         (Leave::InRegistry, Some(value)) => format!("`{value}` is a directory of this machine"),
         (_, Some(value)) => format!("`{value}` writes a file"),
     };
@@ -118,9 +122,16 @@ mod tests {
     #[test]
     fn a_checkout_names_no_program_no_file_to_write_and_no_path_outside() {
         let says = |key: &str, value: &str| allows(key, &[value.to_owned()], Path::new("cachewarm.toml")).is_ok();
-        for (key, value) in
-            [("report", "json"), ("build-arg", "A=B"), ("context", "src"), ("target", "test"), ("cache-from", "h/r:t")]
-        {
+        for (key, value) in [
+            ("report", "json"),
+            ("build-arg", "A=B"),
+            ("context", "src"),
+            ("target", "test"),
+            ("cache-from", "h/r:t"),
+            ("network", "none"),
+            ("prove", "disk"),
+            ("on-miss", "fail"),
+        ] {
             assert!(says(key, value), "{key} = {value}");
         }
         for (key, value) in [
@@ -133,6 +144,11 @@ mod tests {
             ("context", "https://elsewhere.example/r.git"),
             ("file", "/etc/shadow"),
             ("cache-from", "type=local,src=/srv/cache"),
+            ("network", "host"),
+            ("min-hit-rate", "0"),
+            ("require", "extracted=0%"),
+            ("prove", "false"),
+            ("on-miss", "run"),
             ("not-yet-known", "x"),
         ] {
             assert!(!says(key, value), "{key} = {value}");
