@@ -21,10 +21,9 @@ use crate::report::assemble::{self, NOT_IN_CACHE};
 use crate::report::eras::other_version;
 use crate::report::{Clock, Report, Verdict};
 use crate::source;
-use crate::verify::Doubts;
 
 use donors::Donors;
-use solve::{Found, Solved};
+use solve::{Also, Found, Solved};
 
 pub(crate) use job::{Job, OnMiss, Prove};
 
@@ -57,7 +56,8 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     manifest::unseal(job.manifest.as_deref())?;
     let run = Run { job: &job, plan: &plan, donors: &donors, clock: &clock, cancel: &cancel, events: &events };
     let wanted = job.builder.for_run(plan.entitlements(), job.on_miss == OnMiss::Fail);
-    let (mut thorough, mut before) = (false, None);
+    let (mut also, mut before) = (Also::default(), None);
+    let mut is_last = false;
     let mut earlier = Accounts::default();
     let (builder, solved, found, doubts) = loop {
         let connected = unless_cancelled(&cancel, Builder::connect(&wanted, &events));
@@ -66,19 +66,22 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
             before = Some(eras::look(&builder, &events).await?);
         }
         // Without a proof nobody would notice what was only believed to be there.
-        thorough |= !solve::will_prove(&job, &builder);
-        let solved = solve::solve(&run, &mut builder, thorough).await;
+        if !solve::will_prove(&job, &builder) {
+            (also.middles, is_last) = (true, true);
+        }
+        let solved = solve::solve(&run, &mut builder, also).await;
         let stopped = clock.time("stop", builder.stop()).await;
         let mut solved = solved?;
         solved.accounts = solved.accounts.after(earlier);
         stopped.context("stopping the builder")?;
         let found = clock.time("verify", solve::look(&builder, &solved, &events)).await?;
         let doubts = solve::prove(&run, &builder, &solved, &found).await?;
-        if thorough || doubts.as_ref().is_none_or(Doubts::is_empty) {
+        let Some(gaps) = doubts.as_ref().filter(|doubts| !is_last && !doubts.is_empty()) else {
             break (builder, solved, found, doubts);
-        }
+        };
         events.note("the proof found gaps: asking for every step by itself");
-        thorough = true;
+        // Nobody opens an image where a step is lost already.
+        (also, is_last) = (Also { middles: true, images: gaps.ran.is_empty() }, true);
         earlier = solved.accounts;
     };
     let asked = doubts.as_ref().map(|doubts| doubts.buildkit_version.clone()).unwrap_or_default();

@@ -73,11 +73,21 @@ impl Found {
     }
 }
 
-/// Has the builder build everything and open every result; with `thorough`, asks for each of them by itself.
+/// What is opened by itself beside the tips of chains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Also {
+    /// What lies in the middle of chains.
+    pub(super) middles: bool,
+    /// The images that something is built on, after everything else: a cache may have their layers in another compression,
+    /// and a BuildKit that does not take the one for the other.
+    pub(super) images: bool,
+}
+
+/// Has the builder build everything and open every result.
 ///
 /// # Errors
 /// Explained: a step or a frontend that failed, a miss when none is allowed, a registry that did not give.
-pub(super) async fn solve(run: &Run<'_>, builder: &mut Builder, thorough: bool) -> anyhow::Result<Solved> {
+pub(super) async fn solve(run: &Run<'_>, builder: &mut Builder, also: Also) -> anyhow::Result<Solved> {
     let Run { job, plan, cancel, events, .. } = *run;
     let setting = Setting {
         channel: builder.channel.clone(),
@@ -90,7 +100,7 @@ pub(super) async fn solve(run: &Run<'_>, builder: &mut Builder, thorough: bool) 
     let sessions = SessionPlan::open_all(&plan.sessions, &builder.channel).await?;
     let root = builder.root.path().map(Path::to_owned);
     let solved = tokio::select! {
-        solved = open_everything(run, builder, &setting, thorough) => solved,
+        solved = open_everything(run, builder, &setting, also) => solved,
         ended = any_ended(&sessions) => Err(ended.into()),
         never = write_out(root.as_deref()) => match never {},
     };
@@ -119,12 +129,7 @@ async fn any_ended(sessions: &[Session]) -> SessionEnded {
     futures::future::select_all(ended).await.0
 }
 
-async fn open_everything(
-    run: &Run<'_>,
-    builder: &Builder,
-    setting: &Setting,
-    thorough: bool,
-) -> anyhow::Result<Solved> {
+async fn open_everything(run: &Run<'_>, builder: &Builder, setting: &Setting, also: Also) -> anyhow::Result<Solved> {
     let Run { job, plan, donors, clock, cancel, events } = *run;
     let questions = plan.questions(builder.is_inside_dockerd());
     let answers = clock.time("solve", buildkit::ask(setting, &questions)).await?;
@@ -138,9 +143,9 @@ async fn open_everything(
     let opening = async {
         let mut opened = Vec::new();
         // One after the other: see `materialize` on builds that import at the same time.
-        for request in &requests {
-            let (asked, _) = request.clone().split_images();
-            let asked = if thorough { asked } else { asked.without_middles() };
+        let (asked, images): (Vec<_>, Vec<_>) = requests.iter().cloned().map(Request::split_images).unzip();
+        let asked = asked.into_iter().map(|asked| if also.middles { asked } else { asked.without_middles() });
+        for asked in asked.chain(images.into_iter().filter(|images| also.images && images.len() > 0)) {
             let held = buildkit::materialize(setting, &asked).await?;
             opened.extend(buildkit::in_use(&builder.channel).await?);
             held.finish().await?;

@@ -58,7 +58,7 @@ fn what_is_missing_is_named() {
         (root.join("runc-overlayfs/containerdmeta.db"), "the databases promise what is not on disk"),
         (root.join("runc-overlayfs/snapshots/metadata.db"), "the databases promise what is not on disk"),
         (blob(&root), "is missing or cut short"),
-        (snapshot(&root), "the databases promise what is not on disk"),
+        (snapshot(&root), "lacks its snapshot"),
     ] {
         remove(&path);
         let run = world.check(&root, &[]).exits(5);
