@@ -26,11 +26,12 @@ pub(crate) enum Address {
     Container(String),
     /// `docker`: the BuildKit inside dockerd.
     Docker,
+    /// `buildx://NAME`: a builder of docker buildx.
+    Buildx(String),
 }
 
 /// What `--builder` takes, for messages.
-pub(crate) const ADDRESS_FORMS: &str =
-    "auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, spawn or spawn:/PATH/TO/buildkitd";
+pub(crate) const ADDRESS_FORMS: &str = "auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, buildx://NAME, spawn or spawn:/PATH/TO/buildkitd";
 
 impl FromStr for Address {
     type Err = String;
@@ -69,6 +70,14 @@ impl FromStr for Address {
                 false => Err(format!("`{text}` names no container")),
             };
         }
+        if let Some(name) = text.strip_prefix("buildx://") {
+            let is_name = !name.is_empty() && !name.contains(['/', ' ']);
+            return if is_name {
+                Ok(Address::Buildx(name.to_owned()))
+            } else {
+                Err(format!("`{text}` names no builder"))
+            };
+        }
         Err(format!("`{text}` is not a builder address"))
     }
 }
@@ -89,6 +98,8 @@ mod tests {
             assert!(wrong.parse::<Address>().is_err(), "{wrong}");
         }
         assert_eq!("docker".parse(), Ok(Address::Docker));
+        assert_eq!("buildx://ci".parse(), Ok(Address::Buildx("ci".into())));
+        assert!("buildx://".parse::<Address>().is_err() && "buildx://a/b".parse::<Address>().is_err());
         assert_eq!("docker-container".parse(), Ok(Address::Container("cachewarm".into())));
         assert_eq!("docker-container://my_builder.1".parse(), Ok(Address::Container("my_builder.1".into())));
         for wrong in ["docker-container://", "docker-container://x", "docker-container://-x", "docker-container://a/b"]

@@ -163,6 +163,10 @@ fn docker(environment: &Environment) -> anyhow::Result<DockerHost> {
         config: environment.docker_config(),
         tls: environment.filled("DOCKER_TLS_VERIFY")?.is_some(),
         certificates: environment.directory("DOCKER_CERT_PATH"),
+        buildx: environment
+            .directory("BUILDX_CONFIG")
+            .or_else(|| environment.docker_config().map(|folder| folder.join("buildx"))),
+        builder: environment.filled("BUILDX_BUILDER")?,
     })
 }
 

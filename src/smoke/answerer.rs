@@ -72,7 +72,12 @@ impl Answerer {
     /// Explained: a root that was named and cannot be read, a builder that does not answer.
     pub(super) async fn find(run: &Run<'_>) -> anyhow::Result<Answerer> {
         let Run { job, plan, cancel, events } = *run;
-        if let Address::Spawn(program) = &job.builder.address {
+        let is_there = || job.builder.root.is_some() || job.builder.root().exists();
+        let address = match &job.builder.address {
+            Address::Auto if is_there() => &Address::Spawn(None),
+            address => address,
+        };
+        if let Address::Spawn(program) = address {
             let root = job.builder.root();
             let (known, _) = records(&root, None).await?.map_err(unreadable)?;
             let (address, uses) = (String::new(), String::new());

@@ -49,7 +49,9 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     let plan = Plan::new(&job.build, checkout, &job.keychain, &events)?;
     let donors = clock.time("donors", unless_cancelled(&cancel, donors::probe(&job, &plan, &events))).await?;
     // What is inside dockerd is asked itself.
-    if matches!(job.prove, Some(Prove::Yes | Prove::OnDisk)) && job.builder.address != Address::Docker {
+    if matches!(job.prove, Some(Prove::Yes | Prove::OnDisk))
+        && !matches!(job.builder.address, Address::Docker | Address::Buildx(_))
+    {
         Spawn::on(PathBuf::new(), spawned_program(&job.builder.address), None).can_start().await?;
     }
     // From here on the root may change.

@@ -27,6 +27,7 @@ mod surroundings;
 
 // What it is built with.
 mod builders;
+mod choice;
 mod conformance;
 mod devbox;
 mod docker;

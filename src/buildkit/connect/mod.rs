@@ -1,5 +1,7 @@
 //! Reaching a builder, or starting one.
 
+mod auto;
+mod buildx;
 mod config;
 mod docker;
 mod log;
@@ -21,10 +23,10 @@ use bollard_buildkit_proto::pb;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::{Address, address};
+use super::Address;
 use crate::buildkit::refusal::Refusal;
 use crate::event::Events;
-use crate::failure::{Explain, Failure, Kind};
+use crate::failure::{Failure, Kind};
 use crate::retry;
 use docker::{Container, Engine};
 use spawn::Daemon;
@@ -53,7 +55,7 @@ pub(crate) struct Wanted {
     pub(crate) tls: Tls,
     /// Which Docker is meant.
     pub(crate) docker: DockerHost,
-    /// What a container that has to be created is like; none is created when absent.
+    /// What a container that has to be created is like; none is created, and `auto` starts nothing, when absent.
     pub(crate) create: Option<Create>,
     /// `--root`.
     pub(crate) root: Option<PathBuf>,
@@ -146,44 +148,8 @@ impl Builder {
             Address::Spawn(program) => Builder::spawn(wanted.spawn(program.clone())).await,
             Address::Container(name) => Builder::in_container(name, wanted, events).await,
             Address::Docker => Builder::in_docker(wanted).await,
+            Address::Buildx(name) => Box::pin(Builder::of_buildx(name, wanted, events)).await,
         }
-    }
-
-    /// `auto`: says which it took, and what it passed over.
-    async fn first_there(wanted: &Wanted, events: &Events) -> anyhow::Result<Builder> {
-        if let Some(host) = &wanted.buildkit_host {
-            let address: Address = host.parse().map_err(anyhow::Error::msg).explain(
-                Kind::Usage,
-                format!("could not use BUILDKIT_HOST={host}"),
-                format!(
-                    "set it to unix:///PATH or tcp://HOST:PORT, or name a builder with --builder ({})",
-                    super::ADDRESS_FORMS
-                ),
-            )?;
-            events.note(format!("builder: {host}, from BUILDKIT_HOST"));
-            return Builder::at(&address, wanted, events).await;
-        }
-        // A daemon on another root would warm the wrong one.
-        if wanted.root.is_none() && Path::new(USUAL_SOCKET).exists() {
-            events.note(format!("builder: unix://{USUAL_SOCKET} is there"));
-            return Builder::running(Path::new(USUAL_SOCKET), wanted.root()).await;
-        }
-        let mut passed_over = match wanted.root {
-            Some(_) => format!("passed over {USUAL_SOCKET}, because --root was given"),
-            None => format!("no {USUAL_SOCKET}"),
-        };
-        let root = wanted.root();
-        if wanted.spawn(None).can_start().await.is_err() {
-            passed_over.push_str("; no buildkitd in PATH");
-        } else if !state_root::is_free(&root)? {
-            passed_over.push_str(&format!("; another buildkitd uses {}", root.display()));
-        } else {
-            events.note(format!("builder: a private buildkitd on {} ({passed_over})", root.display()));
-            return Builder::spawn(wanted.spawn(None)).await;
-        }
-        events.note(format!("builder: a container of Docker ({passed_over})"));
-        let made = Builder::in_container(address::CONTAINER, wanted, events).await;
-        made.map_err(|error| error.context(format!("no builder was found: {passed_over}")))
     }
 
     async fn running(socket: &Path, root: PathBuf) -> anyhow::Result<Builder> {

@@ -1,7 +1,6 @@
 //! `cachewarm smoke`: from settings to a job.
 
 use super::Told;
-use crate::buildkit::Address;
 use crate::cli::settings::values::{DURATION, PATH_OR_NONE, SHARE};
 use crate::cli::settings::{self, Sources};
 use crate::cli::targets;
@@ -9,15 +8,10 @@ use crate::smoke::{Job, Remembered};
 
 /// What is asked about, and how.
 pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
-    let builder = settings::builder(from, None)?;
-    if builder.address == Address::Auto {
-        let hint = "name the builder, or the root with --root and --builder spawn";
-        return Err(from.some("builder")?.refused("smoke does not choose a builder", hint));
-    }
     let mut warnings = Vec::new();
     let job = Job {
         keychain: settings::keychain(from)?,
-        builder,
+        builder: settings::builder(from, None)?,
         min_hit_rate: from.always("min-hit-rate", SHARE)?,
         manifest: match from.read("manifest", PATH_OR_NONE)? {
             None => Remembered::Usual,

@@ -44,11 +44,15 @@ pub(crate) struct DockerHost {
     pub(crate) tls: bool,
     /// `DOCKER_CERT_PATH`: the folder of `ca.pem`, `cert.pem` and `key.pem`; docker's configuration when absent.
     pub(crate) certificates: Option<PathBuf>,
+    /// The folder of buildx's builders: `BUILDX_CONFIG`, else `buildx` in docker's configuration.
+    pub(crate) buildx: Option<PathBuf>,
+    /// `BUILDX_BUILDER`.
+    pub(crate) builder: Option<String>,
 }
 
 /// Where a Docker daemon listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(in crate::buildkit::connect) enum Endpoint {
     /// A socket of this machine.
     Unix(PathBuf),
     /// `HOST:PORT`, and the folder of the certificates if there is TLS.
@@ -79,7 +83,7 @@ impl DockerHost {
     ///
     /// # Errors
     /// Explained: a context that is not there, an address of a kind that we do not speak.
-    pub(super) fn endpoint(&self) -> anyhow::Result<Endpoint> {
+    pub(in crate::buildkit::connect) fn endpoint(&self) -> anyhow::Result<Endpoint> {
         if let Some(host) = &self.host {
             let certificates = self.certificates.clone().or_else(|| self.config.clone()).filter(|_| self.tls);
             return Endpoint::parse(host, certificates).map_err(anyhow::Error::msg).explain(
@@ -96,7 +100,8 @@ impl DockerHost {
         }
     }
 
-    fn context_name(&self) -> anyhow::Result<Option<String>> {
+    /// The context that is meant, if any.
+    pub(in crate::buildkit::connect) fn context_name(&self) -> anyhow::Result<Option<String>> {
         let name = match (&self.context, &self.config) {
             (Some(name), _) => Some(name.clone()),
             (None, Some(folder)) => DockerConfig::read(folder)?.current_context,

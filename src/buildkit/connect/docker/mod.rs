@@ -33,7 +33,7 @@ pub(super) struct Engine {
     endpoint: Endpoint,
     /// What it says of itself: `Docker 20.10.24`.
     pub(super) version: String,
-    is_podman: bool,
+    pub(super) is_podman: bool,
 }
 
 impl Engine {
