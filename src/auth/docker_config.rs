@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** reads, and never writes; an error shows positions and names, never a value of the file or what a
 //! helper wrote when it succeeded. Sources: `cli/config/configfile/file.go` and `cli/config/credentials/*.go` of
-//! docker/cli, `client/client.go` of docker-credential-helpers. `DOCKER_AUTH_CONFIG` and the desktop key rings that
-//! docker finds on its own are deliberately not looked at.
+//! docker/cli, `client/client.go` of docker-credential-helpers. The desktop key rings that docker finds on its own are
+//! deliberately not looked at.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -102,6 +102,21 @@ impl DockerConfig {
         )
     }
 
+    /// Reads `DOCKER_AUTH_CONFIG`.
+    pub(super) fn of_variable(text: &Secret) -> anyhow::Result<DockerConfig> {
+        DockerConfig::parse(text.reveal().as_bytes()).explain(
+            Kind::Environment,
+            "could not read DOCKER_AUTH_CONFIG",
+            "set it to the text of a docker config.json with `auths`, or unset it",
+        )
+    }
+
+    /// The login for `host` among `auths`, whatever helpers there are.
+    pub(super) fn login(&self, host: &str) -> anyhow::Result<Option<Credentials>> {
+        let login = self.entry(host).map(|login| login.credentials(host));
+        login.transpose().map(Option::flatten)
+    }
+
     fn parse(bytes: &[u8]) -> anyhow::Result<DockerConfig> {
         if bytes.trim_ascii().is_empty() {
             return Ok(DockerConfig::default());
@@ -138,13 +153,16 @@ impl DockerConfig {
         if let Some(name) = named.or(self.store.as_ref()).filter(|name| !name.is_empty()) {
             return Place::Helper { name, server };
         }
+        self.entry(host).map_or(Place::Nowhere, Place::File)
+    }
+
+    fn entry(&self, host: &str) -> Option<&Login> {
+        let hub = is_hub(host);
+        let server = if hub { HUB_KEY } else { host };
         let entries = || self.auths.iter().flatten();
         let exact = entries().find(|(key, _)| **key == server);
         let same_host = |key: &str| if hub { is_hub(host_of(key)) } else { host_of(key) == host };
-        match exact.or_else(|| entries().find(|(key, _)| same_host(key))) {
-            Some((_, login)) => Place::File(login),
-            None => Place::Nowhere,
-        }
+        exact.or_else(|| entries().find(|(key, _)| same_host(key))).map(|(_, login)| login)
     }
 }
 
@@ -179,12 +197,16 @@ pub(super) fn decode_auth(auth: &str) -> Option<Credentials> {
 
 /// As [`decode_auth`], whoever the user is.
 pub(crate) fn decode_login(auth: &str) -> Option<Credentials> {
-    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let decoded = GeneralPurpose::new(&STANDARD, lenient).decode(auth.trim()).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
+    let text = String::from_utf8(decoded(auth)?).ok()?;
     let (username, password) = text.split_once(':')?;
     let password = Secret::new(password.trim_matches('\0'));
     Some(Credentials { username: username.to_owned(), password })
+}
+
+/// What stands in base64, padded or not.
+pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&STANDARD, lenient).decode(text.trim()).ok()
 }
 
 /// Docker Hub under any of its names.

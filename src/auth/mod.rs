@@ -1,7 +1,7 @@
 //! Who we are: credentials for registries, held in memory only.
 //!
-//! ECR hosts are asked through AWS ([`ecr`]), everything else through docker's own configuration
-//! ([`docker_config`]); who is in neither is anonymous.
+//! Logins come from docker's own configuration ([`docker_config`]), those of ECR hosts that are not in it from AWS ([`ecr`]);
+//! who is in neither is anonymous. Where an ECR host refuses the one, it is shown the other.
 //!
 //! **Invariant:** no credential is printed, logged or written, and no environment variable is read here
 //! (the AWS SDK reads its own).
@@ -11,8 +11,10 @@ mod ecr;
 mod ecr_host;
 mod secret;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use ecr::{Answer, EcrTokens};
 use ecr_host::EcrHost;
@@ -25,7 +27,9 @@ pub(crate) use secret::Secret;
 pub(crate) struct KeychainOptions {
     /// The folder of docker's `config.json` (`DOCKER_CONFIG`, else `~/.docker`).
     pub(crate) docker_config: Option<PathBuf>,
-    /// `--aws-profile`.
+    /// `DOCKER_AUTH_CONFIG`: logins in the form of `config.json`, which come before those of the file.
+    pub(crate) docker_auth: Option<Secret>,
+    /// `--aws-profile`; for ECR it comes before docker's configuration.
     pub(crate) aws_profile: Option<String>,
     /// `--aws-region`: overrides the region in an ECR host's name.
     pub(crate) aws_region: Option<String>,
@@ -49,6 +53,8 @@ pub(crate) struct Keychain(Arc<Sources>);
 struct Sources {
     options: KeychainOptions,
     ecr: EcrTokens,
+    /// The ECR hosts that refused the login of docker's configuration.
+    refused: Mutex<HashSet<String>>,
 }
 
 impl Keychain {
@@ -61,7 +67,7 @@ impl Keychain {
     /// Opens nothing and asks nobody yet.
     pub(crate) fn new(options: KeychainOptions) -> Keychain {
         let ecr = EcrTokens::new(options.aws_profile.clone(), options.aws_region.clone());
-        Keychain(Arc::new(Sources { options, ecr }))
+        Keychain(Arc::new(Sources { options, ecr, refused: Mutex::default() }))
     }
 
     /// The credentials for `host` as BuildKit's session asks for it (`registry-1.docker.io` for Docker Hub, a mirror's
@@ -75,14 +81,47 @@ impl Keychain {
         let Some(ecr_host) = EcrHost::parse(host) else {
             return self.login_of_docker(host).await;
         };
-        match self.0.ecr.credentials(&ecr_host).await? {
-            Answer::Credentials(credentials) => Ok(Some(credentials)),
-            // Someone without AWS credentials may still have done `docker login` with a token from elsewhere.
-            Answer::NobodyHere(explained) => match self.login_of_docker(host).await? {
-                Some(credentials) => Ok(Some(credentials)),
-                None => Err(explained),
-            },
+        let is_refused = self.refused().contains(host);
+        let is_first = self.0.options.aws_profile.is_none() && !is_refused;
+        let login = if is_refused { Ok(None) } else { self.login_of_docker(host).await };
+        if is_first
+            && let Ok(Some(login)) = &login
+            && !has_expired(login)
+        {
+            return Ok(Some(login.clone()));
         }
+        match (self.0.ecr.credentials(&ecr_host).await, login) {
+            (Ok(Answer::Credentials(credentials)), _) => Ok(Some(credentials)),
+            // Someone without AWS credentials may still have done `docker login` with a token from elsewhere.
+            (Ok(Answer::NobodyHere(_)), Ok(Some(login))) => Ok(Some(login)),
+            (Ok(Answer::NobodyHere(_)), Err(error)) => Err(error),
+            (Ok(Answer::NobodyHere(error)) | Err(error), _) if is_refused => {
+                Err(error.context(format!("{host} refused the login of docker's configuration")))
+            }
+            (Ok(Answer::NobodyHere(error)) | Err(error), _) => Err(error),
+        }
+    }
+
+    /// Says that `host` refused what it was shown. `true` when there may be something else to show: AWS's login, where there is
+    /// one in docker's configuration, which is shown first.
+    pub(crate) async fn pass_over(&self, host: &str) -> bool {
+        let is_ecr = EcrHost::parse(host).is_some() && self.0.options.aws_profile.is_none();
+        let has_login = is_ecr && matches!(self.login_of_docker(host).await, Ok(Some(login)) if !has_expired(&login));
+        if has_login {
+            self.refused().insert(host.to_owned());
+        }
+        has_login
+    }
+
+    /// Whose logins `host` was shown, where it was more than one's.
+    pub(crate) fn shown(&self, host: &str) -> Option<&'static str> {
+        self.refused()
+            .contains(host)
+            .then_some("the login of docker's configuration was refused, and so was that of AWS")
+    }
+
+    fn refused(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what is remembered for `host`, because the registry says it has expired; the next
@@ -92,16 +131,70 @@ impl Keychain {
     }
 
     async fn login_of_docker(&self, host: &str) -> anyhow::Result<Option<Credentials>> {
-        match &self.0.options.docker_config {
+        let options = &self.0.options;
+        if let Some(text) = &options.docker_auth
+            && let Some(login) = DockerConfig::of_variable(text)?.login(host)?
+        {
+            return Ok(Some(login));
+        }
+        match &options.docker_config {
             Some(folder) => DockerConfig::read(folder)?.credentials(host).await,
             None => Ok(None),
         }
     }
 }
 
+/// Whether a password of ECR says of itself that it has expired: it is JSON in base64. Logins that a script stored for docker
+/// half a day ago are common.
+fn has_expired(login: &Credentials) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Token {
+        expiration: u64,
+    }
+    let token =
+        docker_config::decoded(login.password.reveal()).and_then(|bytes| serde_json::from_slice::<Token>(&bytes).ok());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    token.is_some_and(|token| token.expiration <= now.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_logins_of_the_variable_come_before_those_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |auth: &str, host: &str| format!(r#"{{"auths": {{"{host}": {{"auth": "{auth}"}}}}}}"#);
+        // printf user:s3cr3t | base64; printf me:own | base64
+        std::fs::write(folder.path().join("config.json"), text("dXNlcjpzM2NyM3Q=", "r.example")).unwrap();
+        let variable = |text: String| KeychainOptions {
+            docker_config: Some(folder.path().into()),
+            docker_auth: Some(Secret::new(text)),
+            ..KeychainOptions::default()
+        };
+        let user =
+            async |options| Keychain::new(options).credentials("r.example").await.map(|login| login.unwrap().username);
+        assert_eq!(user(variable(text("bWU6b3du", "r.example"))).await.unwrap(), "me");
+        assert_eq!(user(variable(text("bWU6b3du", "other.example"))).await.unwrap(), "user");
+        let error = user(variable("{hush".to_owned())).await.unwrap_err();
+        assert!(
+            error.to_string().contains("DOCKER_AUTH_CONFIG") && !format!("{error:#}").contains("hush"),
+            "{error:#}"
+        );
+    }
+
+    #[test]
+    fn a_password_of_ecr_tells_when_it_expires() {
+        use base64::Engine;
+        let login = |text: String| Credentials { username: "AWS".into(), password: Secret::new(text) };
+        let token = |expiration: u64| {
+            let text =
+                format!(r#"{{"payload":"x","datakey":"y","version":"2","type":"DATA_KEY","expiration":{expiration}}}"#);
+            login(base64::engine::general_purpose::STANDARD.encode(text))
+        };
+        assert!(has_expired(&token(1_700_000_000)) && !has_expired(&token(u64::MAX)));
+        assert!(!has_expired(&login("123456789012-auth-token".into())));
+    }
 
     #[tokio::test]
     async fn without_any_configuration_a_registry_is_visited_anonymously() {

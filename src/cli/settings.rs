@@ -19,7 +19,7 @@ pub(crate) use sources::{OF_THE_BUILD, Sources};
 pub(crate) use values::{Format, ReportTo};
 
 use super::progress::Mode;
-use crate::auth::{Keychain, KeychainOptions};
+use crate::auth::{Keychain, KeychainOptions, Secret};
 use crate::buildkit::{ADDRESS_FORMS, Create, DockerHost, Tls, Wanted};
 use crate::check::Threshold;
 use crate::failure::{Failure, Kind};
@@ -126,6 +126,7 @@ pub(crate) fn output(from: &Sources<'_>) -> anyhow::Result<Output> {
 pub(crate) fn keychain(from: &Sources<'_>) -> anyhow::Result<Keychain> {
     Ok(Keychain::new(KeychainOptions {
         docker_config: from.environment.docker_config(),
+        docker_auth: from.environment.filled("DOCKER_AUTH_CONFIG")?.map(Secret::new),
         aws_profile: from.text("aws-profile")?,
         aws_region: from.text("aws-region")?,
     }))

@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** credentials go to the endpoint that asked for them and to its token server only, and to the latter
 //! never over a weaker connection than the endpoint's own. An endpoint that has once spoken TLS is never asked in the clear,
-//! and every answer has to be whole after [`ANSWER_TIMEOUT`]. Each request meets at most one challenge, and renews an
-//! expired login at most once.
+//! and every answer has to be whole after [`ANSWER_TIMEOUT`]. Each request meets at most one challenge with a login, renews an
+//! expired one at most once, and shows another one at most once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -121,7 +121,7 @@ impl Exchange {
     ) -> Result<Answer, RegistryError> {
         let host = &endpoint.host;
         let url = url(scheme, endpoint, request)?;
-        let (mut challenged, mut renewed) = (false, false);
+        let (mut challenged, mut renewed, mut passed_over) = (false, false, false);
         loop {
             let login = self.remembered(endpoint, request.repository);
             let response = self.send(endpoint, request, &request.method, &url, login.as_ref()).await?;
@@ -141,16 +141,23 @@ impl Exchange {
                     }
                 }
             }
-            let error = match self.read(endpoint, request, &url, response, login.as_ref()).await {
+            let mut error = match self.read(endpoint, request, &url, response, login.as_ref()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             // What was refused need not be shown again.
-            if let Fault::Denied { expired, .. } = error.fault {
+            if let Fault::Denied { expired, anonymous, message, .. } = &mut error.fault {
                 self.remember(endpoint, request.repository, None);
-                if expired && !renewed && self.keychain.forget(host) {
+                if *expired && !renewed && self.keychain.forget(host) {
                     (renewed, challenged) = (true, false);
                     continue;
+                }
+                if !*anonymous && !passed_over && self.keychain.pass_over(host).await {
+                    (passed_over, challenged) = (true, false);
+                    continue;
+                }
+                if let Some(both) = self.keychain.shown(host) {
+                    *message = if message.is_empty() { both.to_owned() } else { format!("{message}; {both}") };
                 }
             }
             return Err(error);

@@ -87,6 +87,46 @@ fn an_api_that_only_throttles_stops_everything() {
     world.built_nothing();
 }
 
+/// `docker login` of the host with this password.
+fn logged_in(world: &World, password: &str) {
+    use base64::Engine;
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("AWS:{password}"));
+    std::fs::create_dir_all(world.path("home/.docker")).unwrap();
+    let auths = serde_json::json!({ "auths": { HOST: { "auth": auth } } });
+    std::fs::write(world.path("home/.docker/config.json"), auths.to_string()).unwrap();
+}
+
+#[test]
+fn a_login_of_docker_comes_before_the_role() {
+    let mut world = World::new();
+    let ecr = Ecr::taking(&mut world, "of-a-person");
+    logged_in(&world, "of-a-person");
+    world.warm().from([&ecr.donor()]).run().ends_warm();
+    assert!(ecr.api.requests("POST /").is_empty());
+}
+
+#[test]
+fn where_the_login_of_docker_may_not_the_role_is_asked() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+    logged_in(&world, "of-another-time");
+    world.warm().from([&ecr.donor()]).run().ends_warm();
+    assert!(!ecr.api.requests("POST /").is_empty());
+}
+
+#[test]
+fn where_neither_may_both_are_named() {
+    let mut world = World::new();
+    let ecr = Ecr::taking(&mut world, "of-nobody");
+    logged_in(&world, "of-another-time");
+    world.warm().from([&ecr.donor()]).run().blames(&["login of docker's configuration was refused", "that of AWS"]);
+    world.unset("AWS_ACCESS_KEY_ID");
+    world.unset("AWS_SECRET_ACCESS_KEY");
+    let run = world.warm().from([&ecr.donor()]).run();
+    run.blames(&["refused the login of docker's configuration", "there are no AWS credentials"]);
+    world.built_nothing();
+}
+
 #[test]
 fn no_aws_credentials_at_all_stop_everything() {
     let mut world = World::new();
