@@ -129,7 +129,8 @@ impl Answerer {
     ) -> anyhow::Result<Answerer> {
         let Run { job, plan, cancel, .. } = *run;
         let shadow = shadow(&shaded.root, place, cancel).await?;
-        let daemon = Spawn::on(shaded.root.clone(), shaded.program.clone(), job.builder.config.clone());
+        let daemon = Spawn::on(shaded.root.clone(), shaded.program.clone(), job.builder.config.clone())
+            .reaching_as_the_running_one();
         let daemon = match &shaded.snapshotter {
             Some(running) => daemon.beside(running.clone())?,
             None => daemon,

@@ -339,7 +339,7 @@ pub(super) async fn prove(
             let daemon = match builder.kind {
                 // A daemon of ours has used what the machine's own one will, unless that is told otherwise.
                 "spawn" => Spawn { snapshotter: daemon.told_snapshotter()?.or(Some(its_own)), ..daemon },
-                _ => daemon.beside(its_own)?,
+                _ => daemon.reaching_as_the_running_one().beside(its_own)?,
             };
             clock.time("prove", verify::prove(daemon, claim, patience, cancel)).await.map(Some)
         }

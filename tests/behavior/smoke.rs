@@ -291,6 +291,19 @@ fn a_builder_whose_root_can_be_read_is_left_alone() {
     assert_eq!(builder.disk_usage(), before, "it was asked, or its root was changed");
 }
 
+/// Names are resolved through a mirror that only the running daemon's own configuration knows of.
+#[test]
+fn names_are_resolved_as_the_daemon_resolves_them_that_uses_the_root() {
+    let mut world = warmed();
+    let _builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
+    world.configure_machine();
+    fs::remove_file(world.path("etc/buildkit/buildkitd.toml")).unwrap();
+
+    let run = world.smoke(&world.root(), &ground().sample, &[]).exits(0);
+
+    assert_eq!((run.reports("/builder/kind"), run.reports("/hit_rate")), ("shadow".into(), 1.0.into()));
+}
+
 /// Each level of a directory is a file that is open; a soft limit of 256 files is that of some machines.
 #[test]
 fn a_deep_directory_is_no_matter_of_open_files() {

@@ -81,7 +81,7 @@ pub(super) fn private(given: &str, private: &Private<'_>) -> anyhow::Result<Stri
 }
 
 /// Where buildkitd looks for its configuration.
-const USUAL: &str = "/etc/buildkit/buildkitd.toml";
+pub(super) const USUAL: &str = "/etc/buildkit/buildkitd.toml";
 
 /// The snapshotter that the configuration of a machine's daemon asks for: of `file`, else of the usual one where there is
 /// one. None when that leaves it to the daemon.
@@ -95,6 +95,19 @@ pub(super) fn configured_snapshotter(file: Option<&Path>) -> anyhow::Result<Opti
 /// The configuration of a machine's daemon: `file`, else the usual one where there is one.
 pub(crate) fn of_machine(file: Option<&Path>) -> Option<&Path> {
     file.or_else(|| Some(Path::new(USUAL)).filter(|usual| usual.symlink_metadata().is_ok()))
+}
+
+/// A configuration with the registries of another one.
+///
+/// # Errors
+/// When either is not TOML.
+pub(super) fn with_registries(given: &str, of: &str) -> anyhow::Result<String> {
+    let mut config: Table = given.parse().context("reading the buildkitd configuration")?;
+    let mut other: Table = of.parse().context("reading its configuration")?;
+    if let Some(registries) = other.remove("registry") {
+        config.insert("registry".into(), registries);
+    }
+    Ok(config.to_string())
 }
 
 /// The snapshotter that a configuration asks for; none when it leaves that to the daemon.

@@ -6,6 +6,7 @@ mod config;
 mod docker;
 mod log;
 mod runc;
+mod running;
 mod spawn;
 mod state_root;
 mod tcp;

@@ -15,7 +15,7 @@ use anyhow::Context;
 use tonic::transport::Channel;
 
 use super::config::{self, Private};
-use super::{log, state_root, unix};
+use super::{log, running, state_root, unix};
 use crate::child::{self, Containment};
 use crate::failure::{Explain, Failure, Kind};
 use crate::retry;
@@ -41,6 +41,8 @@ pub(crate) struct Spawn {
     pub(crate) program: Option<PathBuf>,
     /// A buildkitd.toml to start from.
     pub(crate) config: Option<PathBuf>,
+    /// Where none is named: the text of another daemon's, of which only the registries count.
+    pub(crate) registries: Option<String>,
     /// Its snapshotter; its own choice when absent.
     pub(crate) snapshotter: Option<String>,
     /// Whether it refuses to run any step.
@@ -65,7 +67,23 @@ pub(super) struct Daemon {
 impl Spawn {
     /// A daemon on `root`, as the person wants it.
     pub(crate) fn on(root: PathBuf, program: Option<PathBuf>, config: Option<PathBuf>) -> Spawn {
-        Spawn { root, holds: None, program, config, snapshotter: None, refuse_steps: false, entitlements: Vec::new() }
+        let entitlements = Vec::new();
+        Spawn {
+            root,
+            holds: None,
+            program,
+            config,
+            registries: None,
+            snapshotter: None,
+            refuse_steps: false,
+            entitlements,
+        }
+    }
+
+    /// The same with the registries of the daemon that uses its root, where there is one and no configuration is named.
+    pub(crate) fn reaching_as_the_running_one(self) -> Spawn {
+        let registries = if self.config.is_none() { running::configuration(&self.root) } else { None };
+        Spawn { registries, ..self }
     }
 
     /// The snapshotter that it was given, or that a machine's configuration asks for; none when that leaves it to the daemon.
@@ -142,7 +160,14 @@ impl Spawn {
     fn launch(&self) -> anyhow::Result<Daemon> {
         let program = self.program.clone().unwrap_or_else(|| "buildkitd".into());
         let runtime = runtime_dir().context("making a directory for the socket of buildkitd")?;
-        let given = config::read(config::of_machine(self.config.as_deref()))?;
+        let mut given = config::read(config::of_machine(self.config.as_deref()))?;
+        if let Some(other) = &self.registries {
+            given = config::with_registries(&given, other).explain(
+                Kind::Environment,
+                "could not take over the registries of the running buildkitd",
+                "name its configuration with --buildkitd-config",
+            )?;
+        }
         let socket = runtime.path().join("buildkitd.sock");
         let private = Private {
             root: &self.root,
