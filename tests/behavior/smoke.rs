@@ -319,3 +319,24 @@ fn a_deep_directory_is_no_matter_of_open_files() {
     arguments.push(format!("--manifest={}", world.path("manifest.json").display()));
     world.by(&["prlimit", "--nofile=256:4096"], &arguments).exits(0);
 }
+
+/// BuildKit lists what it has run itself under another id once a build uses it.
+#[test]
+fn a_builder_that_ran_the_steps_itself_has_them() {
+    let world = World::new();
+    let context = world.path("context");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("file"), "content\n").unwrap();
+    fs::write(context.join("Dockerfile"), "FROM busybox:1.35\nCOPY file /\nRUN cat /file >/copy\nCOPY file /again\n")
+        .unwrap();
+    let builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
+    builder.build(&context, &[]).succeeded();
+
+    // Nobody but the builder itself can be asked: there is no buildkitd in PATH.
+    for _ in 0..2 {
+        let run = world.smoke_with(&context, &["--builder", &builder.address()]);
+        let steps = run.reports("/steps");
+        let is_hit = |step: &serde_json::Value| step["state"] == "hit";
+        assert!(steps.as_array().unwrap().iter().all(is_hit) && run.reports("/hit_rate") == 1.0, "{}", run.stdout);
+    }
+}
