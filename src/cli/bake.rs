@@ -1,12 +1,11 @@
 //! Bake files: those that `docker buildx bake --print` wrote are read here; HCL, compose files, several files and what still
-//! has variables in it are resolved by the caller's own buildx first.
+//! has variables or templates in it are resolved by the caller's own buildx first.
 
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context as _;
-use serde_json::Value;
 
 use super::line::Line;
 use super::settings::{Given, Origin, Sources};
@@ -14,7 +13,7 @@ use super::targets::root_in;
 use crate::child;
 use crate::failure::{Explain, Failure, Kind};
 use crate::foreign;
-use crate::targets::{Context, SecretOrigin, SecretSource, Target, bake_targets, flags};
+use crate::targets::{Context, SecretOrigin, SecretSource, Target, bake_targets, flags, left_to_buildx};
 
 /// Bytes of the largest bake file that is read. `--bake` may name a pipe of the shell.
 const LARGEST_BAKE: u64 = 64 * 1024 * 1024;
@@ -53,7 +52,9 @@ pub(super) fn baked(from: &Sources<'_>, files: &Given<Vec<String>>) -> anyhow::R
     let names = from.many("bake-target")?.map_or(Vec::new(), |names| names.value);
     let is_variable = |name: &str| from.environment.bytes(name).is_some();
     let mut folders = vec![Path::new(".")];
-    let (mut targets, warnings) = match printed(files, call.as_ref(), &names)? {
+    // What a checkout names is no reason to start a program.
+    let may_start = !matches!(files.origin, Origin::Entry { .. }) || from.one("config")?.is_some();
+    let (mut targets, warnings) = match printed(files, call.as_ref(), &names, may_start)? {
         Printed::File(json) => {
             // The file may have been printed to another folder than the one that buildx ran in.
             let folder = files.value.first().and_then(|file| Path::new(file).parent());
@@ -69,7 +70,13 @@ pub(super) fn baked(from: &Sources<'_>, files: &Given<Vec<String>>) -> anyhow::R
     Ok((targets, warnings))
 }
 
-fn printed(files: &Given<Vec<String>>, call: Option<&Call>, names: &[String]) -> anyhow::Result<Printed> {
+fn printed(
+    files: &Given<Vec<String>>,
+    call: Option<&Call>,
+    names: &[String],
+    may_start: bool,
+) -> anyhow::Result<Printed> {
+    let mut left = None;
     let is_changed = call.is_some_and(|call| call.decides || call.url.is_some());
     if let ([file], false) = (files.value.as_slice(), is_changed) {
         let read = File::open(file).map_err(Into::into).and_then(|file| foreign::read(file, LARGEST_BAKE));
@@ -78,13 +85,19 @@ fn printed(files: &Given<Vec<String>>, call: Option<&Call>, names: &[String]) ->
             format!("could not read the bake file {file} ({})", files.origin),
             "write it with `docker buildx bake --print > FILE.json`",
         )?;
-        // What a settings file names is no reason to start a program for JSON.
-        let is_settled = matches!(files.origin, Origin::Entry { .. }) || is_printed(&text);
-        if is_json(&text) && is_settled {
+        left = left_to_buildx(&text);
+        if let (Some(left), false) = (&left, may_start) {
+            let what =
+                format!("could not use the bake file {file} ({}): {left}, which only buildx resolves", files.origin);
+            let hint = "write it with `docker buildx bake --print`, or give it by --bake";
+            return Err(Failure::new(Kind::Usage, what, hint));
+        }
+        // Where nobody may resolve it, what is no JSON is read to say so.
+        if left.is_none() && (is_json(&text) || !may_start) {
             return Ok(Printed::File(text));
         }
     }
-    by_buildx(files, call, names).map(Printed::ByBuildx)
+    by_buildx(files, call, names, left).map(Printed::ByBuildx)
 }
 
 /// Whether it is JSON, if anything.
@@ -92,25 +105,18 @@ fn is_json(text: &[u8]) -> bool {
     text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
-/// Whether nothing in it is left for buildx to resolve. What is no JSON at all is not, and is read to say where it breaks.
-fn is_printed(text: &[u8]) -> bool {
-    let Ok(file) = serde_json::from_slice::<Value>(text) else { return true };
-    let targets = file.get("target").and_then(Value::as_object);
-    let is_filled = |field: Option<&Value>| {
-        field.is_some_and(|field| !field.is_null() && field.as_array().is_none_or(|list| !list.is_empty()))
-    };
-    let is_open = |target: &Value| ["inherits", "matrix"].iter().any(|field| is_filled(target.get(field)));
-    file.get("variable").is_none()
-        && file.get("function").is_none()
-        && !targets.into_iter().flat_map(|all| all.values()).any(is_open)
-}
-
 /// Has buildx print what is built.
-fn by_buildx(files: &Given<Vec<String>>, call: Option<&Call>, names: &[String]) -> anyhow::Result<Vec<u8>> {
+fn by_buildx(
+    files: &Given<Vec<String>>,
+    call: Option<&Call>,
+    names: &[String],
+    left: Option<String>,
+) -> anyhow::Result<Vec<u8>> {
     let shown =
         if files.value.is_empty() { "the files that buildx looks for".to_owned() } else { files.value.join(", ") };
     let what = format!("could not resolve the bake definition in {shown} ({})", files.origin);
-    let program = program(call).with_context(|| "neither docker buildx nor buildx is installed here");
+    let why = left.map_or_else(String::new, |left| format!("{left}, which only buildx resolves, and "));
+    let program = program(call).with_context(|| format!("{why}neither docker buildx nor buildx is installed here"));
     let program = program.explain(Kind::Usage, what.as_str(), ELSEWHERE)?;
     let mut buildx = of(&program);
     buildx.args(["bake", "--print"]).args(files.value.iter().map(|file| format!("--file={file}")));
@@ -171,22 +177,6 @@ fn authorize(target: &mut Target, url: &str, is_variable: &dyn Fn(&str) -> bool)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_buildx_has_to_resolve_is_told_from_what_it_wrote() {
-        for (text, expected) in [
-            (r#"{"target": {"a": {"context": "."}}}"#, (true, true)),
-            (r#"{"variable": {"V": {}}, "target": {"a": {}}}"#, (true, false)),
-            (r#"{"target": {"a": {"inherits": ["b"]}}}"#, (true, false)),
-            (r#"{"target": {"a": {"inherits": [], "matrix": null}}}"#, (true, true)),
-            ("  {\"target\": [", (true, true)),
-            ("target \"a\" {}", (false, true)),
-            ("services:\n  a: {}\n", (false, true)),
-            ("", (false, true)),
-        ] {
-            assert_eq!((is_json(text.as_bytes()), is_printed(text.as_bytes())), expected, "{text}");
-        }
-    }
 
     #[test]
     fn a_token_goes_to_the_host_of_the_bake_file_and_to_no_other() {

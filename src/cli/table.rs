@@ -109,7 +109,7 @@ const BUILD: &[Setting] = &[
         "Entitlement the build needs: network.host, security.insecure or device; and what a bake file may use \
          outside of its project: ssh, fs.read=PATH or fs=PATH. Repeatable"),
     list("bake", "FILE", Line, Json,
-        "Builds as `docker buildx bake --print` wrote them; what it did not write (HCL, compose, variables) and \
+        "Builds as `docker buildx bake --print` wrote them; what it did not write (HCL, compose, variables, templates) and \
          several files are resolved by the docker buildx that is installed. Of the flags above only --no-cache, \
          --allow, --secret and --ssh go with it. Repeatable"),
     list("bake-target", "NAME", Comma, Any, "Target or group of --bake; its default group when absent. Repeatable"),

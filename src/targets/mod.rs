@@ -6,6 +6,7 @@
 mod attributes;
 mod bake;
 mod bake_fields;
+mod bake_open;
 mod build;
 mod dockerfile;
 mod dockerfile_words;
@@ -13,6 +14,7 @@ pub(crate) mod flags;
 
 pub(crate) use attributes::{attributes, directories, entitlements};
 pub(crate) use bake::bake_targets;
+pub(crate) use bake_open::left_to_buildx;
 pub(crate) use build::{
     Context, Dockerfile, Donor, DonorKind, NamedContext, SecretOrigin, SecretSource, SshAgent, Target,
 };

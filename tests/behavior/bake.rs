@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::linked::judged;
 use crate::support::World;
 use crate::support::git::git;
 
@@ -45,4 +46,46 @@ fn paths_of_the_machine_that_wrote_it_are_mapped_into_the_checkout() {
     assert_eq!(run.reports("/targets/0/steps"), 2);
     let run = world.warm().source(source).from([]).with(["--path-map", "/build=."]).run().exits(2);
     assert!(run.stderr.contains("no path of the bake file is below /build"), "{}", run.stderr);
+}
+
+/// JSON that a person wrote is HCL to buildx: it evaluates texts, merges what comes twice, and reads numbers exactly.
+#[test]
+fn a_bake_file_that_nobody_printed_is_what_buildx_makes_of_it() {
+    let world = World::new();
+    let project = world.path("project");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("Dockerfile"), "FROM busybox:1.35\nARG X\nARG Y\nRUN echo \"$X $Y\" >/it\n").unwrap();
+    let bake = world.path("bake.json");
+    let args = |args: &str| format!(r#"{{"target":{{"default":{{"context":"project","args":{args}}}}}}}"#);
+    let cases = [
+        args(r#"{"X":"${upper(\"abc\")}"}"#),
+        args(r#"{"X":1e3,"Y":1.50}"#),
+        args(r#"{"X":12345678901234567890123}"#),
+        r#"{"target":{"default":{"context":"project","args":{"X":"1"}},"default":{"args":{"Y":"2"}}}}"#.to_owned(),
+    ];
+    let call = || world.warm().source(["--bake", "bake.json"]).from([]);
+    for text in &cases {
+        fs::write(&bake, text).unwrap();
+        let run = call().run().exits(2);
+        for words in ["only buildx resolves", "neither docker buildx nor buildx is installed", "bake --print"] {
+            assert!(run.stderr.contains(words), "{}", run.stderr);
+        }
+    }
+    // A settings file that nobody named starts no program.
+    world.install_buildx();
+    fs::write(world.path("cachewarm.toml"), "bake = \"bake.json\"\n").unwrap();
+    let run = world.warm().source([]).from([]).run().exits(2);
+    assert!(run.stderr.contains("it has the key `default` twice"), "{}", run.stderr);
+    // Nor does one that is no JSON at all.
+    fs::write(&bake, "target \"default\" { context = \"project\" }\n").unwrap();
+    let run = world.warm().source([]).from([]).run().exits(2);
+    assert!(run.stderr.contains("it is not valid JSON"), "{}", run.stderr);
+    fs::remove_file(world.path("cachewarm.toml")).unwrap();
+
+    for text in &cases {
+        fs::write(&bake, text).unwrap();
+        call().run().exits(0);
+        let judged = judged(&world, &[]);
+        assert_eq!((judged.ran, judged.fetched), (vec![], vec![]), "{text}");
+    }
 }

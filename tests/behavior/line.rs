@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -140,13 +140,6 @@ fn a_line_that_cannot_be_honoured_is_refused() {
     refused(&world, &["docker", "build", "project"], &["CACHEWARM_BUILD_ARG", "the line after --"]);
 }
 
-/// Puts buildx where docker looks for it.
-fn install(world: &World) {
-    let plugins = world.path("home/.docker/cli-plugins");
-    fs::create_dir_all(&plugins).unwrap();
-    symlink(tool("BUILDX"), plugins.join("docker-buildx")).unwrap();
-}
-
 const HCL: &str = r#"
 variable "VERSION" { default = "0" }
 group "default" { targets = ["app"] }
@@ -170,7 +163,7 @@ fn a_bake_definition_is_resolved_by_the_buildx_that_is_here() {
     for words in ["neither docker buildx nor buildx is installed", "docker buildx bake --print"] {
         assert!(run.stderr.contains(words), "{}", run.stderr);
     }
-    install(&world);
+    world.install_buildx();
     world.set("VERSION", "7");
     let run = warm(&world, &line).exits(0);
     assert_eq!((run.reports("/verdict"), run.reports("/targets/0/name")), ("warm".into(), "app".into()));
@@ -208,7 +201,7 @@ fn a_bake_definition_of_a_private_repository_is_built_with_buildxs_token() {
     // buildx has a builder fetch the definition.
     let config = mirror_config(&world.path("run"), ground().registry.address());
     let builder = Builder::start(&world.path("other"), &world.path("other-root"), &config);
-    install(&world);
+    world.install_buildx();
     let mut create = Command::new(tool("BUILDX"));
     create.args(["create", "--name=other", "--driver=remote", &builder.address()]).env("HOME", world.path("home"));
     assert!(create.env_remove("BUILDX_CONFIG").env_remove("DOCKER_CONFIG").output().unwrap().status.success());

@@ -28,7 +28,7 @@ fn project(world: &World, base: &str, more: &str) {
 }
 
 /// What buildx bake has to do on a copy of the root.
-fn judged(world: &World, more: &[&str]) -> Judged {
+pub(super) fn judged(world: &World, more: &[&str]) -> Judged {
     let folder = tempfile::Builder::new().prefix("judge").tempdir_in(world.folder()).unwrap();
     let copy = copied(&world.root(), folder.path());
     let config = mirror_config(folder.path(), ground().registry.address());

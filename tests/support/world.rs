@@ -1,7 +1,7 @@
 //! A test's own world: a folder with a state root, a clean environment, and `cachewarm` run in it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -105,6 +105,13 @@ impl World {
     pub(crate) fn spare_memory(&mut self, mebibytes: u32) {
         fs::write(self.path("meminfo"), format!("MemAvailable: {} kB\n", mebibytes << 10)).unwrap();
         self.covered.push(("meminfo", "/proc/meminfo"));
+    }
+
+    /// Puts buildx where docker looks for it.
+    pub(crate) fn install_buildx(&self) {
+        let plugins = self.path("home/.docker/cli-plugins");
+        fs::create_dir_all(&plugins).unwrap();
+        symlink(ground::tool("BUILDX"), plugins.join("docker-buildx")).unwrap();
     }
 
     /// From now on cachewarm's environment has this, too.
