@@ -157,7 +157,11 @@ fn tls(from: &Sources<'_>) -> anyhow::Result<Tls> {
     })
 }
 
-fn docker(environment: &Environment) -> anyhow::Result<DockerHost> {
+/// What docker's client finds its daemon by.
+///
+/// # Errors
+/// A usage error when a variable is no text.
+pub(super) fn docker(environment: &Environment) -> anyhow::Result<DockerHost> {
     Ok(DockerHost {
         host: environment.filled("DOCKER_HOST")?,
         context: environment.filled("DOCKER_CONTEXT")?,

@@ -2,14 +2,14 @@
 //! (`commands/build.go` and `commands/bake.go` of buildx), and the proxies of docker's `config.json` (`build/opt.go` and
 //! `store/storeutil/storeutil.go`). They are build arguments, unless the build has its own.
 
-use super::settings::Environment;
+use super::settings::{self, Sources};
 use crate::auth::DockerConfig;
 use crate::failure::{Failure, Kind};
 use crate::targets::Target;
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
-/// The daemon that docker talks to unless told otherwise, by which proxies may be named.
-const USUAL_DAEMON: &str = "unix:///var/run/docker.sock";
+/// The proxies of every daemon that has none of its own, and the context that stands for none.
+const DEFAULT: &str = "default";
 
 /// What becomes of a variable that buildx reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +61,9 @@ const VARIABLES: [(&str, Effect); 37] = [
 /// Adds to the targets what buildx would add.
 ///
 /// # Errors
-/// Explained: when docker's configuration cannot be read.
-pub(super) fn add_to(targets: &mut [Target], environment: &Environment) -> anyhow::Result<()> {
+/// Explained: when docker's configuration cannot be read, and when it has proxies of one daemon and nobody knows which is meant.
+pub(super) fn add_to(targets: &mut [Target], from: &Sources<'_>) -> anyhow::Result<()> {
+    let environment = from.environment;
     for (name, effect) in VARIABLES {
         let value = environment.filled(name)?;
         let is_true = value.as_deref().is_some_and(|value| ["1", "t", "true"].contains(&&*value.to_ascii_lowercase()));
@@ -72,7 +73,7 @@ pub(super) fn add_to(targets: &mut [Target], environment: &Environment) -> anyho
         }
     }
     let epoch = environment.filled(EPOCH)?;
-    let proxies = proxies(environment)?;
+    let proxies = proxies(from)?;
     for target in targets {
         if let Some(epoch) = &epoch {
             target.build_args.entry(EPOCH.to_owned()).or_insert_with(|| epoch.clone());
@@ -86,11 +87,13 @@ pub(super) fn add_to(targets: &mut [Target], environment: &Environment) -> anyho
     Ok(())
 }
 
-fn proxies(environment: &Environment) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let Some(folder) = environment.docker_config() else { return Ok(Vec::new()) };
+fn proxies(from: &Sources<'_>) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let Some(folder) = from.environment.docker_config() else { return Ok(Vec::new()) };
     let mut proxies = DockerConfig::read(&folder)?.proxies.unwrap_or_default();
-    let daemon = environment.filled("DOCKER_HOST")?.unwrap_or_else(|| USUAL_DAEMON.to_owned());
-    let Some(proxies) = proxies.remove(&daemon).or_else(|| proxies.remove("default")) else { return Ok(Vec::new()) };
+    // Where all daemons have the same, it does not matter which is meant.
+    let of_one = proxies.keys().any(|daemon| daemon != DEFAULT);
+    let own = if of_one { proxies.remove(&daemon(from)?) } else { None };
+    let Some(proxies) = own.or_else(|| proxies.remove(DEFAULT)) else { return Ok(Vec::new()) };
     let all = [
         ("HTTP_PROXY", proxies.http_proxy),
         ("HTTPS_PROXY", proxies.https_proxy),
@@ -99,4 +102,20 @@ fn proxies(environment: &Environment) -> anyhow::Result<Vec<(&'static str, Strin
     ];
     let named = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
     Ok(named.filter(|(_, value)| !value.is_empty()).collect())
+}
+
+/// What docker's client calls the daemon that it talks to (`cli/command/cli.go` of docker/cli): that of the line's flags, of the
+/// environment, or of docker's configuration. A context of the line wins, and the default one is the variable's daemon.
+fn daemon(from: &Sources<'_>) -> anyhow::Result<String> {
+    let mut docker = settings::docker(from.environment)?;
+    let said = |name: &str| from.line().and_then(|line| line.of_docker(name));
+    match (said("context"), said("host")) {
+        (Some(context), _) => {
+            docker.host = docker.host.filter(|_| context == DEFAULT);
+            docker.context = Some(context);
+        }
+        (None, Some(host)) => docker.host = Some(host),
+        (None, None) => {}
+    }
+    docker.name()
 }

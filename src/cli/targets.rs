@@ -72,7 +72,7 @@ fn targets_from(
             }
         }
     }
-    surroundings::add_to(&mut targets, from.environment)?;
+    surroundings::add_to(&mut targets, from)?;
     Ok(targets)
 }
 

@@ -63,7 +63,7 @@ fn project(world: &World) {
 }
 
 /// `cachewarm smoke` with a line.
-fn smoke(world: &World, line: &[&str]) -> Run {
+pub(super) fn smoke(world: &World, line: &[&str]) -> Run {
     called(world, &["smoke", "--manifest=none"], line)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use super::line;
 use crate::support::World;
 use crate::support::ground::{CACHE, buildx_source, ground};
 
@@ -50,6 +51,55 @@ fn the_proxies_of_dockers_configuration_are_arguments_of_the_build() {
     fs::write(docker.join("config.json"), "{").unwrap();
     let run = world.smoke(&world.root(), &project, &[]).fails();
     assert!(run.stderr.contains("docker's configuration"), "{}", run.stderr);
+}
+
+/// Proxies may be of one daemon: the one that docker's client uses, by its contexts, variables and flags.
+#[test]
+fn the_proxies_are_those_of_the_daemon_that_docker_uses() {
+    let mut world = World::new();
+    let project = project(&world, "ARG HTTP_PROXY\nRUN echo \"p=$HTTP_PROXY\" >/proxy\n");
+    let docker = world.path("docker");
+    // printf foo | sha256sum, printf bar | sha256sum
+    for (id, name, port) in [
+        ("2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae", "foo", 1),
+        ("fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9", "bar", 2),
+    ] {
+        let folder = docker.join("contexts/meta").join(id);
+        fs::create_dir_all(&folder).unwrap();
+        let meta = format!(
+            r#"{{"Name":"{name}","Metadata":{{}},"Endpoints":{{"docker":{{"Host":"tcp://127.0.0.1:{port}"}}}}}}"#
+        );
+        fs::write(folder.join("meta.json"), meta).unwrap();
+    }
+    let of = |daemon: &str, proxy: &str| format!(r#""{daemon}":{{"httpProxy":"http://{proxy}:1"}}"#);
+    let proxies = [of("tcp://127.0.0.1:1", "foo"), of("tcp://127.0.0.1:2", "bar"), of("default", "usual")].join(",");
+    let config = format!(r#"{{"currentContext":"foo","proxies":{{{proxies}}}}}"#);
+    fs::write(docker.join("config.json"), config).unwrap();
+    world.set("DOCKER_CONFIG", docker.to_str().unwrap());
+    is_the_same_for_buildx(&world, &project);
+    world.smoke(&world.root(), &project, &["--build-arg", "HTTP_PROXY=http://foo:1"]).exits(0);
+
+    // Of the flags of docker itself, whose last word is the folder that is built.
+    let called =
+        |world: &World, flags: &[&str]| line::smoke(world, &[&["docker"], flags, &["build", "project"]].concat());
+    called(&world, &[]).exits(0);
+    called(&world, &["--context", "bar"]).exits(5);
+    called(&world, &["--context=default"]).exits(5);
+    called(&world, &["-H", "tcp://127.0.0.1:2"]).exits(5);
+    world.set("DOCKER_CONTEXT", "bar");
+    world.smoke(&world.root(), &project, &[]).exits(5);
+    called(&world, &["-c", "foo"]).exits(0);
+    is_the_same_for_buildx(&world, &project);
+    world.smoke(&world.root(), &project, &["--build-arg", "HTTP_PROXY=http://bar:1"]).exits(0);
+    // The daemon of the variable is that of its address, however it is written; it wins over contexts.
+    world.set("DOCKER_HOST", "127.0.0.1:3");
+    world.smoke(&world.root(), &project, &[]).exits(5);
+    called(&world, &["-H", "127.0.0.1:1"]).exits(0);
+    is_the_same_for_buildx(&world, &project);
+    world.smoke(&world.root(), &project, &["--build-arg", "HTTP_PROXY=http://usual:1"]).exits(0);
+    // Where docker's client finds no daemon, nobody knows whose proxies they are.
+    let run = called(&world, &["--context", "absent"]).exits(2);
+    assert!(run.stderr.contains("the docker context `absent`"), "{}", run.stderr);
 }
 
 /// What the machine's own daemon is told of registries counts for a daemon of ours and for our own questions.

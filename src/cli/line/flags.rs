@@ -142,8 +142,9 @@ pub(super) const FLAGS: [Flag; 68] = [
     flag("var", Bake, Text, Honoured),
     // What may stand between `docker` and the command.
     flag("config", Docker, Text, Refused("which configuration docker uses is told to cachewarm by DOCKER_CONFIG")),
-    lettered("context", 'c', Docker, Text, Harmless(BUILDER)),
-    lettered("host", 'H', Docker, Text, Harmless(BUILDER)),
+    // Proxies may be of one daemon.
+    lettered("context", 'c', Docker, Text, Honoured),
+    lettered("host", 'H', Docker, Text, Honoured),
     lettered("log-level", 'l', Docker, Text, Harmless(SHOWN)),
     flag("tls", Docker, Switch, Harmless(BUILDER)),
     flag("tlscacert", Docker, Text, Harmless(BUILDER)),

@@ -86,6 +86,13 @@ impl Line {
         self.last("pull") == Some("true")
     }
 
+    /// What it says by a flag of docker's own, `docker --context NAME`.
+    pub(crate) fn of_docker(&self, name: &str) -> Option<String> {
+        let of_docker = |flag: &flags::Flag| flag.on == On::Docker && flag.name == name;
+        let last = self.0.leading.iter().rfind(|(flag, _)| of_docker(flag));
+        last.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    }
+
     fn no_cache(&self) -> Option<&str> {
         self.last("no-cache")
     }
@@ -166,6 +173,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn flags_of_docker_itself_are_told_from_those_of_the_build() {
+        let line = line("docker -H a --host b buildx -c ci build --add-host h:1 .").expect("sound");
+        assert_eq!((line.of_docker("host"), line.of_docker("context")), (Some("b".into()), Some("ci".into())));
+        assert_eq!(line.of_docker("add-host"), None);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::failure::{Failure, Kind};
 pub(super) struct Words {
     /// The program and what leads to the command, `docker --context x buildx`, without the command itself.
     pub(super) program: Vec<String>,
+    /// Each flag of docker's own among them.
+    pub(super) leading: Vec<(&'static Flag, String)>,
     /// `build` or `bake`.
     pub(super) command: On,
     /// Each flag of the command and its value, in order. A switch has `true` or `false`.
@@ -47,17 +49,21 @@ impl Words {
         if !is_buildx && name != "docker" {
             return Err(refused(program, "it is neither docker nor buildx", FORMS));
         }
-        let mut read =
-            Words { program: vec![program.to_owned()], command: On::Docker, flags: Vec::new(), operands: Vec::new() };
+        let mut read = Words {
+            program: vec![program.to_owned()],
+            leading: Vec::new(),
+            command: On::Docker,
+            flags: Vec::new(),
+            operands: Vec::new(),
+        };
         let mut way = Vec::new();
         while let Some(word) = words.next() {
             if word.starts_with('-') && read.command == On::Docker {
-                let before = read.flags.len();
                 let known = flag_named(word, On::Docker).is_some();
                 // Behind `buildx` stand its own flags, --builder and --debug.
                 let of = if known { On::Docker } else { On::Build };
                 let taken = read.take(word, of, &mut words)?;
-                read.flags.truncate(before);
+                read.leading.append(&mut read.flags);
                 read.program.extend(taken);
                 continue;
             }

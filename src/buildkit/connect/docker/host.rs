@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,12 +24,17 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use crate::auth::DockerConfig;
 use crate::digest;
 use crate::failure::{Explain, Failure, Kind};
+use crate::foreign;
 use crate::registry::is_loopback;
 
 const USUAL_SOCKET: &str = "/var/run/docker.sock";
 /// The context that stands for no context.
 const NO_CONTEXT: &str = "default";
+/// Bytes of the largest description of a context that is read.
+const LARGEST_META: u64 = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// What docker's client calls every daemon that it reaches over ssh.
+const OVER_SSH: &str = "http://docker.example.com";
 const HINT: &str = "set DOCKER_HOST to unix:///PATH or tcp://HOST:PORT, or choose another context with DOCKER_CONTEXT";
 
 /// What docker's own client would go by.
@@ -93,11 +99,24 @@ impl DockerHost {
             );
         }
         match self.context_name()? {
-            Some(name) => {
-                self.of_context(&name).explain(Kind::Usage, format!("could not use the docker context `{name}`"), HINT)
-            }
+            Some(name) => self.of_context(&name),
             None => Ok(Endpoint::Unix(USUAL_SOCKET.into())),
         }
+    }
+
+    /// What docker's client calls the daemon: the key of the proxies for it in docker's configuration.
+    ///
+    /// # Errors
+    /// Explained: a context that is not there.
+    pub(crate) fn name(&self) -> anyhow::Result<String> {
+        if let Some(host) = &self.host {
+            return Ok(name_of(host.trim()));
+        }
+        Ok(match self.context_name()?.map(|name| self.meta(&name)).transpose()? {
+            Some(meta) if meta.host.starts_with("ssh://") => OVER_SSH.to_owned(),
+            Some(meta) if !meta.host.is_empty() => meta.host,
+            _ => format!("unix://{USUAL_SOCKET}"),
+        })
     }
 
     /// The context that is meant, if any.
@@ -111,17 +130,55 @@ impl DockerHost {
     }
 
     fn of_context(&self, name: &str) -> anyhow::Result<Endpoint> {
-        let folder = self.config.as_ref().context("there is no folder of docker's configuration")?.join("contexts");
-        let id = digest::sha256(name).trim_start_matches("sha256:").to_owned();
-        let path = folder.join("meta").join(&id).join("meta.json");
-        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let meta: Meta = serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))?;
-        let endpoint = meta.endpoints.get("docker").context("it has no Docker endpoint")?;
-        if endpoint.skip_tls_verify {
-            anyhow::bail!("it does not verify the daemon's certificate, and we always do");
+        let endpoint = self.meta(name)?;
+        let certificates = self.of_contexts("tls", name).map(|folder| folder.join("docker"));
+        let parsed = match endpoint.skip_tls_verify {
+            true => Err("it does not verify the daemon's certificate, and we always do".to_owned()),
+            false => Endpoint::parse(&endpoint.host, certificates.filter(|folder| folder.is_dir())),
+        };
+        parsed.map_err(anyhow::Error::msg).explain(Kind::Usage, unusable(name), HINT)
+    }
+
+    /// What a context says of its daemon.
+    fn meta(&self, name: &str) -> anyhow::Result<MetaEndpoint> {
+        let read = || {
+            let folder = self.of_contexts("meta", name).context("there is no folder of docker's configuration")?;
+            let path = folder.join("meta.json");
+            let bytes = File::open(&path).map_err(Into::into).and_then(|file| foreign::read(file, LARGEST_META));
+            let bytes = bytes.with_context(|| format!("reading {}", path.display()))?;
+            let mut meta: Meta =
+                serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))?;
+            meta.endpoints.remove("docker").context("it has no Docker endpoint")
+        };
+        read().explain(Kind::Usage, unusable(name), HINT)
+    }
+
+    /// Where docker keeps something of a context.
+    fn of_contexts(&self, what: &str, name: &str) -> Option<PathBuf> {
+        let id = digest::sha256(name);
+        let folder = self.config.as_ref()?.join("contexts").join(what);
+        Some(folder.join(id.trim_start_matches("sha256:")))
+    }
+}
+
+fn unusable(context: &str) -> String {
+    format!("could not use the docker context `{context}`")
+}
+
+/// An address as docker's client completes it (`opts/hosts.go` of docker/cli).
+fn name_of(address: &str) -> String {
+    let (kind, place) = address.split_once("://").unwrap_or(("tcp", address));
+    match kind {
+        "ssh" => OVER_SSH.to_owned(),
+        "unix" if place.is_empty() => format!("unix://{USUAL_SOCKET}"),
+        "tcp" => {
+            let (place, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+            let parts = place.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
+            let (host, port) = parts.unwrap_or((place, ""));
+            let or = |text: &str, usual: &str| if text.is_empty() { usual.to_owned() } else { text.to_owned() };
+            format!("tcp://{}:{}{path}", or(host, "localhost"), or(port, "2375"))
         }
-        let certificates = Some(folder.join("tls").join(&id).join("docker")).filter(|folder| folder.is_dir());
-        Endpoint::parse(&endpoint.host, certificates).map_err(anyhow::Error::msg)
+        _ => address.to_owned(),
     }
 }
 
@@ -254,6 +311,25 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_is_called_what_dockers_client_calls_it() {
+        for (address, name) in [
+            ("unix://", "unix:///var/run/docker.sock"),
+            ("unix:///run/d.sock", "unix:///run/d.sock"),
+            (" tcp://h ", "tcp://h:2375"),
+            ("h:1", "tcp://h:1"),
+            ("tcp://", "tcp://localhost:2375"),
+            ("tcp://:1/p", "tcp://localhost:1/p"),
+            ("tcp://[::1]:5", "tcp://[::1]:5"),
+            ("ssh://u@h", "http://docker.example.com"),
+            ("fd://3", "fd://3"),
+        ] {
+            let docker = DockerHost { host: Some(address.into()), ..DockerHost::default() };
+            assert_eq!(docker.name().unwrap(), name);
+        }
+        assert_eq!(DockerHost::default().name().unwrap(), "unix:///var/run/docker.sock");
+    }
+
+    #[test]
     fn whoever_may_not_use_the_socket_is_told_which_group_may() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
@@ -276,10 +352,12 @@ mod tests {
 
         let mut docker = DockerHost { config: Some(folder.path().into()), ..DockerHost::default() };
         assert_eq!(docker.endpoint().unwrap(), tcp("h", 1));
+        assert_eq!(docker.name().unwrap(), "tcp://h:1");
         docker.context = Some("default".into());
         assert_eq!(docker.endpoint().unwrap(), Endpoint::Unix(USUAL_SOCKET.into()));
         docker.context = Some("absent".into());
         assert!(format!("{:#}", docker.endpoint().unwrap_err()).contains("the docker context `absent`"));
+        assert!(format!("{:#}", docker.name().unwrap_err()).contains("the docker context `absent`"));
         docker.host = Some("unix:///run/d.sock".into());
         assert_eq!(docker.endpoint().unwrap(), Endpoint::Unix("/run/d.sock".into()));
     }
