@@ -19,6 +19,7 @@
 //! | shadow root | a copy of a state root's databases with links to its layers, for a daemon that must not change it |
 //! | manifest | what a warm run writes about its build: what makes each step's cache key, every file, every layer |
 //! | legacy | of a layer: it, or one that it stands on, has a name that BuildKit v0.33.1 and later do not find by a blob |
+//! | era | what one range of BuildKit's versions names, keys, keeps and drops |
 //! | sealed | of a machine: safe to snapshot |
 //!
 //! The order of the groups below is the order of dependency, and very nearly the way of the data:
@@ -27,7 +28,8 @@
 
 // What an error owes its reader, when to try again, what a step tells its listeners, how sizes, digests and our own
 // documents are written, what is compressed, how files are reached below a directory and read that others wrote, where
-// something is mounted, which programs are started, what nobody can guess, what each BuildKit does, and which names, values and parts of files are secrets.
+// something is mounted, which programs are started, what nobody can guess, what each BuildKit does, and which names,
+// values and parts of files are secrets.
 mod beneath;
 mod child;
 mod compression;
@@ -59,7 +61,8 @@ mod targets;
 
 mod source;
 
-// Donors: caches in registries and directories, and their manifests.
+// Donors: caches in registries and directories, and their manifests. `error` is what a registry answered, `problem` what a
+// person is to do about it.
 mod registry;
 
 // A running builder, and what we have it do.
@@ -81,7 +84,7 @@ mod manifest;
 // Say so.
 mod report;
 
-// And why.
+// And why: `difference` finds what differs between two builds, `words` says it.
 mod explain;
 
 // The pipelines, each on one page.
@@ -92,7 +95,7 @@ mod warm;
 // Is it safe to snapshot?
 mod seal;
 
-// argv, environment, terminal, exit code.
+// argv, environment, terminal, exit code. Every flag, variable and key is a row of `table`; `commands` fill the jobs.
 mod cli;
 
 pub use cli::run;

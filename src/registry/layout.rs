@@ -11,6 +11,7 @@ use super::manifest::{Descriptor, Manifest, null_is_default};
 use super::probe::{BUILDKIT_LIMIT, CACHE_CONFIG, Probe, stacked};
 use super::problem::{Problem, ProblemKind};
 use super::{cacheconfig, layer::Layer};
+use crate::beneath;
 use crate::digest;
 use crate::foreign;
 use crate::targets::Donor;
@@ -75,11 +76,14 @@ fn is_config(descriptor: &&Descriptor) -> bool {
 /// The digest of the manifest that a tag means. An export without a tag is `latest`.
 fn tagged(directory: &Path, tag: &str) -> Result<String, Problem> {
     let path = directory.join("index.json");
-    let index = foreign::read_regular(&path, INDEX_LIMIT).map_err(|error| Problem::no_layout(&format!("{error:#}")))?;
+    if path.symlink_metadata().is_err_and(|error| beneath::is_absent(&error)) {
+        return Err(Problem::no_layout(&format!("there is no {}", path.display())));
+    }
+    let index = foreign::read_regular(&path, INDEX_LIMIT).map_err(|error| Problem::invalid(&format!("{error:#}")))?;
     let index: Index = serde_json::from_slice(&index)
-        .map_err(|error| Problem::no_layout(&format!("{} is not an index: {error}", path.display())))?;
-    let named =
-        index.manifests.into_iter().find(|manifest| manifest.annotations.get(NAME).is_some_and(|name| name == tag));
+        .map_err(|error| Problem::invalid(&format!("{} is not an index: {error}", path.display())))?;
+    let mut manifests = index.manifests.into_iter();
+    let named = manifests.find(|manifest| manifest.annotations.get(NAME).is_some_and(|name| name == tag));
     named
         .map(|manifest| manifest.digest)
         .ok_or_else(|| Problem::no_layout(&format!("{} has no `{tag}`", path.display())))
@@ -88,14 +92,60 @@ fn tagged(directory: &Path, tag: &str) -> Result<String, Problem> {
 /// A blob that is no layer.
 fn blob(directory: &Path, digest: &str, what: &str, too_large: ProblemKind) -> Result<Vec<u8>, Problem> {
     let path = digest::blob_path(directory, digest)
-        .ok_or_else(|| Problem::no_layout(&format!("`{digest:.80}` is no digest")))?;
-    if let Some(large) = path.metadata().ok().map(|file| file.len()).filter(|size| *size > BUILDKIT_LIMIT) {
-        return Err(Problem::too_large(too_large, large));
+        .ok_or_else(|| Problem::invalid(&format!("`{digest:.80}` is no digest")))?;
+    match path.metadata() {
+        Err(error) if beneath::is_absent(&error) => {
+            return Err(Problem::missing(&[digest.to_owned()], 1, &directory.display().to_string()));
+        }
+        Ok(file) if file.len() > BUILDKIT_LIMIT => return Err(Problem::too_large(too_large, file.len())),
+        _ => {}
     }
     let bytes = foreign::read_regular(&path, BUILDKIT_LIMIT);
-    let bytes = bytes.map_err(|error| Problem::no_layout(&format!("its {what} cannot be read: {error:#}")))?;
+    let bytes = bytes.map_err(|error| Problem::invalid(&format!("its {what} cannot be read: {error:#}")))?;
     match digest::sha256(&bytes) == digest || !digest.starts_with("sha256:") {
         true => Ok(bytes),
         false => Err(Problem::invalid(&format!("its {what} is not what its digest says"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::targets::flags;
+
+    fn problem(directory: &Path, attributes: &str) -> Option<ProblemKind> {
+        let donors = flags::cache_from(&format!("type=local,src={}{attributes}", directory.display())).unwrap();
+        probe(&donors[0]).problem.map(|problem| problem.kind)
+    }
+
+    #[test]
+    fn an_index_names_a_manifest_by_its_tag_and_what_is_no_cache_is_told() {
+        let layout = tempfile::tempdir().unwrap();
+        assert_eq!(problem(layout.path(), ""), Some(ProblemKind::NotFound));
+        let manifest = br#"{"config": null, "layers": []}"#;
+        let digest = digest::sha256(manifest);
+        let blob = digest::blob_path(layout.path(), &digest).unwrap();
+        fs::create_dir_all(blob.parent().unwrap()).unwrap();
+        fs::write(blob, manifest).unwrap();
+        let named = format!(r#"{{"manifests": [{{"digest": "{digest}", "annotations": {{"{NAME}": "main"}}}}]}}"#);
+        fs::write(layout.path().join("index.json"), named).unwrap();
+        assert_eq!(problem(layout.path(), ""), Some(ProblemKind::NotFound));
+        assert_eq!(problem(layout.path(), ",tag=main"), Some(ProblemKind::NotACache));
+        assert_eq!(problem(layout.path(), &format!(",digest={digest}")), Some(ProblemKind::NotACache));
+        assert_eq!(problem(layout.path(), ",digest=sha256:../../etc/passwd"), Some(ProblemKind::Invalid));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_bytes_of_an_index_make_us_panic(text in "[\\[\\]{}:,\"a-z0-9]{0,200}|\\{\"manifests\": ?[\\[\\]{}:,\"a-z0-9]{0,80}\\}") {
+            let layout = tempfile::tempdir().unwrap();
+            fs::write(layout.path().join("index.json"), text).unwrap();
+            prop_assert!(problem(layout.path(), "").is_some());
+        }
     }
 }

@@ -82,7 +82,7 @@ fn a_directory_without_the_cache_stops_everything() {
     let stops = |import: &str, words: &[&str]| {
         world.warm().from([import]).run().blames(&[words, &["cannot use the cache", "hint:"]].concat());
     };
-    stops("type=local,src=/nowhere", &["/nowhere", "index.json"]);
+    stops("type=local,src=/nowhere", &["there is no /nowhere/index.json"]);
     stops(&format!("{},tag=other", import(&cache)), &["has no `other`"]);
     stops(&format!("{},digest=sha256:..", import(&cache)), &["is no digest"]);
     let layer = blob(&cache, &manifest(&cache)["layers"][0]);
