@@ -65,8 +65,9 @@ impl<'s> Holders<'s> {
         holders
     }
 
-    /// A layer with an older name is not needed where it is there with a newer one as well. A phantom is dropped by a restart. Nothing is lost with it when its content stays under another record and either
-    /// an image brought it, which the next build asks for by name, or all its keys lead to another layer as well.
+    /// A layer with an older name is not needed where it is there with a newer one as well. A phantom is dropped by a restart.
+    /// Nothing is lost with it when its content stays under another record and either an image brought it, which the next
+    /// build asks for by name, or all its keys lead to another layer as well.
     fn sort_layers(&mut self, state: &'s StateRoot, workers: &HashMap<&str, usize>) {
         let record_at = |place: &Place<'s>| state.workers[place.0].records.get(place.1);
         let mut layers: Vec<Place<'s>> = self.results.keys().copied().collect();

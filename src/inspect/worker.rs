@@ -177,8 +177,7 @@ impl Worker {
     /// BuildKit unpacks it once, for both; the one without a blob is dropped at the next start, the layer stays.
     pub(crate) fn warm_twin(&self, record: &Record) -> Option<&Record> {
         let phantom = Some(record).filter(|record| record.class == Class::Phantom)?;
-        let same = self.records_by_chain_id(phantom.chain_id.as_deref()?);
-        same.into_iter().find(|twin| twin.id != record.id && twin.is_warm())
+        self.records_by_chain_id(phantom.chain_id.as_deref()?).find(|twin| twin.id != record.id && twin.is_warm())
     }
 
     /// A record with all its ancestors; only `missing` has something when there is no such record.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::seal::{machine, warmed};
 use crate::support::World;
-use crate::support::ground::{ground, random, runs, tool};
+use crate::support::ground::{ground, random, runs};
 use crate::support::process::{self, after, wait_until};
 use crate::support::run::Running;
 
@@ -120,16 +120,7 @@ fn what_has_a_name_and_a_lock_like_ours_is_not_ours() {
         fs::write(path.with_extension("lock"), "").unwrap();
         fs::write(path.join("theirs"), "").unwrap();
     }
-    let call = |command: &str, more: &[&str]| {
-        let own = [
-            command.to_owned(),
-            format!("--root={}", root.display()),
-            format!("--builder=spawn:{}", tool("BUILDKITD").display()),
-            format!("--buildkitd-config={}", world.config().display()),
-            "--manifest=none".to_owned(),
-        ];
-        world.by(&["env"], &[own.as_slice(), &more.iter().map(ToString::to_string).collect::<Vec<_>>()].concat())
-    };
+    let call = |command: &str, more: &[&str]| world.on_root(command, &root, more);
     let project = project.to_str().unwrap();
     call("warm", &[project]).exits(0);
     call("warm", &[project]).exits(0);

@@ -133,12 +133,7 @@ fn smoke_sends_a_context_of_several_targets_once() {
 
     let opened = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
     inotify::add_watch(&opened, context.join("file"), inotify::WatchFlags::OPEN).unwrap();
-    let spawn = format!("--builder=spawn:{}", tool("BUILDKITD").display());
-    let [root, config] =
-        [("--root", world.root()), ("--buildkitd-config", world.config())].map(|(n, v)| format!("{n}={}", v.display()));
-    let smoke = ["smoke", &spawn, &root, &config, "--manifest=none"];
-    let arguments: Vec<String> = smoke.into_iter().chain(bake).map(str::to_owned).collect();
-    let run = world.by(&["env"], &arguments).exits(0);
+    let run = world.on_root("smoke", &world.root(), &bake).exits(0);
     assert_eq!(run.reports("/hit_rate"), 1.0);
     let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
     let mut events = inotify::Reader::new(&opened, &mut buffer);
@@ -154,13 +149,15 @@ fn smoke_sends_a_context_of_several_targets_once() {
 #[test]
 fn contexts_of_one_name_are_not_taken_for_each_other() {
     let world = World::new();
-    for (name, text) in [("dev", "env=dev\n"), ("prd", "env=prd\n")] {
+    let settings = |name: &str, text: &str| {
         let folder = world.path("conf").join(name);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("settings"), text).unwrap();
         let file = fs::File::options().write(true).open(folder.join("settings")).unwrap();
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000)).unwrap();
-    }
+    };
+    settings("dev", "env=dev\n");
+    settings("prd", "env=prd\n");
     fs::create_dir(world.path("context")).unwrap();
     let dockerfile = "FROM busybox:1.35\nCOPY --from=conf settings /settings\nRUN cat /settings >/g\n";
     fs::write(world.path("context/Dockerfile"), dockerfile).unwrap();
@@ -170,11 +167,7 @@ fn contexts_of_one_name_are_not_taken_for_each_other() {
     fs::write(world.path("bake.json"), bake).unwrap();
     let one = ["--bake", "bake.json", "--bake-target", "dev"];
     let smoke = |exits: i32| {
-        let spawn = format!("--builder=spawn:{}", tool("BUILDKITD").display());
-        let root = format!("--root={}", world.root().display());
-        let config = format!("--buildkitd-config={}", world.config().display());
-        let arguments = ["smoke", &spawn, &root, &config, "--manifest=none", "--bake=bake.json"];
-        world.by(&["env"], &arguments.map(str::to_owned)).exits(exits);
+        world.on_root("smoke", &world.root(), &["--bake=bake.json"]).exits(exits);
     };
     world.warm().source([]).from([]).with(one).run().exits(0);
     smoke(5);
@@ -183,9 +176,7 @@ fn contexts_of_one_name_are_not_taken_for_each_other() {
     let judged = judged(&world, &[]);
     assert_eq!((judged.ran, judged.fetched), (vec![], vec![]));
     // Another run may find other bytes of the same size and time.
-    fs::write(world.path("conf/dev/settings"), "env=new\n").unwrap();
-    let file = fs::File::options().write(true).open(world.path("conf/dev/settings")).unwrap();
-    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000)).unwrap();
+    settings("dev", "env=new\n");
     smoke(5);
     let run = world.warm().source([]).from([]).with(one).run().exits(0);
     assert_eq!(run.reports("/hit_rate"), 0.0);

@@ -131,6 +131,16 @@ impl World {
         self.under(faults, &self.smoking(context, &["--root", &root, "--builder", &builder]))
     }
 
+    /// A command on a root by a daemon of its own, without a manifest; `more` says what is built.
+    pub(crate) fn on_root(&self, command: &str, root: &Path, more: &[&str]) -> Run {
+        let mut arguments = vec![command.to_owned(), "--manifest=none".to_owned()];
+        arguments.push(format!("--builder=spawn:{}", self.buildkitd.display()));
+        arguments.push(format!("--root={}", root.display()));
+        arguments.extend(self.named_config());
+        arguments.extend(more.iter().map(ToString::to_string));
+        self.start(&arguments, None).ends()
+    }
+
     /// `cachewarm seal` of the root and of the machine in `system`, with further arguments, to its end.
     pub(crate) fn seal(&self, system: &Path, more: &[&str]) -> Run {
         self.seal_of(&self.root(), system, more)
