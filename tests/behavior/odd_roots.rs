@@ -69,7 +69,8 @@ fn spoil(path: &Path, how: u64) -> &'static str {
     }
 }
 
-/// A root that was spoilt may have lost nothing that the build needs; then BuildKit is the judge.
+/// A root that was spoilt may have lost nothing that the build needs, or no more once it was cleaned; then BuildKit is the
+/// judge.
 #[test]
 fn a_root_that_lacks_something_is_never_warm_and_never_sealed() {
     let world = warmed();
@@ -96,7 +97,12 @@ fn a_root_that_lacks_something_is_never_warm_and_never_sealed() {
                 Err(text) => panic!("{codes}: {text}"),
             }
         }
-        assert!(sealed.code != Some(0) || checked.code == Some(0), "{what}: {}", sealed.stdout);
+        if sealed.code == Some(0) && checked.code != Some(0) {
+            // Blobs that nothing but a lease of the pull held, like an image's manifest, go with BuildKit's garbage.
+            assert_eq!(world.check(&root, &[]).code, Some(0), "{what}: {}", sealed.stdout);
+            let judged = world.try_judged(&root, |_| {}).unwrap_or_else(|text| panic!("{what}: sealed, and {text}"));
+            assert!(judged.ran.is_empty(), "{what}: {}", sealed.stdout);
+        }
         assert!(before == checksum(&system), "{what}: the machine was changed");
     }
 }
