@@ -25,5 +25,5 @@ pub(crate) use solve::{
     Account, Accounts, Answer, Graph, Import, Label, Node, Operation, OperationKind, Order, Patience, Question,
     Request, Setting, StatusTracker, ask, blames_surroundings, fetch_remedy, fetched_image, fetches_git_context, find,
     forbidden, frontend_image, imported_all, in_other_sessions, is_failed_step, is_internal, is_lost, materialize,
-    of_copies, resolved_image, says_no_space, silent,
+    of_copies, resolved_image, says_no_space,
 };

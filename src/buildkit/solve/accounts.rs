@@ -29,8 +29,6 @@ pub(crate) struct Account {
     pub(crate) error: Option<String>,
     /// The last lines it wrote.
     pub(crate) log: VecDeque<String>,
-    /// Whether BuildKit said that it was done with it.
-    pub(super) ended: bool,
     pub(super) running: Option<Instant>,
     /// Since when it fetches a file or a repository, of which no progress is told.
     pub(super) fetching: Option<Instant>,
@@ -105,11 +103,6 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    /// Whether BuildKit said of a vertex that it is done. A stream that ended too early is silent about the last ones.
-    pub(crate) fn has_ended(&self, vertex: &str) -> bool {
-        self.vertices.get(vertex).is_some_and(|account| account.ended)
-    }
-
     /// When the first vertex was started, by the builder's clock: seconds and nanoseconds.
     pub(crate) fn begun(&self) -> Option<(i64, i32)> {
         self.vertices.values().flat_map(|account| &account.starts).min().copied()

@@ -17,16 +17,13 @@ use std::time::Duration;
 use anyhow::Context;
 use bollard_buildkit_proto::pb;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use prost::Message as _;
 use tokio::task::JoinSet;
 
-use super::accounts::Accounts;
 use super::alarm::Alarm;
 use super::blame::{is_lost, is_missing_file, is_spoilt_download};
 use super::request::{Build, Import, Setting};
 use crate::buildkit::forget::collect_garbage;
 use crate::cancel::{interrupted, unless_cancelled};
-use crate::digest;
 use crate::event::Event;
 use crate::failure::{Failure, Kind};
 use crate::retry;
@@ -48,18 +45,6 @@ pub(crate) struct Order {
     pub(crate) name: String,
     /// What asks for it.
     pub(crate) definition: pb::Definition,
-}
-
-impl Order {
-    /// The vertex of the step whose result it is; none of an image or another source, which BuildKit tells of by what it
-    /// fetches. The last operation of a definition only names it (`solver/pb/ops.proto` of BuildKit).
-    fn step(&self) -> Option<String> {
-        let last = pb::Op::decode(self.definition.def.last()?.as_slice()).ok()?;
-        let vertex = last.inputs.into_iter().next()?.digest;
-        let made = self.definition.def.iter().rev().find(|bytes| digest::sha256(bytes) == vertex)?;
-        let made = pb::Op::decode(made.as_slice()).ok()?.op;
-        (!matches!(made, Some(pb::op::Op::Source(_)))).then_some(vertex)
-    }
 }
 
 /// How patient [`materialize`] is.
@@ -127,13 +112,6 @@ pub(crate) async fn materialize(setting: &Setting, request: &Request) -> anyhow:
     setting.events.emit(Event::Planned { results: request.len() });
     let worth = |error: &anyhow::Error| worth_another_try(setting, error);
     patiently(setting, worth, || open_in_order(setting, request)).await
-}
-
-/// The steps of which BuildKit did not say that it was done with them, after all streams ended: nobody knows about those.
-pub(crate) fn silent<'r>(accounts: &Accounts, request: &'r Request) -> Vec<&'r str> {
-    let orders = request.tips.iter().chain(&request.images).chain(&request.middles);
-    let is_silent = |order: &&Order| order.step().is_some_and(|vertex| !accounts.has_ended(&vertex));
-    orders.filter(is_silent).map(|order| order.name.as_str()).collect()
 }
 
 /// Finds one result in the builder's cache, without donors, or has it made. Gives the build that holds it.

@@ -18,7 +18,7 @@ pub(crate) use blame::{blames_surroundings, fetch_remedy, is_failed_step, is_los
 pub(crate) use frontend::{Answer, Question, ask};
 pub(crate) use graph::{Graph, Kind as OperationKind, Node, Operation, frontend_image};
 pub(crate) use key::of_copies;
-pub(crate) use materialize::{Order, Patience, Request, find, imported_all, materialize, silent};
+pub(crate) use materialize::{Order, Patience, Request, find, imported_all, materialize};
 pub(crate) use other_session::in_other_sessions;
 pub(crate) use progress::StatusTracker;
 pub(crate) use request::{Import, MAX_MESSAGE_BYTES, Setting};

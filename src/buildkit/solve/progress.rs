@@ -158,16 +158,22 @@ impl StatusTracker {
         self.lock().moved = Instant::now();
     }
 
-    /// Reads one build's status stream to its end.
+    /// Reads one build's status stream to its end, and gives the vertices of which it said that they are done.
     ///
     /// # Errors
     /// When the stream breaks off: what the build did after that is unknown, so nobody may call it found.
-    pub(crate) async fn follow(self, mut control: ControlClient<Channel>, reference: String) -> Result<(), Status> {
+    pub(crate) async fn follow(
+        self,
+        mut control: ControlClient<Channel>,
+        reference: String,
+    ) -> Result<HashSet<String>, Status> {
         let mut stream = control.status(StatusRequest { r#ref: reference }).await?.into_inner();
+        let mut ended = HashSet::new();
         while let Some(message) = stream.message().await? {
+            ended.extend(message.vertexes.iter().filter(|it| it.completed.is_some()).map(|it| it.digest.clone()));
             self.apply(message);
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// Checks, after the status streams ended, that no cache import failed.
@@ -245,7 +251,6 @@ impl StatusTracker {
         if failed {
             account.error = Some(vertex.error.clone());
         }
-        account.ended |= vertex.completed.is_some();
         let step = !is_internal(&vertex.name);
         let mut alarm = None;
         if vertex.cached {

@@ -33,12 +33,3 @@ fn an_import_that_failed_is_known_though_nobody_waited_for_the_alarm() {
     let Err(Alarm::ImportFailed { donor, error }) = tracker.imported_all() else { panic!("it is not known") };
     assert_eq!((donor.as_str(), error.as_str()), ("r/a:b", "not found"));
 }
-
-#[test]
-fn a_stream_that_ends_before_a_vertex_does_says_nothing_of_it() {
-    let tracker = tracker();
-    apply(&tracker, vec![vertex("sha256:1", "[1/2] FROM x", "", true), vertex("sha256:2", "[2/2] RUN y", "", false)]);
-    let accounts = tracker.accounts();
-    assert!(accounts.has_ended("sha256:1"));
-    assert!(!accounts.has_ended("sha256:2") && !accounts.has_ended("sha256:3"));
-}

@@ -4,14 +4,16 @@
 //! (since v0.27.0): whoever wants results in parallel starts several builds. Source: `control/gateway`
 //! and `frontend/gateway` of BuildKit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{self as control, frontend};
 use bollard_buildkit_proto::pb;
+use prost::Message as _;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,7 @@ use super::materialize::Patience;
 use super::progress::StatusTracker;
 use crate::buildkit::refusal::Refusal;
 use crate::buildkit::session::SessionId;
+use crate::digest;
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
 
@@ -55,7 +58,9 @@ pub(crate) struct Build {
     bridge: LlbBridgeClient<Channel>,
     id: AsciiMetadataValue,
     outer: watch::Receiver<Option<Result<(), Status>>>,
-    status: JoinHandle<Result<(), Status>>,
+    status: JoinHandle<Result<HashSet<String>, Status>>,
+    /// The vertices of the steps that were asked for.
+    asked: Mutex<Vec<String>>,
     abort: [AbortHandle; 2],
 }
 
@@ -97,7 +102,7 @@ impl Build {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let abort = [solve.abort_handle(), status.abort_handle()];
-        let build = Build { bridge, id, outer, status, abort };
+        let build = Build { bridge, id, outer, status, asked: Mutex::default(), abort };
         let request = build.request(frontend::PingRequest {});
         let mut bridge = build.bridge.clone();
         let pong = build.alive(async move { bridge.ping(request).await }).await.context("starting a build")?;
@@ -146,6 +151,7 @@ impl Build {
     /// Finds the result of a definition in the builder's cache or the `imports`, or makes it. Layers that are found
     /// stay where they are; the result is held until the build ends.
     pub(crate) async fn find(&self, definition: pb::Definition, imports: &[Import]) -> anyhow::Result<()> {
+        self.expect(&definition);
         let entry = |import: &Import| frontend::CacheOptionsEntry {
             r#type: import.kind.to_owned(),
             attrs: import.attributes.clone(),
@@ -164,6 +170,7 @@ impl Build {
 
     /// Asks for the result of a definition and opens it, which fetches and unpacks its whole chain.
     pub(crate) async fn open(&self, definition: pb::Definition) -> anyhow::Result<()> {
+        self.expect(&definition);
         let request = frontend::SolveRequest {
             definition: Some(definition),
             allow_result_return: true,
@@ -185,7 +192,8 @@ impl Build {
     /// Ends the build well and waits for the last of its status.
     ///
     /// # Errors
-    /// Also when the status ended before the build: then nobody heard the rest of it.
+    /// Also when the status ended before the build, or without a word about a step that was asked for: then nobody heard the
+    /// rest of it.
     pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
         if self.status.is_finished() {
             let heard = (&mut self.status).await.context("reading a build's status")?;
@@ -198,7 +206,17 @@ impl Build {
         let ended = self.outer.wait_for(Option::is_some).await.context("waiting for a build to end")?.clone();
         ended.transpose().map_err(Refusal).context("ending a build")?;
         let heard = (&mut self.status).await.context("reading the last of a build's status")?;
-        heard.map_err(Refusal).context("reading the last of a build's status")
+        let heard = heard.map_err(Refusal).context("reading the last of a build's status")?;
+        let asked = self.asked.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match asked.iter().filter(|vertex| !heard.contains(*vertex)).count() {
+            0 => Ok(()),
+            silent => bail!("the builder did not say what became of {silent} of the {} steps of a build", asked.len()),
+        }
+    }
+
+    /// Has the end of the build ask for what its status said of a step.
+    fn expect(&self, definition: &pb::Definition) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).extend(step_of(definition));
     }
 
     async fn solve(&self, request: frontend::SolveRequest) -> anyhow::Result<frontend::Result> {
@@ -225,6 +243,16 @@ impl Build {
         request.metadata_mut().insert("buildkit-controlapi-buildid", self.id.clone());
         request
     }
+}
+
+/// The vertex of the step whose result a definition asks for; none of an image or another source, which BuildKit tells of by
+/// what it fetches. The last operation of a definition only names it (`solver/pb/ops.proto` of BuildKit).
+fn step_of(definition: &pb::Definition) -> Option<String> {
+    let last = pb::Op::decode(definition.def.last()?.as_slice()).ok()?;
+    let vertex = last.inputs.into_iter().next()?.digest;
+    let made = definition.def.iter().rev().find(|bytes| digest::sha256(bytes) == vertex)?;
+    let made = pb::Op::decode(made.as_slice()).ok()?.op;
+    (!matches!(made, Some(pb::op::Op::Source(_)))).then_some(vertex)
 }
 
 /// Whether a builder can do all that we ask for; it says so itself.
