@@ -17,7 +17,7 @@ pub(crate) use manifest::{ManifestCommand, ManifestFormat, Schema};
 
 /// The whole command line. The flags of the commands that have settings stand in the table.
 #[derive(Debug, Parser)]
-#[command(name = "cachewarm", version, about, max_term_width = 110)]
+#[command(name = "cachewarm", version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CACHEWARM_BUILD"), ")"), about, max_term_width = 110)]
 #[command(after_help = "\
 Settings: a flag wins over its CACHEWARM_* variable, that over cachewarm.toml (keys are the flags' names), that over \
 the default. A list comes whole from the strongest place that gives it; in variables, entries are separated by commas \

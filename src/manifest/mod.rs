@@ -34,6 +34,9 @@ pub(crate) struct Manifest {
     pub(crate) schema: u32,
     /// cachewarm's version.
     pub(crate) version: String,
+    /// The commit it was built from, that commit's date, and what it was built for; empty in manifests of before.
+    #[serde(default)]
+    pub(crate) build: String,
     /// When it was made, in UTC.
     pub(crate) created_at: String,
     /// What BuildKit said of itself.
@@ -138,6 +141,7 @@ impl Manifest {
         Manifest {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: env!("CACHEWARM_BUILD").to_owned(),
             created_at: jiff::Timestamp::now().to_string(),
             ..Manifest::default()
         }

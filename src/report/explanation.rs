@@ -13,7 +13,9 @@ pub(crate) struct Explanation {
     /// The command: `explain`.
     pub(crate) command: String,
     /// cachewarm's version.
-    pub(crate) version: String,
+    pub(crate) version: &'static str,
+    /// The commit it was built from, that commit's date, and what it was built for.
+    pub(crate) build: &'static str,
     /// The build that a cache was made with.
     pub(crate) old: Side,
     /// The build that would use it.
@@ -77,7 +79,8 @@ impl Explanation {
         Explanation {
             schema: SCHEMA,
             command: "explain".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: env!("CARGO_PKG_VERSION"),
+            build: env!("CACHEWARM_BUILD"),
             old,
             new,
             same: steps.iter().all(|step| matches!(step.state, Sameness::Same | Sameness::AlwaysRuns)),

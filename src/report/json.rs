@@ -40,6 +40,7 @@ mod tests {
         }
         let found: Vec<String> = found.into_iter().collect();
         insta::assert_snapshot!(found.join("\n"), @"
+        build
         builder.address
         builder.buildkit_version
         builder.kind
@@ -209,6 +210,7 @@ mod tests {
           "schema": 1,
           "command": "warm",
           "version": "0.1.0",
+          "build": "0123456 2026-11-28 x86_64-unknown-linux-gnu",
           "verdict": "warm",
           "reasons": [],
           "notes": [

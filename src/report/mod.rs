@@ -91,6 +91,8 @@ pub(crate) struct Head {
     pub(crate) command: &'static str,
     /// cachewarm's version.
     pub(crate) version: &'static str,
+    /// The commit it was built from, that commit's date, and what it was built for.
+    pub(crate) build: &'static str,
     /// Is it warm, or is it sealed?
     pub(crate) verdict: Verdict,
     /// Why not, most important first; empty when it is.
@@ -102,7 +104,8 @@ pub(crate) struct Head {
 impl Head {
     /// Of a command's report.
     pub(crate) fn new(command: &'static str, verdict: Verdict, reasons: Vec<String>, notes: Vec<String>) -> Head {
-        Head { schema: SCHEMA, command, version: env!("CARGO_PKG_VERSION"), verdict, reasons, notes }
+        let (version, build) = (env!("CARGO_PKG_VERSION"), env!("CACHEWARM_BUILD"));
+        Head { schema: SCHEMA, command, version, build, verdict, reasons, notes }
     }
 }
 

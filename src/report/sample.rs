@@ -27,6 +27,7 @@ pub(crate) fn warm() -> Report {
     Report {
         head: Head {
             version: "0.1.0",
+            build: "0123456 2026-11-28 x86_64-unknown-linux-gnu",
             ..Head::new("warm", Verdict::Warm, Vec::new(), vec!["build arg UNUSED is consumed by no stage".to_owned()])
         },
         source: Source {

@@ -44,7 +44,11 @@ pub(crate) fn checked() -> CheckReport {
     };
     let requirement = |name: &str| Requirement { name: name.to_owned(), least: 1.0, of: 11, found: 11, met: true };
     CheckReport {
-        head: Head { version: "0.1.0", ..Head::new("check", Verdict::Warm, Vec::new(), Vec::new()) },
+        head: Head {
+            version: "0.1.0",
+            build: "0123456 2026-11-28 x86_64-unknown-linux-gnu",
+            ..Head::new("check", Verdict::Warm, Vec::new(), Vec::new())
+        },
         builder: Builder {
             kind: "none".to_owned(),
             state_root: Some("/var/lib/buildkit".to_owned()),
@@ -180,7 +184,11 @@ pub(crate) fn cold() -> CheckReport {
 pub(crate) fn sealed() -> SealReport {
     let checked = checked();
     SealReport {
-        head: Head { version: "0.1.0", ..Head::new("seal", Verdict::Sealed, Vec::new(), Vec::new()) },
+        head: Head {
+            version: "0.1.0",
+            build: "0123456 2026-11-28 x86_64-unknown-linux-gnu",
+            ..Head::new("seal", Verdict::Sealed, Vec::new(), Vec::new())
+        },
         builder: checked.builder,
         layers: Some(checked.layers),
         transfer: Transfer::default(),

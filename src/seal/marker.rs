@@ -23,7 +23,9 @@ pub(super) struct Marker {
     /// When it was sealed, in UTC.
     sealed_at: String,
     /// cachewarm's version.
-    version: String,
+    version: &'static str,
+    /// The commit it was built from, that commit's date, and what it was built for.
+    build: &'static str,
     /// What the BuildKit said of itself that warmed it, if there is a manifest.
     buildkit_version: Option<String>,
     /// Who wrote the root, as far as its databases tell: `v0.34.0 or later`.
@@ -67,7 +69,8 @@ impl Marker {
         Ok(Marker {
             schema: 1,
             sealed_at: jiff::Timestamp::now().to_string(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: env!("CARGO_PKG_VERSION"),
+            build: env!("CACHEWARM_BUILD"),
             buildkit_version: promise.map(|it| it.buildkit_version.clone()),
             writers: checked.used_by.writers.clone(),
             root: job.root.display().to_string(),
