@@ -13,7 +13,7 @@ mod solve;
 pub(crate) use address::{ADDRESS_FORMS, Address};
 pub(crate) use connect::{
     Builder, Create, DockerHost, Spawn, StateRoot, Tls, USUAL_ROOT, Wanted, config_of_machine, is_stand_in,
-    program_version, stand_in, usual_daemon,
+    program_version, registries, stand_in, usual_daemon,
 };
 pub(crate) use forget::{collect_garbage, forget_history, prune};
 pub(crate) use records::{RecordInUse, all, described, held, in_use};

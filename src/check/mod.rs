@@ -23,7 +23,7 @@ use crate::event::{Event, Events};
 use crate::inspect::{self, Deep, Leftovers, StateRoot};
 use crate::locks::Lock;
 use crate::manifest::Manifest;
-use crate::registry::{self, Client, Probe};
+use crate::registry::{self, Client, Probe, RegistryHosts};
 use crate::report::Clock;
 use crate::report::check::CheckReport;
 use crate::verify;
@@ -120,7 +120,8 @@ async fn read_everything(looked: Looked, cancel: CancellationToken, events: Even
 /// The donors, looked at as a warm run looks at them: one that cannot be used is an error.
 async fn probe(job: &Job) -> anyhow::Result<Vec<Probe>> {
     let config = buildkit::config_of_machine(job.buildkitd_config.as_deref());
-    let client = Client::configured(config, job.keychain.clone())?;
+    let hosts = config.map_or_else(|| Ok(RegistryHosts::default()), RegistryHosts::of_file)?;
+    let client = Client::new(hosts, job.keychain.clone());
     let probes = registry::probe_all(&client, job.donors.iter()).await;
     match probes.iter().find_map(|probe| Some(probe.problem.as_ref()?.failure(&probe.reference))) {
         Some(failure) => Err(failure),

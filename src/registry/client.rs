@@ -3,7 +3,6 @@
 //! **Invariant:** what it returns was read whole, is within the limit asked for, and hashes to its digest. It asks
 //! the mirrors in order and then the origin, as BuildKit does. It never uploads, and knows nothing of caches.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use reqwest::Method;
@@ -46,14 +45,9 @@ pub(crate) struct Repository {
 }
 
 impl Client {
-    /// A client that reaches hosts as buildkitd's configuration says, or as BuildKit does without one, and logs in with
-    /// `keychain`.
-    ///
-    /// # Errors
-    /// Explained: a configuration that cannot be read.
-    pub(crate) fn configured(buildkitd_config: Option<&Path>, keychain: Keychain) -> anyhow::Result<Client> {
-        let hosts = buildkitd_config.map_or_else(|| Ok(RegistryHosts::default()), RegistryHosts::of_file)?;
-        Ok(Client::with_policy(hosts, keychain, Policy::REGISTRY))
+    /// A client that reaches hosts as `hosts` says and logs in with `keychain`.
+    pub(crate) fn new(hosts: RegistryHosts, keychain: Keychain) -> Client {
+        Client::with_policy(hosts, keychain, Policy::REGISTRY)
     }
 
     /// A client that reaches hosts as `hosts` says, with another patience.

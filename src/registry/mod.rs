@@ -24,7 +24,7 @@ mod transport;
 mod fake;
 
 pub(crate) use client::Client;
-pub(crate) use hosts::is_loopback;
+pub(crate) use hosts::{RegistryHosts, is_loopback};
 #[cfg(test)]
 pub(crate) use layer::Layer;
 pub(crate) use layer::StackedLayer;

@@ -224,7 +224,7 @@ async fn each_refusal_has_its_own_name_and_remedy() {
 
 #[tokio::test]
 async fn what_is_no_reference_is_a_problem_of_the_command_line() {
-    let client = Client::configured(None, Keychain::new(KeychainOptions::default())).unwrap();
+    let client = Client::new(RegistryHosts::default(), Keychain::new(KeychainOptions::default()));
     let probe = probe(&client, "h.io/Upper:{rev}", false).await;
     assert_eq!((probe.reference.as_str(), probe.usable()), ("h.io/Upper:{rev}", false));
     assert_eq!(Failure::of(&probe.problem.unwrap().failure("x")).unwrap().kind.exit_code(), 2);

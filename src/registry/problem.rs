@@ -178,8 +178,8 @@ impl Problem {
                 ProblemKind::Unreachable,
                 format!("{host} speaks no TLS: {error}"),
                 format!(
-                    "if that is meant, write `http = true` under `[registry.\"{}\"]` in /etc/buildkit/buildkitd.toml, or in \
-                     the file of --buildkitd-config",
+                    "if that is meant, write `http = true` under `[registry.\"{0}\"]` in /etc/buildkit/buildkitd.toml, or in \
+                     the file of --buildkitd-config; for dockerd name {0} in its `insecure-registries`",
                     reference.host()
                 ),
             ),
@@ -188,7 +188,7 @@ impl Problem {
                 error.to_string(),
                 format!(
                     "check that {host} is up and reachable from here: name, route, proxy, firewall, and \
-                     `[registry.\"{}\"]` in buildkitd.toml",
+                     `[registry.\"{0}\"]` in buildkitd.toml; for dockerd /etc/docker/certs.d/{0}",
                     reference.host()
                 ),
             ),

@@ -8,7 +8,7 @@ use super::Job;
 use crate::buildkit::{self, Import};
 use crate::event::Events;
 use crate::plan::Plan;
-use crate::registry::{self, Client, Probe, ProblemKind};
+use crate::registry::{self, Client, Probe, ProblemKind, Reference};
 use crate::report;
 use crate::targets::{Donor, DonorKind, Target};
 
@@ -57,14 +57,15 @@ impl Donors {
 /// # Errors
 /// Explained: a donor that cannot be used, unless another one can and it is only absent, or donors are optional.
 pub(super) async fn probe(job: &Job, plan: &Plan, events: &Events) -> anyhow::Result<Donors> {
-    let config = buildkit::config_of_machine(job.builder.config.as_deref());
-    let client = Client::configured(config, job.keychain.clone())?;
     let mut wanted: Vec<&Donor> = Vec::new();
     for donor in plan.targets.iter().flat_map(|target| &target.donors) {
         if !wanted.iter().any(|known| known.reference == donor.reference) {
             wanted.push(donor);
         }
     }
+    let references: Vec<_> = wanted.iter().filter_map(|donor| Reference::parse(&donor.reference).ok()).collect();
+    let hosts: Vec<&str> = references.iter().map(Reference::host).collect();
+    let client = Client::new(buildkit::registries(&job.builder, &hosts).await?, job.keychain.clone());
     let probes = registry::probe_all(&client, wanted.iter().copied()).await;
     let another = probes.iter().any(Probe::usable);
     for probe in &probes {

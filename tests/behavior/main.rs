@@ -31,6 +31,7 @@ mod choice;
 mod conformance;
 mod devbox;
 mod docker;
+mod registries;
 mod tcp;
 
 // Which BuildKit wrote a root, and which one uses it.

@@ -31,6 +31,7 @@ pub(crate) struct Docker {
     version: Version,
     mirror: SocketAddr,
     more: Vec<String>,
+    etc: Option<PathBuf>,
     process: Process,
 }
 
@@ -42,8 +43,19 @@ impl Docker {
 
     /// As [`Docker::start`], with further arguments.
     pub(crate) fn start_with(folder: &Path, version: Version, mirror: SocketAddr, more: Vec<String>) -> Docker {
-        let process = Docker::launch(folder, version, mirror, &more);
-        Docker { folder: folder.to_owned(), version, mirror, more, process }
+        Docker::start_in(folder, version, mirror, more, None)
+    }
+
+    /// As [`Docker::start_with`]; the files of `etc` lie over those of `/etc`.
+    pub(crate) fn start_in(
+        folder: &Path,
+        version: Version,
+        mirror: SocketAddr,
+        more: Vec<String>,
+        etc: Option<PathBuf>,
+    ) -> Docker {
+        let process = Docker::launch(folder, version, mirror, &more, etc.as_deref());
+        Docker { folder: folder.to_owned(), version, mirror, more, etc, process }
     }
 
     /// One that tests share; their containers have names and roots of their own.
@@ -62,7 +74,7 @@ impl Docker {
     }
 
     /// Namespaces of its own, so that its containers' processes and mounts go when it is killed.
-    fn launch(folder: &Path, version: Version, mirror: SocketAddr, more: &[String]) -> Process {
+    fn launch(folder: &Path, version: Version, mirror: SocketAddr, more: &[String], etc: Option<&Path>) -> Process {
         made(folder.to_owned());
         let program = match version {
             Version::V20 => tool("DOCKERD_20"),
@@ -74,7 +86,12 @@ impl Docker {
             let _ = fs::remove_file(left);
         }
         let mut daemon = command("unshare");
-        daemon.args(["--pid", "--fork", "--mount", "--mount-proc", "--kill-child=KILL"]).arg(program);
+        daemon.args(["--pid", "--fork", "--mount", "--mount-proc", "--kill-child=KILL"]);
+        if let Some(etc) = etc {
+            let mount = format!("mount -t overlay overlay -o lowerdir={}:/etc /etc && exec \"$@\"", etc.display());
+            daemon.args(["sh", "-c", &mount, "sh"]);
+        }
+        daemon.arg(program);
         daemon.arg("--data-root").arg(folder.join("data")).arg("--exec-root").arg(folder.join("exec"));
         daemon.arg("--pidfile").arg(pid).arg("--registry-mirror").arg(format!("http://{mirror}"));
         daemon.arg("--host").arg(format!("unix://{}", socket(folder).display()));
@@ -106,7 +123,7 @@ impl Docker {
 
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
-        self.process = Docker::launch(&self.folder, self.version, self.mirror, &self.more);
+        self.process = Docker::launch(&self.folder, self.version, self.mirror, &self.more, self.etc.as_deref());
     }
 
     /// What docker's own client prints; panics when it fails.

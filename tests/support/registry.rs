@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::authority::Authority;
 use super::process::{Process, command};
 use super::wait_until;
 
@@ -31,6 +32,16 @@ impl Registry {
         Registry::start(folder, data, &format!("auth: {{htpasswd: {{realm: ecr, path: {}}}}}", file.display()))
     }
 
+    /// As [`Registry::open`], over TLS with the authority's certificate `registry`, for whoever has one of the authority.
+    pub(crate) fn with_tls(folder: &Path, data: &Path, authority: &Authority) -> Registry {
+        let [certificate, key, clients] = ["registry.pem", "registry.key", "ca.pem"].map(|file| authority.file(file));
+        Registry::start(
+            folder,
+            data,
+            &format!("  tls: {{certificate: {certificate}, key: {key}, clientcas: [{clients}]}}"),
+        )
+    }
+
     fn start(folder: &Path, data: &Path, more: &str) -> Registry {
         fs::create_dir_all(folder).unwrap();
         let config = folder.join("registry.yml");
@@ -39,7 +50,7 @@ impl Registry {
             let address = free_address();
             let text = format!(
                 "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-                 http: {{addr: \"{address}\"}}\n{more}\n",
+                 http:\n  addr: \"{address}\"\n{more}\n",
                 data.display()
             );
             fs::write(&config, text).unwrap();

@@ -101,6 +101,13 @@ impl World {
         self.configures_machine = true;
     }
 
+    /// From now on the files of this directory lie over those of `/etc`, for cachewarm and what it starts, and no call names a
+    /// configuration of the builder.
+    pub(crate) fn own_etc(&mut self) -> PathBuf {
+        self.configures_machine = true;
+        made(self.path("etc"))
+    }
+
     /// From now on the machine seems to have only so many mebibytes of memory to spare.
     pub(crate) fn spare_memory(&mut self, mebibytes: u32) {
         fs::write(self.path("meminfo"), format!("MemAvailable: {} kB\n", mebibytes << 10)).unwrap();

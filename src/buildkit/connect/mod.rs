@@ -5,6 +5,7 @@ mod buildx;
 mod config;
 mod docker;
 mod log;
+mod registries;
 mod runc;
 mod running;
 mod spawn;
@@ -34,6 +35,7 @@ use spawn::Daemon;
 
 pub(crate) use config::of_machine as config_of_machine;
 pub(crate) use docker::{Create, DockerHost};
+pub(crate) use registries::registries;
 pub(crate) use runc::{is_stand_in, stand_in};
 pub(crate) use spawn::Spawn;
 pub(crate) use state_root::{StateRoot, USUAL as USUAL_ROOT};

@@ -162,12 +162,8 @@ impl StatusTracker {
     ///
     /// # Errors
     /// When the stream breaks off: what the build did after that is unknown, so nobody may call it found.
-    pub(crate) async fn follow(
-        self,
-        mut control: ControlClient<Channel>,
-        reference: String,
-    ) -> Result<HashSet<String>, Status> {
-        let mut stream = control.status(StatusRequest { r#ref: reference }).await?.into_inner();
+    pub(crate) async fn follow(self, mut of: ControlClient<Channel>, id: String) -> Result<HashSet<String>, Status> {
+        let mut stream = of.status(StatusRequest { r#ref: id }).await?.into_inner();
         let mut ended = HashSet::new();
         while let Some(message) = stream.message().await? {
             ended.extend(message.vertexes.iter().filter(|it| it.completed.is_some()).map(|it| it.digest.clone()));

@@ -10,6 +10,7 @@ mod exec;
 mod host;
 mod image;
 mod owner;
+mod registries;
 
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
