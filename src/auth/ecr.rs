@@ -15,9 +15,9 @@ use aws_sdk_ecr::config::ProvideCredentials;
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ecr::operation::get_authorization_token::{GetAuthorizationTokenError, GetAuthorizationTokenOutput};
 
-use super::Credentials;
 use super::docker_config::decode_auth;
 use super::ecr_host::EcrHost;
+use super::{Credentials, aws_client};
 use crate::failure::{Failure, Kind};
 
 /// For one call with the SDK's own retries; long enough for a throttled account, short enough to notice a firewall.
@@ -116,6 +116,7 @@ impl EcrTokens {
         // The region of the host also serves the STS calls of a role; looking for another one would ask IMDS.
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(host.region.clone()))
+            .http_client(aws_client::client())
             .timeout_config(TimeoutConfig::builder().operation_timeout(TIMEOUT).build());
         if let Some(profile) = &self.profile {
             loader = loader.profile_name(profile);

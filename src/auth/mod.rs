@@ -6,6 +6,7 @@
 //! **Invariant:** no credential is printed, logged or written, and no environment variable is read here
 //! (the AWS SDK reads its own).
 
+mod aws_client;
 mod docker_config;
 mod ecr;
 mod ecr_host;

@@ -2,7 +2,7 @@
 
 use crate::support::ecr::{HOST, PASSWORD};
 use crate::support::judge::changed;
-use crate::support::{Ecr, World, ground};
+use crate::support::{Ecr, Fault, World, ground};
 
 #[test]
 fn an_ecr_host_is_logged_in_to_through_awss_api() {
@@ -135,4 +135,26 @@ fn no_aws_credentials_at_all_stop_everything() {
     world.unset("AWS_SECRET_ACCESS_KEY");
     world.warm().from([&ecr.donor()]).run().blames(&[HOST, "hint:"]);
     world.built_nothing();
+}
+
+/// The proxy is nobody's: what goes to it gets no answer.
+#[test]
+fn the_role_of_the_instance_is_asked_for_directly_and_not_by_the_proxy() {
+    let mut world = World::new();
+    let ecr = Ecr::of(&mut world);
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"] {
+        world.unset(name);
+    }
+    world.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &format!("http://{}", ecr.api.address()));
+    for name in ["HTTP_PROXY", "HTTPS_PROXY"] {
+        world.set(name, "http://127.0.0.1:1");
+    }
+    world.set("NO_PROXY", HOST);
+    // Moto's metadata service does not say how long its tokens live.
+    let token = Fault::Answer(200, "X-aws-ec2-metadata-token-ttl-seconds: 21600\r\n", "token".into());
+    ecr.api.always("PUT /latest/api/token", token);
+
+    world.warm().from([&ecr.donor()]).run().ends_warm();
+
+    assert!(!ecr.api.requests("GET /latest/meta-data/iam/security-credentials/").is_empty());
 }
