@@ -10,13 +10,13 @@ use std::time::SystemTime;
 use crate::auth::{Keychain, Secret};
 use crate::buildkit::{
     Agents, Answer, Graph, Local, PermissionRule, Question, SecretValues, Secrets, Services, SessionId, SessionPlan,
-    Stores,
+    SourcePolicy, Stores,
 };
 use crate::digest;
 use crate::event::Events;
 use crate::redact::Redactor;
 use crate::source::{self, Checkout, ModeRule, SourceSpec};
-use crate::targets::{self, DonorKind, NamedContext, Target};
+use crate::targets::{self, DonorKind, NamedContext, Policy, Target};
 
 /// What is built; nothing in it was read from the environment below `cli`.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub(crate) struct Build {
     pub(crate) targets: Vec<Target>,
     /// What was read of the secrets that the targets name.
     pub(crate) secrets: SecretValues,
+    /// By which BuildKit refuses and exchanges sources.
+    pub(crate) policy: Option<SourcePolicy>,
     /// `--public`: the build arguments that are no secrets.
     pub(crate) public: BTreeSet<String>,
     /// `SSH_AUTH_SOCK`: the agent behind `--ssh` without a socket of its own, and behind git over ssh.
@@ -43,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     /// What serves each of them.
     pub(crate) sessions: Vec<SessionPlan>,
+    /// By which BuildKit refuses and exchanges sources.
+    pub(crate) policy: Option<SourcePolicy>,
     /// Hides the secrets of the build.
     pub(crate) secrets: Redactor,
     /// When it was decided. Nothing was sent to a builder before.
@@ -73,7 +77,8 @@ impl Plan {
         events: &Events,
     ) -> anyhow::Result<Plan> {
         let targets = checkout.resolve(build.targets.clone())?;
-        for advice in source::policies(&targets)?.into_iter().chain(source::advice(&targets)) {
+        source::without_policies(&targets)?;
+        for advice in source::advice(&targets) {
             events.warn(advice);
         }
         let modes = checkout.modes.clone();
@@ -87,6 +92,7 @@ impl Plan {
             checkout,
             targets,
             sessions,
+            policy: build.policy.clone(),
             secrets: build.redactor(),
             decided_at: SystemTime::now(),
             filled_at: OnceLock::new(),
@@ -106,7 +112,15 @@ impl Plan {
             if is_inside_dockerd {
                 options.entry("image-resolve-mode".to_owned()).or_insert_with(|| "local".to_owned());
             }
-            Question { target: target.name.clone(), options, inputs: inputs(target), session: session.id.to_string() }
+            let is_fetched = options.contains_key("context") && !options.contains_key("dockerfilekey");
+            let beside = is_fetched && target.policy == Policy::Beside;
+            Question {
+                target: target.name.clone(),
+                inputs: inputs(target),
+                session: session.id.to_string(),
+                refused_with: options.get("filename").filter(|_| beside).map(|name| format!("{name}.rego")),
+                options,
+            }
         };
         self.targets.iter().zip(&self.sessions).map(question).collect()
     }

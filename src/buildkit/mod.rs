@@ -9,6 +9,7 @@ mod records;
 mod refusal;
 mod session;
 mod solve;
+mod source_policy;
 
 pub(crate) use address::{ADDRESS_FORMS, Address};
 pub(crate) use connect::{
@@ -27,3 +28,4 @@ pub(crate) use solve::{
     forbidden, frontend_image, imported_all, in_other_sessions, is_failed_step, is_internal, is_lost, materialize,
     of_copies, resolved_image, says_no_space,
 };
+pub(crate) use source_policy::{SOURCE_POLICY_LIMIT, SourcePolicy};

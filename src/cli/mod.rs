@@ -15,6 +15,7 @@ mod line;
 mod logging;
 mod moved;
 mod output;
+mod policies;
 mod progress;
 mod running;
 mod secrets;

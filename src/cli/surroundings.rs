@@ -22,20 +22,18 @@ enum Effect {
     Argument,
     /// It changes no step.
     Harmless,
-    /// The run is refused where it is set.
-    Refused,
     /// The run is refused where it is set to something that is true.
     RefusedIfTrue,
 }
 
-use Effect::{Argument, Bake, Harmless, Read, Refused, RefusedIfTrue};
+use Effect::{Argument, Bake, Harmless, Read, RefusedIfTrue};
 
 /// Every variable that buildx v0.38 has in its source, and what becomes of it here. `tests/behavior/surroundings.rs` holds the
 /// list against that source.
 #[rustfmt::skip]
 const VARIABLES: [(&str, Effect); 37] = [
     ("SOURCE_DATE_EPOCH", Read), ("DOCKER_DEFAULT_PLATFORM", Read), ("BUILDKIT_HOST", Read),
-    ("BUILDX_BAKE_GIT_AUTH_TOKEN", Read),
+    ("BUILDX_BAKE_GIT_AUTH_TOKEN", Read), ("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", Read),
     ("BUILDKIT_INLINE_BUILDINFO_ATTRS", Argument), ("BUILDKIT_INLINE_CACHE", Argument),
     ("BUILDKIT_MULTI_PLATFORM", Argument), ("BUILDKIT_SYNTAX", Argument),
     ("BAKE_CMD_CONTEXT", Bake), ("BAKE_LOCAL_PLATFORM", Bake), ("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP", Bake),
@@ -53,9 +51,8 @@ const VARIABLES: [(&str, Effect); 37] = [
     // For those who work on buildx.
     ("BUILDX_CPU_PROFILE", Harmless), ("BUILDX_DAP_USER_AGENT", Harmless), ("BUILDX_EXPERIMENTAL", Harmless),
     ("BUILDX_MEM_PROFILE", Harmless),
-    // By these BuildKit exchanges or refuses sources, or is sent a git source in another form.
-    ("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", Refused), ("BUILDX_DEFAULT_POLICY", RefusedIfTrue),
-    ("BUILDX_SEND_GIT_QUERY_AS_INPUT", RefusedIfTrue),
+    // By these buildx refuses sources, or sends a git source in another form.
+    ("BUILDX_DEFAULT_POLICY", RefusedIfTrue), ("BUILDX_SEND_GIT_QUERY_AS_INPUT", RefusedIfTrue),
 ];
 
 /// Adds to the targets what buildx would add.
@@ -67,7 +64,7 @@ pub(super) fn add_to(targets: &mut [Target], from: &Sources<'_>) -> anyhow::Resu
     for (name, effect) in VARIABLES {
         let value = environment.filled(name)?;
         let is_true = value.as_deref().is_some_and(|value| ["1", "t", "true"].contains(&&*value.to_ascii_lowercase()));
-        if is_true && effect == RefusedIfTrue || value.is_some() && effect == Refused {
+        if is_true && effect == RefusedIfTrue {
             let what = format!("could not use {name}: it changes what a build is made from, and is not known here");
             return Err(Failure::new(Kind::Usage, what, format!("unset {name}, for CI's build as well")));
         }

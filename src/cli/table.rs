@@ -108,10 +108,16 @@ const BUILD: &[Setting] = &[
     list("allow", "ENTITLEMENT", Comma, Nothing,
         "Entitlement the build needs: network.host, security.insecure or device; and what a bake file may use \
          outside of its project: ssh, fs.read=PATH or fs=PATH. Repeatable"),
+    text("source-policy", "FILE", Nothing,
+        "Source policy by which BuildKit refuses and exchanges sources, in JSON or protobuf; that of \
+         EXPERIMENTAL_BUILDKIT_SOURCE_POLICY when absent, as docker buildx has it"),
+    text("policy", "disabled=true", Nothing,
+        "Build without the policy that docker buildx finds beside the Dockerfile (Dockerfile.rego) or in a bake file. buildx \
+         alone evaluates those, so that a build with one is refused").of(&["disabled=true"]),
     list("bake", "FILE", Line, Json,
         "Builds as `docker buildx bake --print` wrote them; what it did not write (HCL, compose, variables, templates) and \
          several files are resolved by the docker buildx that is installed. Of the flags above only --no-cache, \
-         --allow, --secret and --ssh go with it. Repeatable"),
+         --allow, --secret, --ssh, --source-policy and --policy go with it. Repeatable"),
     list("bake-target", "NAME", Comma, Any, "Target or group of --bake; its default group when absent. Repeatable"),
     list("path-map", "FROM=TO", Line, Nothing,
         "Where a directory of the machine that wrote --bake is here, relative to the checkout: /builds/app=. \

@@ -14,6 +14,7 @@ use super::bake::baked;
 use super::context::{absolute, source_from};
 use super::line::Line;
 use super::moved;
+use super::policies;
 use super::secrets;
 use super::settings::{self, Given, OF_THE_BUILD, Sources};
 use super::surroundings;
@@ -38,6 +39,7 @@ pub(crate) fn build_from(from: &Sources<'_>, warnings: &mut Vec<String>) -> anyh
         modes: from.read("modes", ("git, disk or umask=000, say", str::parse))?,
         secrets: secrets::of_targets(&targets, from.environment),
         targets,
+        policy: policies::source_policy(from)?,
         public: settings::public(from)?,
         ssh_auth_sock: from.environment.directory("SSH_AUTH_SOCK"),
     })
@@ -60,12 +62,14 @@ fn targets_from(
     let donors = donors(from, warnings)?;
     let no_cache = from.on("no-cache")? || from.line().is_some_and(Line::is_without_cache);
     let pulls = from.line().is_some_and(Line::is_pulling);
+    let policy = from.read("policy", ("disabled=true", policies::rego))?;
     for target in &mut targets {
         if !donors.is_empty() {
             target.donors.clone_from(&donors);
         }
         target.no_cache |= no_cache;
         target.pulls |= pulls;
+        target.policy = policy.unwrap_or(target.policy);
         for entitlement in allowed.iter().filter(|allowed| allow::is_entitlement(allowed)) {
             if !target.entitlements.contains(entitlement) {
                 target.entitlements.push(entitlement.clone());

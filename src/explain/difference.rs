@@ -68,6 +68,10 @@ impl Comparison<'_> {
             let what = "the Dockerfile frontend is another one as well";
             differences.push(Difference { detail, ..Difference::new("frontend-changed", what, Remedy::PinFrontend) });
         }
+        if !differences.is_empty() && self.old.source_policy != self.new.source_policy {
+            let what = "the source policy is another one as well";
+            differences.push(Difference::new("source-policy-changed", what, Remedy::SourcePolicy));
+        }
         differences
     }
 

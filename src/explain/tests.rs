@@ -62,6 +62,18 @@ fn another_frontend_is_told_of_beside_what_it_changed() {
 }
 
 #[test]
+fn another_source_policy_is_told_of_beside_what_it_changed() {
+    let policy = |json: String, digest: &str| json.replacen('{', &format!("{{\"source_policy\":\"{digest}\","), 1);
+    let old = read(&sample().to_string()).unwrap();
+    let same = read(&policy(sample().to_string(), "sha256:1")).unwrap();
+    assert!(Comparison::new(&old, &same).reason(2).is_none(), "it changes no key by itself");
+    let new = read(&policy(sample().to_string().replace("\"sha256:1\"", "\"sha256:2\""), "sha256:1")).unwrap();
+    let reason = Comparison::new(&old, &new).reason(2).unwrap();
+    assert_eq!(reason.kind, "base-image-moved");
+    assert_eq!(reason.detail.unwrap(), "the source policy is another one as well");
+}
+
+#[test]
 fn what_is_not_written_down_may_be_why() {
     let old = read(&sample().to_string().replace("\"left_out\":0", "\"left_out\":7")).unwrap();
     let new = read(&sample().to_string()).unwrap();

@@ -22,6 +22,7 @@ pub(super) enum Remedy {
     SameArguments,
     PinImage,
     PinFrontend,
+    SourcePolicy,
     SamePlatform,
     SameOptions,
     SameEpoch,
@@ -48,6 +49,7 @@ impl Remedy {
             }
             Remedy::PinImage => "warm again with the image as it is now, or pin it by its digest in the Dockerfile",
             Remedy::PinFrontend => "pin the version in the Dockerfile's `# syntax=` line, and warm again",
+            Remedy::SourcePolicy => "give warm the source policy that CI has (--source-policy)",
             Remedy::SamePlatform => "warm for the platform that CI builds for (--platform)",
             Remedy::SameOptions => {
                 "give warm the options that CI gives (--network, --shm-size, --ulimit, --add-host), or warm again"

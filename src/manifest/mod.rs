@@ -54,6 +54,9 @@ pub(crate) struct Manifest {
     /// The images of the `# syntax=` frontends, with their digests.
     #[serde(default)]
     pub(crate) frontends: Vec<String>,
+    /// `sha256:…` of the source policy's file, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source_policy: Option<String>,
     /// The donors: reference and digest.
     pub(crate) donors: Vec<(String, Option<String>)>,
     /// Hits among the steps, 0 to 1.

@@ -40,6 +40,7 @@ pub(super) async fn confirm(
     let claim = Claim {
         sessions: plan.sessions.clone(),
         entitlements: plan.entitlements(),
+        policy: plan.policy.clone(),
         requests,
         work: operations.filter(|operation| operation.is_work()).map(|operation| operation.digest.clone()).collect(),
         secrets: Redactor::all(seen.graphs.iter().map(Graph::secrets)),

@@ -149,6 +149,7 @@ async fn ask_targets(run: &Run<'_>, answerer: &mut Answerer) -> anyhow::Result<S
     let mut setting = Setting {
         channel: answerer.builder.channel.clone(),
         entitlements: plan.entitlements(),
+        policy: plan.policy.clone(),
         tracker: StatusTracker::new(events.clone(), true, plan.secrets.clone()),
         patience: Patience { attempts: ATTEMPTS, stall: job.stall_timeout, step: None },
         cancel: cancel.clone(),

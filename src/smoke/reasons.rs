@@ -54,6 +54,7 @@ pub(super) async fn explain(
     let mut now = Manifest {
         buildkit_version: seen.buildkit_version.clone(),
         frontends: assemble::frontends(&seen.accounts()),
+        source_policy: plan.policy.as_ref().map(|policy| policy.digest.clone()),
         ..Manifest::new()
     };
     let served = now.describe(&plan.names(), &seen.graphs, marks);

@@ -29,7 +29,7 @@ pub(crate) use self::advice::advice;
 pub(crate) use self::checkout::Checkout;
 pub(crate) use self::git::{Changes, POINTER_SIZES};
 pub(crate) use self::modes::{ModeRule, Modes};
-pub(crate) use self::policy::policies;
+pub(crate) use self::policy::{has_policy, without_policies};
 
 /// A clone in which nothing arrived for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,48 +1,52 @@
-//! The policies that docker buildx applies to a build because they lie beside its Dockerfile (`loadInputs` in its
-//! `build/opt.go`). None is evaluated here.
+//! The policies in rego of docker buildx, such as the one that it finds beside a Dockerfile (`loadInputs` in its
+//! `build/opt.go`). They are evaluated by buildx, source by source while BuildKit builds; nobody else knows what they allow and
+//! exchange, so a build that has one is refused.
 
 use crate::failure::{Failure, Kind};
-use crate::foreign;
-use crate::targets::{Dockerfile, Target};
+use crate::targets::{Dockerfile, Policy, Target};
 
-/// Bytes of the largest policy that is read.
-const LIMIT: u64 = 16 * 1024 * 1024;
-/// What a policy calls or defines to exchange an image, or to give steps another network (`policy/funcs.go` and
-/// `policy/types.go` of buildx). All else of it allows or refuses.
-const EXCHANGES: [&str; 2] = ["pin_image", "exec.proxy"];
-
-/// A warning for each target that has one.
+/// Looks beside every Dockerfile of ours.
 ///
 /// # Errors
-/// A usage error for one that may exchange what a build is made from.
-pub(crate) fn policies(targets: &[Target]) -> anyhow::Result<Vec<String>> {
-    let mut warnings = Vec::new();
+/// A usage error for a target that has a policy.
+pub(crate) fn without_policies(targets: &[Target]) -> anyhow::Result<()> {
     for target in targets {
-        let Dockerfile::Path(Some(path)) = &target.dockerfile else { continue };
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { continue };
-        let name = format!("{}.rego", name.to_string_lossy());
-        let file = directory.join(&name);
-        if !file.exists() {
-            continue;
-        }
-        let text = foreign::read_inside(directory, &file, LIMIT);
-        let exchanges = match &text {
-            Ok(text) => EXCHANGES.iter().any(|word| text.windows(word.len()).any(|part| part == word.as_bytes())),
-            Err(_) => true,
+        let policy = match target.policy {
+            Policy::Off => None,
+            Policy::Given => Some("it has a `policy`".to_owned()),
+            Policy::Beside => beside(&target.dockerfile),
         };
-        if exchanges {
-            let what = format!(
-                "target {}: {name} lies beside its Dockerfile, a policy by which docker buildx may exchange what the build is \
-                 made from, and none is evaluated here",
-                target.name
-            );
-            return Err(Failure::new(Kind::Usage, what, "build from a directory without it, in CI as well"));
+        if let Some(policy) = policy {
+            return Err(refused(&target.name, &policy));
         }
-        warnings.push(format!(
-            "target {}: {name} lies beside its Dockerfile, a policy by which docker buildx may refuse the build; it is not \
-             evaluated here",
-            target.name
-        ));
     }
-    Ok(warnings)
+    Ok(())
+}
+
+fn refused(target: &str, policy: &str) -> anyhow::Error {
+    let what = format!(
+        "target {target}: {policy}, by which docker buildx may refuse the build, or exchange what it is made from; it is \
+         evaluated by buildx alone"
+    );
+    let hint = "build without it, in CI as well; where CI has it turned off, or it exchanges nothing, say --policy \
+                disabled=true (in a bake file, `policy = [{ disabled = true }]`)";
+    Failure::new(Kind::Usage, what, hint)
+}
+
+/// The policy beside a Dockerfile, in words.
+fn beside(dockerfile: &Dockerfile) -> Option<String> {
+    let Dockerfile::Path(Some(path)) = dockerfile else { return None };
+    let name = format!("{}.rego", path.file_name()?.to_string_lossy());
+    // buildx reads what a link leads to, and gives up where it cannot.
+    let is_there = path.parent()?.join(&name).symlink_metadata().is_ok();
+    is_there.then(|| named(&name))
+}
+
+fn named(name: &str) -> String {
+    format!("{name} lies beside its Dockerfile, a policy")
+}
+
+/// Why a target is not built that has a policy of this name where the builder fetches its Dockerfile from.
+pub(crate) fn has_policy(target: &str, name: &str) -> anyhow::Error {
+    refused(target, &named(name))
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::build::{Context, Dockerfile, NamedContext, SecretSource, SshAgent, Target};
+use super::build::{Context, Dockerfile, NamedContext, Policy, SecretSource, SshAgent, Target};
 use super::flags;
 use crate::units;
 
@@ -38,13 +38,6 @@ pub(super) fn target(
         let empty = fields.get(field).is_none_or(|value| value.as_array().is_some_and(Vec::is_empty));
         ensure!(empty, "`{field}` has to be resolved by buildx first");
     }
-    // buildx v0.35 prints it with a capital letter.
-    let is_off =
-        |policy: &Value| ["disabled", "Disabled"].iter().any(|name| policy.get(name) == Some(&Value::Bool(true)));
-    ensure!(
-        fields.get("policy").and_then(Value::as_array).is_none_or(|all| all.iter().all(is_off)),
-        "it has a `policy`, by which docker buildx may exchange what the build is made from, and none is evaluated here"
-    );
     warnings.extend(fields.unknown());
 
     let context = context(fields.text("context")?.as_deref().unwrap_or("."))?;
@@ -93,6 +86,14 @@ pub(super) fn target(
         target.ulimits.push(flags::ulimit(&limit)?);
     }
     target.extra_hosts = extra_hosts(fields)?;
+    // buildx v0.35 prints it with a capital letter.
+    let is_off =
+        |policy: &Value| ["disabled", "Disabled"].iter().any(|name| policy.get(name) == Some(&Value::Bool(true)));
+    target.policy = match fields.list("policy")? {
+        [] => Policy::Beside,
+        policies if policies.iter().all(is_off) => Policy::Off,
+        _ => Policy::Given,
+    };
     target.no_cache = fields.flag("no-cache")?;
     target.pulls = fields.flag("pull")?;
     target.no_cache_stages = fields.texts("no-cache-filter")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::targets::{Context, Dockerfile, SecretOrigin};
+use crate::targets::{Context, Dockerfile, Policy, SecretOrigin};
 
 fn read(json: &str, names: &[&str]) -> anyhow::Result<(Vec<Target>, Vec<String>)> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
@@ -155,11 +155,16 @@ fn what_only_buildx_can_resolve_is_refused() {
 }
 
 #[test]
-fn a_policy_is_refused_unless_it_is_off() {
-    assert!(
-        problem(r#"{"target":{"default":{"policy":[{"Files":[{"Filename":"p.rego"}]}]}}}"#, &[]).contains("a `policy`")
-    );
-    assert!(read(r#"{"target":{"default":{"policy":[{"Files":null,"Disabled":true}]}}}"#, &[]).is_ok());
+fn a_policy_is_off_only_where_all_of_it_says_so() {
+    let policy = |policy: &str| {
+        let json = format!(r#"{{"target":{{"default":{{"policy":{policy}}}}}}}"#);
+        read(&json, &[]).unwrap().0.remove(0).policy
+    };
+    let (off, file) = (r#"{"Files":null,"Disabled":true}"#, r#"{"Files":[{"Filename":"p.rego"}]}"#);
+    assert_eq!([policy("null"), policy("[]")], [Policy::Beside; 2]);
+    assert_eq!(policy(&format!("[{off}]")), Policy::Off);
+    let given = [file, &format!("{off},{file}"), r#""disabled=true""#, r#"{"Strict":true}"#];
+    assert_eq!(given.map(|text| policy(&format!("[{text}]"))), [Policy::Given; 4]);
 }
 
 #[test]

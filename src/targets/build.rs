@@ -45,6 +45,8 @@ pub(crate) struct Target {
     pub(crate) no_cache_stages: Vec<String>,
     /// `--pull`: names of images are resolved at registries, also where the builder has images of its own.
     pub(crate) pulls: bool,
+    /// `--policy`.
+    pub(crate) policy: Policy,
     /// `--allow`: `network.host`, `security.insecure`, `device`.
     pub(crate) entitlements: Vec<String>,
 }
@@ -72,9 +74,21 @@ impl Target {
             no_cache: false,
             no_cache_stages: Vec::new(),
             pulls: false,
+            policy: Policy::Beside,
             entitlements: Vec::new(),
         }
     }
+}
+
+/// By which policy in rego docker buildx refuses and exchanges sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// The one that lies beside the Dockerfile, if there is one.
+    Beside,
+    /// Another one.
+    Given,
+    /// None.
+    Off,
 }
 
 /// Where a build context comes from. A relative path is meant below the checkout, or below the

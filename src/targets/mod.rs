@@ -16,6 +16,6 @@ pub(crate) use attributes::{attributes, directories, entitlements};
 pub(crate) use bake::bake_targets;
 pub(crate) use bake_open::left_to_buildx;
 pub(crate) use build::{
-    Context, Dockerfile, Donor, DonorKind, NamedContext, SecretOrigin, SecretSource, SshAgent, Target,
+    Context, Dockerfile, Donor, DonorKind, NamedContext, Policy, SecretOrigin, SecretSource, SshAgent, Target,
 };
 pub(crate) use dockerfile::scan;

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::buildkit::{
-    self, Accounts, Builder, Patience, Request, Session, SessionId, SessionPlan, Setting, Spawn, StatusTracker,
-    materialize,
+    self, Accounts, Builder, Patience, Request, Session, SessionId, SessionPlan, Setting, SourcePolicy, Spawn,
+    StatusTracker, materialize,
 };
 use crate::cancel::{is_interrupted, unless_cancelled};
 use crate::event::Events;
@@ -57,6 +57,8 @@ pub(crate) struct Claim {
     pub(crate) sessions: Vec<SessionPlan>,
     /// What the targets need to be granted.
     pub(crate) entitlements: Vec<String>,
+    /// By which sources are refused and exchanged.
+    pub(crate) policy: Option<SourcePolicy>,
     /// Every result that must be there, by target.
     pub(crate) requests: Vec<Request>,
     /// Vertices whose execution is work.
@@ -139,6 +141,7 @@ pub(crate) async fn ask_again(
     let setting = Setting {
         channel: channel.clone(),
         entitlements: claim.entitlements,
+        policy: claim.policy,
         tracker: tracker.clone(),
         patience: Patience { attempts: 1, ..patience },
         cancel: cancel.clone(),

@@ -92,6 +92,7 @@ pub(super) async fn solve(run: &Run<'_>, builder: &mut Builder, also: Also) -> a
     let setting = Setting {
         channel: builder.channel.clone(),
         entitlements: plan.entitlements(),
+        policy: plan.policy.clone(),
         tracker: StatusTracker::new(events.clone(), job.on_miss == OnMiss::Fail, plan.secrets.clone()),
         patience: Patience { attempts: ATTEMPTS, stall: job.stall_timeout, step: job.step_timeout },
         cancel: cancel.clone(),
@@ -325,6 +326,7 @@ pub(super) async fn prove(
     let claim = Claim {
         sessions: plan.sessions.clone(),
         entitlements: plan.entitlements(),
+        policy: plan.policy.clone(),
         requests: solved.requests.iter().cloned().map(Request::without_imports).collect(),
         work: work(&solved.graphs),
         secrets: secrets(&solved.graphs),

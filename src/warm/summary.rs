@@ -78,6 +78,7 @@ pub(super) fn promise(
         source: report.source.location.clone(),
         commit: report.source.commit.clone(),
         frontends: solved.frontends.clone(),
+        source_policy: plan.policy.as_ref().map(|policy| policy.digest.clone()),
         donors: report.donors.iter().map(|donor| (donor.reference.clone(), donor.digest.clone())).collect(),
         hit_rate: report.hit_rate,
         layers: layers.total,

@@ -252,15 +252,16 @@ fn no_program_is_started_from_where_others_can_put_one() {
 }
 
 #[test]
-fn a_policy_beside_the_dockerfile_is_no_secret() {
+fn a_policy_of_the_line_is_one_that_is_off() {
     let world = World::new();
     project(&world);
-    let rego = world.path("project/docker/app.Dockerfile.rego");
-    let line = ["docker", "buildx", "build", "-f", "project/docker/app.Dockerfile", "project"];
-    fs::write(&rego, "package docker\ndefault allow := true\ndecision := {\"allow\": allow}\n").unwrap();
-    let run = warm(&world, &line).exits(0);
+    let line = |policy: &[&str]| {
+        let build = ["docker", "buildx", "build", "-f", "project/docker/app.Dockerfile"];
+        warm(&world, &[&build[..], policy, &["project"]].concat())
+    };
+    fs::write(world.path("project/docker/app.Dockerfile.rego"), "package docker\n").unwrap();
+    let run = line(&[]).exits(2);
     assert!(run.stderr.contains("app.Dockerfile.rego lies beside its Dockerfile"), "{}", run.stderr);
-    fs::write(&rego, "package docker\nallow if pin_image(input.image, \"sha256:0\")\n").unwrap();
-    let run = warm(&world, &line).exits(2);
-    assert!(run.stderr.contains("may exchange what the build is made from"), "{}", run.stderr);
+    line(&["--policy", "filename=other.rego"]).exits(2);
+    line(&["--policy", "disabled=true"]).exits(0);
 }

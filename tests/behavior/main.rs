@@ -23,6 +23,7 @@ mod source;
 // What buildx takes into a build beside the flags.
 mod bake;
 mod line;
+mod policies;
 mod surroundings;
 
 // What it is built with.

@@ -34,14 +34,14 @@ const YOUNGER_PLACES: [(&str, &str, &str); 3] = [
 #[rustfmt::skip]
 const CLASSIFIED: &[(&str, &[&str])] = &[
     // Sent: buildkit/solve/request.rs.
-    ("request", &["Ref", "Session", "Internal", "Entitlements", "Cache"]),
+    ("request", &["Ref", "Session", "Internal", "Entitlements", "Cache", "SourcePolicy"]),
     // Never set: results, exports and history are not for us, and each build is asked through the gateway.
     ("request", &[
         "Definition", "ExporterDeprecated", "ExporterAttrsDeprecated", "Frontend", "FrontendAttrs",
         "FrontendInputs", "Exporters", "EnableSessionExporter", "CompatibilityVersion",
     ]),
-    // Policies are refused (source/policy.rs, cli/surroundings.rs), and buildx sets the proxied network for those alone.
-    ("request", &["SourcePolicy", "SourcePolicySession", "ProxyNetwork"]),
+    // Policies in rego are refused (source/policy.rs), and buildx sets the proxied network for those alone.
+    ("request", &["SourcePolicySession", "ProxyNetwork"]),
     ("gateway request", &[
         "Definition", "Frontend", "FrontendOpt", "allowResultReturn", "allowResultArrayRef", "CacheImports", "FrontendInputs",
         "Evaluate",

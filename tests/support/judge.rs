@@ -99,6 +99,11 @@ impl World {
     /// Has buildx build `context` on a copy of `root`, with these flags, and `configure` in the daemon's configuration.
     /// Panics when the build fails.
     pub(crate) fn judged_by_buildx(&self, root: &Path, context: &Path, flags: &[&str], configure: &str) -> Judged {
+        Judged::of(&self.built_by_buildx(root, context, flags, configure).succeeded())
+    }
+
+    /// The same build, whatever became of it.
+    pub(crate) fn built_by_buildx(&self, root: &Path, context: &Path, flags: &[&str], configure: &str) -> Built {
         let folder = tempfile::Builder::new().prefix("judge").tempdir_in(self.folder()).unwrap();
         let copy = copied(root, folder.path());
         let config = mirror_config(folder.path(), ground().registry.address());
@@ -116,8 +121,7 @@ impl World {
         let mut arguments = vec!["build", "--builder=judge", "--progress=rawjson", "--provenance=false"];
         arguments.extend(flags);
         arguments.push(context.to_str().unwrap());
-        let built = Built(buildx(&arguments)).succeeded();
-        Judged::of(&built)
+        Built(buildx(&arguments))
     }
 }
 

@@ -89,6 +89,11 @@ pub(crate) fn says_no_space(error: &anyhow::Error) -> bool {
     format!("{error:#}").to_lowercase().contains(NO_SPACE)
 }
 
+/// Whether a source policy denies a source (`sourcepolicy/engine.go` of BuildKit).
+pub(super) fn is_denied(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("denied by policy")
+}
+
 /// What to do when BuildKit could not fetch what a URL names; none where that is not what went wrong.
 pub(crate) fn fetch_remedy(error: &anyhow::Error) -> Option<&'static str> {
     let text = format!("{error:#}");

@@ -7,16 +7,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bollard_buildkit_proto::pb;
 
-use super::blame::{fetch_remedy, is_left_by_a_crash, is_lost, is_surroundings};
+use super::blame::{fetch_remedy, is_denied, is_left_by_a_crash, is_lost, is_surroundings};
+use super::converted::convert;
 use super::materialize::patiently;
 use super::request::{Build, Setting, Solved};
 use crate::failure::{Failure, Kind};
+use crate::source;
 
 /// The frontend that is built into every BuildKit. It hands over to another one when the Dockerfile's
 /// `# syntax=` line names one.
 const FRONTEND: &str = "dockerfile.v0";
 const NO_GIT: &str = "correct the URL, or what lies there: only a URL that ends in .git is a git repository, and what another \
                       one gives is taken for an archive or a Dockerfile";
+const DENIED: &str = "have the source policy (--source-policy, EXPERIMENTAL_BUILDKIT_SOURCE_POLICY) allow the source, or \
+                      build from another one";
 const IMAGE_CONFIG: &str = "containerimage.config";
 
 /// A target to ask about.
@@ -30,6 +34,8 @@ pub(crate) struct Question {
     pub(crate) inputs: Vec<(String, String)>,
     /// The session that serves its directories.
     pub(crate) session: String,
+    /// A file that must not lie in a context that the builder fetches: a policy that buildx alone evaluates.
+    pub(crate) refused_with: Option<String>,
 }
 
 /// What a target is made of.
@@ -109,6 +115,8 @@ pub(crate) async fn ask(setting: &Setting, questions: &[Question]) -> anyhow::Re
         let what = format!("could not make the build graph of target `{}`", question.target);
         answers.push(match answer {
             Err(error) if is_lost(&error) => return Err(error.context(what)),
+            Err(error) if Failure::of(&error).is_some_and(|failure| failure.kind == Kind::Usage) => return Err(error),
+            Err(error) if is_denied(&error) => return Err(Failure::because(error, Kind::Build, what, DENIED)),
             Err(error) if is_surroundings(&error) => {
                 let hint = "check the registries of the base images, the credentials and the disk, then run it again";
                 let hint = fetch_remedy(&error).unwrap_or(hint);
@@ -141,6 +149,19 @@ fn is_download(question: &Question) -> bool {
     })
 }
 
+/// Reads from the answer to a file taken for a Dockerfile that there is none. No policy is a Dockerfile; a context that is one
+/// itself has no other file.
+fn is_absent(answer: anyhow::Result<()>, name: &str, target: &str) -> anyhow::Result<()> {
+    let Err(error) = answer else { return Ok(()) };
+    if format!("{error:#}").contains(&format!("open {name}: no such file or directory")) {
+        return Ok(());
+    }
+    if is_lost(&error) || is_surroundings(&error) {
+        return Err(error);
+    }
+    Err(source::has_policy(target, name))
+}
+
 async fn ask_one(
     setting: &Setting,
     question: &Question,
@@ -148,7 +169,17 @@ async fn ask_one(
     inputs: HashMap<String, pb::Definition>,
 ) -> anyhow::Result<Answer> {
     let build = Build::start(setting, &question.session).await?;
-    let (results, mut metadata) = build.frontend(FRONTEND, options, inputs).await?;
+    let (mut results, mut metadata) = build.frontend(FRONTEND, options.clone(), inputs.clone()).await?;
+    if let Some(name) = &question.refused_with {
+        let as_dockerfile = options.into_iter().chain([("filename".to_owned(), name.clone())]).collect();
+        let answer = build.frontend(FRONTEND, as_dockerfile, inputs).await;
+        is_absent(answer.map(drop), name, &question.target)?;
+    }
+    if setting.policy.is_some() {
+        for definition in results.iter_mut().filter_map(|solved| solved.definition.as_mut()) {
+            convert(&build, definition).await?;
+        }
+    }
     build.finish().await?;
     let mut made = |Solved { platform, definition }: Solved| {
         let config = match &platform {

@@ -3,6 +3,7 @@
 mod accounts;
 mod alarm;
 mod blame;
+mod converted;
 mod frontend;
 mod graph;
 mod key;
@@ -10,6 +11,7 @@ mod materialize;
 mod other_session;
 mod progress;
 mod request;
+mod rewrite;
 mod vertex;
 
 pub(crate) use accounts::{Account, Accounts};

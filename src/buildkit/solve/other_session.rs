@@ -1,16 +1,14 @@
 //! The same results under other sessions. BuildKit finds a directory, and at times what was made of it, by the session it came
 //! from; a later build has another one, and finds only what is known by its content.
 //!
-//! A definition is changed where it names the session, byte for byte: names and digests keep their lengths, and a field that a
-//! newer BuildKit added stays as it is.
+//! A definition is changed where it names the session; names keep their lengths.
 
 use std::collections::HashMap;
 
 use bollard_buildkit_proto::pb;
-use prost::Message as _;
 
 use super::materialize::{Order, Request};
-use crate::digest;
+use super::rewrite::{replace, rewrite};
 
 /// Has requests ask under other sessions: of each, the old id and the new one, which are equally long. Gives the new digests
 /// of vertices by the old ones.
@@ -22,52 +20,26 @@ pub(crate) fn in_other_sessions(requests: &mut [Request], sessions: &[(String, S
         }
         let orders = request.first.iter_mut().chain(&mut request.tips).chain(&mut request.images);
         for Order { definition, .. } in orders.chain(&mut request.middles) {
-            for operation in &mut definition.def {
-                rename(operation, sessions, &mut digests);
-            }
-            let metadata = std::mem::take(&mut definition.metadata).into_iter();
-            let named = metadata.map(|(vertex, metadata)| (digests.get(&vertex).cloned().unwrap_or(vertex), metadata));
-            definition.metadata = named.collect();
+            rewrite(definition, &mut digests, |operation, bytes| rename(operation, bytes, sessions));
         }
     }
     digests
 }
 
-/// What an operation is made from comes before it.
-fn rename(bytes: &mut Vec<u8>, sessions: &[(String, String)], digests: &mut HashMap<String, String>) {
-    let Ok(operation) = pb::Op::decode(bytes.as_slice()) else { return };
-    let mut renamed = bytes.clone();
+fn rename(operation: &pb::Op, bytes: &mut [u8], sessions: &[(String, String)]) {
     if let Some(pb::op::Op::Source(source)) = &operation.op
         && source.identifier.starts_with("local://")
     {
-        sessions.iter().for_each(|(old, new)| replace(&mut renamed, old, new));
-    }
-    for input in &operation.inputs {
-        if let Some(new) = digests.get(&input.digest) {
-            replace(&mut renamed, &input.digest, new);
-        }
-    }
-    if renamed != *bytes {
-        digests.insert(digest::sha256(&*bytes), digest::sha256(&renamed));
-        *bytes = renamed;
-    }
-}
-
-fn replace(bytes: &mut [u8], old: &str, new: &str) {
-    let (old, new) = (old.as_bytes(), new.as_bytes());
-    if old.len() != new.len() || old.is_empty() {
-        return;
-    }
-    let mut at = 0;
-    while let Some(found) = bytes[at..].windows(old.len()).position(|window| window == old) {
-        bytes[at + found..at + found + old.len()].copy_from_slice(new);
-        at += found + old.len();
+        sessions.iter().for_each(|(old, new)| replace(bytes, old, new));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
+    use crate::digest;
 
     #[test]
     fn what_is_made_of_a_directory_is_asked_for_under_the_other_session() {

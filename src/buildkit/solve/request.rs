@@ -25,6 +25,7 @@ use super::materialize::Patience;
 use super::progress::StatusTracker;
 use crate::buildkit::refusal::Refusal;
 use crate::buildkit::session::SessionId;
+use crate::buildkit::source_policy::SourcePolicy;
 use crate::digest;
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
@@ -34,6 +35,8 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// What a builder has to offer, by its names for it (`frontend/gateway/pb/caps.go` of BuildKit).
 const NEEDED: [&str; 5] = ["importcaches", "statfile", "proto.refarray", "reference.output", "gateway.solve.evaluate"];
+/// And where there is a source policy, which an older one passes over.
+const NEEDED_FOR_POLICY: [&str; 2] = ["source.policy", "source.metaresolver"];
 
 /// What every build of a run has in common.
 #[derive(Debug, Clone)]
@@ -42,6 +45,8 @@ pub(crate) struct Setting {
     pub(crate) channel: Channel,
     /// `network.host` and the like, granted to every build.
     pub(crate) entitlements: Vec<String>,
+    /// By which sources are refused and exchanged.
+    pub(crate) policy: Option<SourcePolicy>,
     /// What listens to the builds' status streams.
     pub(crate) tracker: StatusTracker,
     /// How long is waited for what does not move.
@@ -85,6 +90,7 @@ impl Build {
             r#ref: reference.clone(),
             session: session.to_owned(),
             entitlements: setting.entitlements.clone(),
+            source_policy: setting.policy.as_ref().map(SourcePolicy::message),
             // Keeps build args out of BuildKit's build history.
             internal: true,
             // BuildKit v0.20 does not survive a request without it.
@@ -106,9 +112,33 @@ impl Build {
         let request = build.request(frontend::PingRequest {});
         let mut bridge = build.bridge.clone();
         let pong = build.alive(async move { bridge.ping(request).await }).await.context("starting a build")?;
-        let offered = pong.into_inner().frontend_api_caps;
-        can_all(|id| offered.iter().any(|cap| cap.id == id && cap.enabled))?;
+        let pong = pong.into_inner();
+        let offered: Vec<_> = pong.frontend_api_caps.into_iter().chain(pong.llb_caps).collect();
+        let more = setting.policy.iter().flat_map(|_| NEEDED_FOR_POLICY);
+        can_all(NEEDED.into_iter().chain(more), |id| offered.iter().any(|cap| cap.id == id && cap.enabled))?;
         Ok(build)
+    }
+
+    /// A source as the source policy leaves it.
+    ///
+    /// # Errors
+    /// When the policy denies it, and when what it has become cannot be found.
+    pub(super) async fn under_policy(
+        &self,
+        source: pb::SourceOp,
+        platform: Option<pb::Platform>,
+    ) -> anyhow::Result<pb::SourceOp> {
+        let request = frontend::ResolveSourceMetaRequest {
+            log_name: format!("[internal] load metadata for {}", source.identifier),
+            resolve_mode: source.attrs.get("image.resolvemode").cloned().unwrap_or_default(),
+            source: Some(source),
+            platform,
+            ..Default::default()
+        };
+        let request = self.request(request);
+        let mut bridge = self.bridge.clone();
+        let answer = self.alive(async move { bridge.resolve_source_meta(request).await }).await?;
+        answer.into_inner().source.context("the builder does not say what becomes of a source")
     }
 
     /// Solves with a frontend (`dockerfile.v0`) and gives its results, one per platform.
@@ -256,15 +286,15 @@ fn step_of(definition: &pb::Definition) -> Option<String> {
 }
 
 /// Whether a builder can do all that we ask for; it says so itself.
-fn can_all(can: impl Fn(&str) -> bool) -> anyhow::Result<()> {
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|id| !can(id)).collect();
+fn can_all<'a>(needed: impl Iterator<Item = &'a str>, can: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+    let missing: Vec<&str> = needed.filter(|id| !can(id)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     Err(Failure::new(
         Kind::Environment,
         format!("the builder is too old: it lacks {}", missing.join(", ")),
-        "use BuildKit v0.12 or later, or Docker 20.10 or later",
+        "use BuildKit v0.12 or later, or Docker 20.10 or later; with a source policy, BuildKit v0.13 or Docker 26",
     ))
 }
 
@@ -289,8 +319,8 @@ mod tests {
 
     #[test]
     fn a_builder_that_lacks_something_is_told_what() {
-        assert!(can_all(|_| true).is_ok());
-        let error = can_all(|id| id != "statfile").unwrap_err();
+        assert!(can_all(NEEDED.into_iter(), |_| true).is_ok());
+        let error = can_all(NEEDED.into_iter(), |id| id != "statfile").unwrap_err();
         assert_eq!(error.to_string(), "the builder is too old: it lacks statfile");
     }
 }

@@ -69,7 +69,7 @@ const LIMITS: &str = "limits of resources are part of no cache key";
 const IGNORED: &str = "BuildKit does not know it, and buildx passes it over";
 const BUILDER: &str = "which builder is meant is said by cachewarm's own --builder";
 const NO_BUILD: &str = "it asks about the build, and builds nothing";
-const POLICY: &str = "a policy may exchange what a build is made from, and cachewarm evaluates none";
+const POLICY: &str = "a policy may exchange what a build is made from, and is evaluated by buildx alone";
 
 const fn flag(name: &'static str, on: On, value: Value, effect: Effect) -> Flag {
     Flag { name, letter: None, on, value, effect }
@@ -119,7 +119,7 @@ pub(super) const FLAGS: [Flag; 68] = [
     flag("no-cache-filter", Build, Text, Honoured),
     lettered("output", 'o', Build, Text, Harmless(OUTPUT)),
     flag("platform", Build, Text, Honoured),
-    flag("policy", Both, Text, Refused(POLICY)),
+    flag("policy", Both, Text, Unless("disabled=true", POLICY)),
     flag("print", Bake, Switch, Harmless("what it would print is what is built here")),
     flag("print", Build, Text, Refused(NO_BUILD)),
     flag("progress", Both, Text, Harmless(SHOWN)),

@@ -63,6 +63,8 @@ impl Line {
                 "add-host" | "build-arg" | "build-context" | "label" | "no-cache-filter" | "platform" | "secret"
                 | "ssh" | "ulimit",
             ) => (setting, values()),
+            // Any other value was refused.
+            (_, "policy") => (setting, values()),
             // Where it names none, buildx looks for files by itself.
             (On::Bake, "bake") => return Some(given("file", self.0.values("file"))),
             (On::Bake, "bake-target") => ("TARGET", operands()),

@@ -7,7 +7,7 @@ use crate::cli::table::{COMMANDS, settings_of};
 use crate::warm::{Job, Prove};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 58] = [
+const SAMPLES: [(&str, &str); 60] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -20,6 +20,8 @@ const SAMPLES: [(&str, &str); 58] = [
     ("build-arg", "K=V"),
     ("public", "DEMO_TOKEN"),
     ("platform", "linux/arm64"),
+    ("policy", "disabled=true"),
+    ("source-policy", "policy.json"),
     ("build-context", "base=docker-image://alpine"),
     ("secret", "id=token,env=TOKEN"),
     ("ssh", "default"),
@@ -110,6 +112,9 @@ fn every_flag_means_the_same_as_its_variable_and_its_entry_in_the_file() {
         "app": {"context": "/builds/app", "args": {"B": "2"}}}}"#;
     std::fs::write(&bake, targets).expect("it is written");
     let bake = bake.display().to_string();
+    let policy = folder.path().join("policy.json");
+    std::fs::write(&policy, "{}").expect("it is written");
+    let policy = policy.display().to_string();
     let with_bake = [format!("--bake={bake}"), "--allow=fs.read=*".to_owned()];
     for (command, _) in COMMANDS {
         for name in settings_of(command).map(|setting| setting.name).filter(|name| *name != "config") {
@@ -120,6 +125,7 @@ fn every_flag_means_the_same_as_its_variable_and_its_entry_in_the_file() {
                 ("check" | "seal", "manifest") => "m.json",
                 ("seal", "builder") => "spawn:/opt/buildkitd",
                 (_, "bake") => &bake,
+                (_, "source-policy") => &policy,
                 _ => value,
             };
             // Some mean nothing by themselves.
