@@ -4,7 +4,7 @@
 //! | since | what changed | source in BuildKit |
 //! |---|---|---|
 //! | v0.33.1 | layers have other names, and those with the older ones are not found by their blobs | `snapshot/snapshotid.go`, `cache/manager.go` |
-//! | v0.33.1 | an image has one key, of its digest, and none of its layers (nothing here promises a hit by the second one) | `source/containerimage/pull.go` |
+//! | v0.33.1 | an image has one key, of its digest, and none of its layers | `source/containerimage/pull.go` |
 //! | v0.34 | databases have a list of free pages only after a clean stop | `util/db/boltutil/db.go` |
 //!
 //! A version that nobody can read, and one that is newer than all that were measured, is taken for the newest known: that
@@ -15,6 +15,8 @@ use std::str::FromStr;
 
 /// The first BuildKit that does not find layers by their blobs if they, or what they stand on, have the older names.
 const NEW_LAYER_NAMES: Version = Version { major: 0, minor: 33, patch: 1 };
+/// The first one that knows an image by its digest alone.
+const ONE_KEY_OF_IMAGES: Version = NEW_LAYER_NAMES;
 /// The first one whose databases tell how the last daemon stopped.
 const FREELIST_AT_STOP: Version = Version { major: 0, minor: 34, patch: 0 };
 /// The newest one whose ways were measured.
@@ -68,6 +70,11 @@ impl Era {
     /// every BuildKit to such a layer.
     pub(crate) fn finds_legacy_layers(self) -> bool {
         self.0 < NEW_LAYER_NAMES
+    }
+
+    /// Whether it finds what was built on an image when that was pushed again with the same layers.
+    pub(crate) fn knows_images_by_layers(self) -> bool {
+        self.0 < ONE_KEY_OF_IMAGES
     }
 
     /// Whether it is newer than all that were measured.

@@ -8,6 +8,7 @@ use super::umask::Umasks;
 use super::words::{self, Remedy};
 use super::{Comparison, Traces, files};
 use crate::buildkit::{OperationKind, fetches_git_context, is_internal};
+use crate::era::Era;
 use crate::manifest::{Files, Input, Manifest, Step};
 use crate::report::Reason;
 
@@ -93,7 +94,8 @@ impl Comparison<'_> {
                 continue;
             }
             if are(OperationKind::Image) {
-                differences.extend(words::of_images(&old_input.key, &new_input.key));
+                let difference = words::of_images(&old_input.key, &new_input.key);
+                differences.extend(difference.map(|difference| self.by_version(difference)));
             } else if are(OperationKind::Local) && old_input.key == new_input.key {
                 // The same directory: which of its files count is looked at by itself.
             } else if !self.pairs.are(now.step, before.step) && old_input.digest != new_input.digest {
@@ -107,6 +109,18 @@ impl Comparison<'_> {
             }
         }
         differences
+    }
+
+    /// Says of an image that has moved what this BuildKit makes of one with the same layers.
+    fn by_version(&self, mut difference: Difference) -> Difference {
+        let version = &self.new.buildkit_version;
+        if difference.kind == "base-image-moved" && !version.is_empty() && !Era::of(version).knows_images_by_layers() {
+            let known = format!(
+                "BuildKit {version} knows an image by its digest alone: with the same layers it is another one, too"
+            );
+            difference.detail.push(known);
+        }
+        difference
     }
 
     /// Which files of our directories are others.

@@ -74,6 +74,23 @@ fn another_source_policy_is_told_of_beside_what_it_changed() {
 }
 
 #[test]
+fn of_an_image_that_has_moved_it_is_told_what_this_buildkit_makes_of_the_same_layers() {
+    let by = |json: String, version: &str| {
+        let version = format!("\"buildkit_version\":\"{version}\"");
+        read(&json.replace("\"buildkit_version\":\"\"", &version)).unwrap()
+    };
+    let old = by(sample().to_string(), "v0.32.2");
+    let detail = |version: &str| {
+        let new = by(sample().to_string().replace("\"sha256:1\"", "\"sha256:2\""), version);
+        let reason = Comparison::new(&old, &new).reason(2).unwrap();
+        assert_eq!(reason.kind, "base-image-moved");
+        reason.detail
+    };
+    assert_eq!((detail("v0.33.0"), detail("")), (None, None));
+    assert!(detail("v0.34.2").unwrap().contains("by its digest alone"));
+}
+
+#[test]
 fn what_is_not_written_down_may_be_why() {
     let old = read(&sample().to_string().replace("\"left_out\":0", "\"left_out\":7")).unwrap();
     let new = read(&sample().to_string()).unwrap();
