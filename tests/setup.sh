@@ -117,6 +117,7 @@ END
 fi
 # What came before v0.33.1 named layers in another way.
 older=$(buildkit_of buildkit-older tools-older)
+oldest=$(buildkit_of buildkit-oldest tools-oldest)
 buildx=$(go_tools buildx tools-buildx)
 dockerd=$(go_tools dockerd tools-dockerd)
 moto=$(moto)
@@ -127,6 +128,7 @@ BUILDKITD=$buildkit/buildkitd
 BUILDCTL=$buildkit/buildctl
 DOCKERFILE_FRONTEND=$buildkit/dockerfile-frontend
 BUILDKITD_OLDER=$older/buildkitd
+BUILDKITD_OLDEST=$oldest/buildkitd
 BUILDX=$buildx/buildx
 DOCKERD_20=/usr/sbin/dockerd
 DOCKERD_29=$dockerd/dockerd

@@ -15,10 +15,12 @@ use crate::tcp::listening;
 enum Kind {
     /// A daemon of cachewarm's own.
     Spawn,
-    /// The same of an older BuildKit.
-    Older,
+    /// The same of an older BuildKit, by the name of its buildkitd.
+    Older(&'static str),
     /// A daemon that runs, on a socket.
     Unix,
+    /// The same of an older BuildKit.
+    OlderUnix(&'static str),
     /// A daemon that runs, on TCP with TLS from both sides.
     Tcp,
     /// A container that runs.
@@ -31,7 +33,7 @@ enum Kind {
 
 impl Kind {
     fn is_spawn(self) -> bool {
-        matches!(self, Kind::Spawn | Kind::Older)
+        matches!(self, Kind::Spawn | Kind::Older(_))
     }
 }
 
@@ -55,7 +57,10 @@ struct Subject {
 
 impl Subject {
     fn new(kind: Kind) -> Subject {
-        let mut world = if kind == Kind::Older { World::older() } else { World::new() };
+        let mut world = match kind {
+            Kind::Older(buildkitd) | Kind::OlderUnix(buildkitd) => World::with(buildkitd),
+            _ => World::new(),
+        };
         let faults = Faults::before(ground().registry.address());
         // Everything comes through the proxy, names of docker.io as well.
         let config = fs::read_to_string(world.config()).unwrap();
@@ -69,9 +74,9 @@ impl Subject {
         let name = format!("cw{}", world.folder().file_name().unwrap().to_str().unwrap());
         let mut flags = Vec::new();
         let (address, behind) = match kind {
-            Kind::Spawn | Kind::Older => (format!("spawn:{}", world.buildkitd().display()), Behind::Nothing),
-            Kind::Unix => {
-                let builder = Builder::start(&world.path("daemon"), &world.root(), &world.config());
+            Kind::Spawn | Kind::Older(_) => (format!("spawn:{}", world.buildkitd().display()), Behind::Nothing),
+            Kind::Unix | Kind::OlderUnix(_) => {
+                let builder = world.daemon(&world.path("daemon"), &world.root(), &world.config());
                 (builder.address(), Behind::Daemon(builder))
             }
             Kind::Tcp => {
@@ -146,6 +151,18 @@ impl Subject {
         }
     }
 
+    /// The root is what the daemon that made it finds, with and without a cache, to those who look at it afterwards.
+    fn is_warm_to_check_and_smoke(&self) {
+        let (root, buildkitd) = (self.world.root(), self.world.buildkitd().display().to_string());
+        let donor = format!("{}/team/sample:cache", ground().registry.address());
+        let config = self.world.config().display().to_string();
+        let flags = ["--used-by", &buildkitd, "--cache-from", &donor, "--buildkitd-config", &config];
+        let run = self.world.check(&root, &flags).ends_warm();
+        assert_eq!(run.reports("/used_by/unpacked_again"), 0, "{}", run.stdout);
+        let run = self.world.smoke(&root, &ground().sample, &[]).exits(0);
+        assert_eq!((run.reports("/verdict"), run.reports("/hit_rate")), ("warm".into(), 1.0.into()));
+    }
+
     /// Smoke of the sample with a step that takes an hour: a miss, which does not run afterwards; said again the same way.
     fn an_hour_is_only_asked_about(&self) {
         let context = self.world.path("edited");
@@ -187,7 +204,7 @@ impl Subject {
     /// Panics when something of ours is still there.
     fn left_nothing(&self) {
         match self.kind {
-            Kind::Spawn | Kind::Older => self.world.left_nothing_running(),
+            Kind::Spawn | Kind::Older(_) => self.world.left_nothing_running(),
             Kind::Created(version) => {
                 assert!(!Docker::shared(version).has(self.name()), "the container is still there");
                 self.world.left_nothing_running();
@@ -258,6 +275,9 @@ fn warms_the_sample(kind: Kind) {
     let run = subject.warm().run();
     subject.left_nothing();
     subject.ended_well(run);
+    if kind.is_spawn() || matches!(kind, Kind::Unix | Kind::OlderUnix(_)) {
+        subject.is_warm_to_check_and_smoke();
+    }
     subject.an_hour_is_only_asked_about();
 }
 
@@ -337,10 +357,21 @@ macro_rules! conform {
     )*};
 }
 
-mod spawn_older {
-    use super::*;
+macro_rules! conform_older {
+    ($($name:ident: $kind:expr;)*) => {$(
+        mod $name {
+            use super::*;
 
-    conform!(@each Kind::Older, warms_the_sample, a_blob_that_stalls_is_asked_for_again);
+            conform!(@each $kind, warms_the_sample, a_blob_that_stalls_is_asked_for_again);
+        }
+    )*};
+}
+
+conform_older! {
+    spawn_older: Kind::Older("BUILDKITD_OLDER");
+    spawn_oldest: Kind::Older("BUILDKITD_OLDEST");
+    unix_older: Kind::OlderUnix("BUILDKITD_OLDER");
+    unix_oldest: Kind::OlderUnix("BUILDKITD_OLDEST");
 }
 
 conform! {

@@ -43,8 +43,13 @@ impl World {
 
     /// The same with an older BuildKit.
     pub(crate) fn older() -> World {
+        World::with("BUILDKITD_OLDER")
+    }
+
+    /// The same with another buildkitd that `tests/setup.sh` installed.
+    pub(crate) fn with(buildkitd: &str) -> World {
         let mut world = World::new();
-        world.buildkitd = ground::tool("BUILDKITD_OLDER");
+        world.buildkitd = ground::tool(buildkitd);
         world
     }
 
