@@ -187,7 +187,10 @@ impl Client<'_> {
                 options.update_fetchhead(false).download_tags(AutotagOption::None).depth(depth);
                 match connection.remote().fetch(specifications, Some(&mut options), None) {
                     Ok(()) => match found(repository, wanted) {
-                        Some(commit) => return Ok(commit),
+                        Some(commit) => {
+                            self.keys.let_in(&tried.borrow());
+                            return Ok(commit);
+                        }
                         None if last => return Err(unknown(wanted, &heads, address)),
                         None => {}
                     },

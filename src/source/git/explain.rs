@@ -19,11 +19,13 @@ pub(super) fn explained(error: &git2::Error, address: &Address, presented: &[Att
     let says = |needle: &str| message.to_lowercase().contains(needle);
     let refused = error.code() == ErrorCode::Auth || says("authentication") || says("401") || says("403");
     let (what, hint) = if refused && !presented.is_empty() {
-        let names: Vec<&str> = presented.iter().map(|attempt| attempt.name()).collect();
+        let mut names: Vec<&str> = presented.iter().map(|attempt| attempt.name()).collect();
+        names.dedup();
         let mut hint =
             "check that they are valid and may read the repository, for example with `git ls-remote`".to_owned();
-        if presented.contains(&Attempt::Token) && address.user.is_none() {
-            hint.push_str("; a token that goes with a user of its own needs that in the URL, https://USER@…");
+        let shows_token = presented.iter().any(|attempt| matches!(attempt, Attempt::Token(_)));
+        if shows_token && address.user.is_none() {
+            hint.push_str("; a token that goes with a user of its own (a deploy token, a robot) needs that in the URL, https://USER@…");
         }
         (format!("{shown} refused the credentials it was shown ({})", names.join(", ")), hint)
     } else if refused && address.is_ssh() {

@@ -191,6 +191,19 @@ fn a_token_is_shown_with_the_user_of_the_url() {
     assert!(!any_file_has(&checkout.root, "t0ken"));
 }
 
+/// GitLab's jobs, its OAuth tokens and Bitbucket look at the user, and an own host's name tells nothing of what it is.
+#[test]
+fn a_token_finds_the_user_that_its_host_wants() {
+    for login in ["gitlab-ci-token:t0ken", "oauth2:t0ken", "x-token-auth:t0ken"] {
+        let world = World::new();
+        let server = Server::of(&world, std::slice::from_ref(Box::leak(Box::new(login))));
+        let checkout = obtained(&at(&server.url("app/.git"), None, Some("t0ken")));
+        assert_eq!(checkout.commit, Some(world.commit("app", "main")));
+        assert_eq!(server.asked_with().last().map(String::as_str), Some(login));
+        assert!(!any_file_has(&checkout.root, "t0ken"));
+    }
+}
+
 #[test]
 fn a_submodule_of_another_host_is_not_shown_the_token() {
     let world = World::new();
@@ -236,7 +249,9 @@ fn missing_credentials_are_asked_for_and_wrong_ones_are_shown_once() {
         "{text}"
     );
     assert!(!text.contains("sesame") && !text.contains("wr0ng"), "{text}");
-    assert_eq!(server.asked_with(), ["me:sesame", "x-access-token:wr0ng"]);
+    let users = ["x-access-token", "oauth2", "gitlab-ci-token", "x-token-auth"];
+    let tokens = users.map(|user| format!("{user}:wr0ng"));
+    assert_eq!(server.asked_with(), [&["me:sesame".to_owned()], &tokens[..]].concat());
     let (_, _, hint) = explanation(try_obtain(&at(&server.url("app/.git"), None, Some("wr0ng"))));
     assert!(hint.contains("https://USER@"), "{hint}");
 }
