@@ -188,7 +188,7 @@ fn session(
         logins: Arc::new(keychain.clone()),
         locals: locals.collect(),
         secrets: Secrets::new(&target.secrets, &build.secrets),
-        agents: Agents::new(&target.ssh, build.ssh_auth_sock.clone()),
+        agents: Agents::new(&target.ssh, build.ssh_auth_sock.clone())?,
         events: events.clone(),
     };
     Ok(SessionPlan { id: SessionId::new()?, shared_key, services })

@@ -11,6 +11,7 @@ mod docker_config;
 mod ecr;
 mod ecr_host;
 mod secret;
+mod ssh_key;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use ecr_host::EcrHost;
 
 pub(crate) use docker_config::DockerConfig;
 pub(crate) use secret::Secret;
+pub(crate) use ssh_key::has_passphrase;
 
 /// Where credentials may come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -95,8 +95,8 @@ const BUILD: &[Setting] = &[
     list("build-context", "NAME=VALUE", Line, Nothing,
         "Further build context: a directory, docker-image://REF or a URL. Repeatable"),
     list("secret", "SPEC", Line, Nothing, "Build secret: id=ID,src=FILE or id=ID,env=VARIABLE. Repeatable"),
-    list("ssh", "default|ID[=SOCKET]", Line, Nothing,
-        "SSH agent for the build; SSH_AUTH_SOCK unless a socket is named. A key is for an agent to hold. \
+    list("ssh", "default|ID[=SOCKET|KEY,…]", Line, Nothing,
+        "SSH agent for the build: SSH_AUTH_SOCK, another socket, or keys without a passphrase, by their files. \
          Repeatable"),
     list("add-host", "HOST:ADDRESS", Comma, Any, "Entry for /etc/hosts of the steps. Repeatable"),
     text("network", "MODE", Only(&["default", "none"]), "Network of the steps").of(&["default", "none", "host"]),

@@ -136,7 +136,7 @@ fn secrets_and_agents(from: &Sources<'_>) -> anyhow::Result<(Vec<SecretSource>, 
     let is_variable = |name: &str| from.environment.text(name).ok().flatten().is_some();
     let secret = |text: &str| flags::secret(text, is_variable);
     let secrets = from.each("secret", ("id=ID,src=FILE or id=ID,env=VARIABLE", secret))?;
-    Ok((secrets, from.each("ssh", ("default, ID or ID=SOCKET", flags::ssh))?))
+    Ok((secrets, from.each("ssh", ("default, ID, ID=SOCKET or ID=KEY,KEY", flags::ssh))?))
 }
 
 fn dockerfile(text: &str) -> anyhow::Result<PathBuf> {

@@ -10,7 +10,9 @@ mod credentials;
 mod explain;
 mod head;
 mod lfs;
+mod over_ssh;
 mod pointer;
+mod program;
 mod submodules;
 mod work_tree;
 
@@ -26,6 +28,7 @@ use git2::{
 
 use self::address::Address;
 use self::credentials::{Keys, Tried};
+use self::over_ssh::OverSsh;
 use super::modes::Recorded;
 use crate::auth::Secret;
 use crate::failure::{Explain, Kind};
@@ -170,37 +173,56 @@ impl Client<'_> {
         let tried = RefCell::new(Tried::default());
         let explain = |error: git2::Error| explain::explained(&error, address, &tried.borrow().shown);
         let mut remote = repository.remote_anonymous(&address.remote).map_err(explain)?;
+        if let Some(program) = OverSsh::new(repository, address, remote.url().unwrap_or_default(), self.watch) {
+            let heads = program.heads()?;
+            return self.bring(repository, address, wanted, &heads, |wanted, depth| program.fetch(wanted, depth));
+        }
         let callbacks = self.callbacks(&tried);
         let mut connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy())).map_err(explain)?;
         let heads = connection.list().map_err(explain)?.iter().map(|head| (head.name().to_owned(), head.oid()));
         let heads: Vec<Head> = heads.collect();
 
-        let plan = plan(wanted, &heads, address)?;
+        self.bring(repository, address, wanted, &heads, |wanted, depth| {
+            let mut options = FetchOptions::new();
+            options.remote_callbacks(self.callbacks(&tried)).proxy_options(proxy());
+            options.update_fetchhead(false).download_tags(AutotagOption::None).depth(depth);
+            connection.remote().fetch(wanted, Some(&mut options), None).map_err(explain)?;
+            self.keys.let_in(&tried.borrow());
+            Ok(())
+        })
+    }
+
+    /// Has `fetch` fetch refspecs at a depth, in the order of the plan, until the commit is there.
+    fn bring<'r>(
+        &self,
+        repository: &'r Repository,
+        address: &Address,
+        wanted: &Wanted,
+        heads: &[Head],
+        mut fetch: impl FnMut(&[String], i32) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Commit<'r>> {
+        let plan = plan(wanted, heads, address)?;
         for specifications in &plan {
             let whole = specifications.len() > 1;
             // libgit2 cannot fetch shallowly from a directory.
             let depths: &[i32] = if whole || address.is_local() { &[0] } else { &[1, 0] };
             for &depth in depths {
                 let last = depth == 0 && plan.last() == Some(specifications);
-                let mut options = FetchOptions::new();
-                options.remote_callbacks(self.callbacks(&tried)).proxy_options(proxy());
-                options.update_fetchhead(false).download_tags(AutotagOption::None).depth(depth);
-                match connection.remote().fetch(specifications, Some(&mut options), None) {
+                match fetch(specifications, depth) {
                     Ok(()) => match found(repository, wanted) {
-                        Some(commit) => {
-                            self.keys.let_in(&tried.borrow());
-                            return Ok(commit);
-                        }
-                        None if last => return Err(unknown(wanted, &heads, address)),
+                        Some(commit) => return Ok(commit),
+                        None if last => return Err(unknown(wanted, heads, address)),
                         None => {}
                     },
                     // A server may refuse a depth or a bare commit id; what is left is to fetch more.
-                    Err(error) if last || !self.watch.moved() => return Err(explain(error)),
-                    Err(error) => tracing::debug!(%error, depth, "the server refused, asking for more"),
+                    Err(error) if last || !self.watch.moved() => return Err(error),
+                    Err(error) => {
+                        tracing::debug!(error = format!("{error:#}"), depth, "the server refused, asking for more")
+                    }
                 }
             }
         }
-        Err(unknown(wanted, &heads, address))
+        Err(unknown(wanted, heads, address))
     }
 
     fn callbacks<'c>(&'c self, tried: &'c RefCell<Tried>) -> RemoteCallbacks<'c> {

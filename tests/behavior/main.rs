@@ -19,6 +19,7 @@ mod ecr;
 mod linked;
 mod remote;
 mod source;
+mod ssh;
 
 // What buildx takes into a build beside the flags.
 mod bake;

@@ -196,22 +196,3 @@ fn a_bake_file_may_be_written_by_powershell() {
         world.warm().source([]).from([]).with(["--bake", "bake.json", &allow]).run().exits(0);
     }
 }
-
-#[test]
-fn an_ssh_key_is_refused_before_a_step_fails_on_it() {
-    let world = World::new();
-    fs::write(world.path("key"), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
-    let bake = r#"{"target": {"default": {"context": ".", "ssh": [{"id": "default", "paths": ["./key", "./key"]}]}}}"#;
-    fs::write(world.path("bake.json"), bake).unwrap();
-    let key = world.path("key").display().to_string();
-    let runs = [
-        world.warm().from([]).with(["--ssh", "default=./key"]).run(),
-        world.warm().source(["--bake", "bake.json", "--allow=ssh"]).from([]).run(),
-    ];
-    for run in runs.map(|run| run.exits(2)) {
-        assert!(run.stderr.contains(&key) && run.stderr.contains("ssh-add"), "{}", run.stderr);
-    }
-    let run = world.warm().from([]).with(["--ssh", "default=./nowhere"]).run().exits(2);
-    assert!(run.stderr.contains("nowhere"), "{}", run.stderr);
-    world.built_nothing();
-}

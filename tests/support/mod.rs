@@ -18,6 +18,7 @@ pub(crate) mod podman;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod run;
+pub(crate) mod sshd;
 pub(crate) mod world;
 
 pub(crate) use authority::Authority;
@@ -31,4 +32,5 @@ pub(crate) use ground::ground;
 pub(crate) use process::wait_until;
 pub(crate) use registry::Registry;
 pub(crate) use run::Run;
+pub(crate) use sshd::Sshd;
 pub(crate) use world::World;

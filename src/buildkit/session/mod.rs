@@ -11,6 +11,7 @@ mod content;
 mod credentials;
 mod files;
 mod health;
+mod keys;
 mod plan;
 mod secrets;
 mod ssh;

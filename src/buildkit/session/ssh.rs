@@ -1,11 +1,13 @@
-//! Lets steps use the person's ssh agent: to list its keys and to sign with them, and for nothing else.
+//! Lets steps use the person's ssh agent, or one of ours for the keys that a build names: to list its keys and to sign with
+//! them, and for nothing else.
 //!
 //! A build must not add, remove or lock keys, so each request is read and the others are answered with a failure, as
 //! by BuildKit's own client. The agent protocol (draft-ietf-sshm-ssh-agent) answers requests in order, so that one
 //! request is forwarded at a time.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::keys::KeyAgent;
 use crate::targets::SshAgent;
 
 /// The paths of the methods we serve.
@@ -36,20 +39,49 @@ const FAILURE: [u8; 5] = [0, 0, 0, 1, 5];
 
 /// The agents of a session. Cloning it is cheap.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Agents(Arc<BTreeMap<String, PathBuf>>);
+pub(crate) struct Agents(Arc<BTreeMap<String, Agent>>);
+
+#[derive(Debug)]
+enum Agent {
+    /// Somebody's.
+    Socket(PathBuf),
+    /// Ours.
+    Keys(KeyAgent),
+}
 
 impl Agents {
-    /// The agents of a target; those without a socket of their own use the default one (`SSH_AUTH_SOCK`), and do not
+    /// The agents of a target; those without a socket or keys of their own use the default one (`SSH_AUTH_SOCK`), and do not
     /// exist if there is none.
-    pub(crate) fn new(agents: &[SshAgent], default_socket: Option<PathBuf>) -> Agents {
-        let socket = |agent: &SshAgent| agent.paths.first().cloned().or_else(|| default_socket.clone());
-        Agents(Arc::new(agents.iter().filter_map(|agent| Some((agent.id.clone(), socket(agent)?))).collect()))
+    ///
+    /// # Errors
+    /// Explained: keys that no agent of ours can hold.
+    pub(crate) fn new(agents: &[SshAgent], default_socket: Option<PathBuf>) -> anyhow::Result<Agents> {
+        let mut all = BTreeMap::new();
+        for agent in agents {
+            let found = match (agent.paths.as_slice(), &default_socket) {
+                ([], None) => continue,
+                ([], Some(socket)) => Agent::Socket(socket.clone()),
+                ([path], _) if !is_file(path) => Agent::Socket(path.clone()),
+                (keys, _) => Agent::Keys(KeyAgent::holding(keys)?),
+            };
+            all.insert(agent.id.clone(), found);
+        }
+        Ok(Agents(Arc::new(all)))
     }
 
     fn socket(&self, id: &str) -> Result<PathBuf, Status> {
         let id = if id.is_empty() { DEFAULT_ID } else { id };
-        self.0.get(id).cloned().ok_or_else(|| Status::not_found(format!("there is no ssh agent `{id}`")))
+        match self.0.get(id) {
+            Some(Agent::Socket(socket)) => Ok(socket.clone()),
+            Some(Agent::Keys(agent)) => Ok(agent.socket().to_owned()),
+            None => Err(Status::not_found(format!("there is no ssh agent `{id}`"))),
+        }
     }
+}
+
+/// Whether it holds a key, and is no socket.
+fn is_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.file_type().is_socket())
 }
 
 #[tonic::async_trait]
@@ -148,11 +180,11 @@ mod tests {
             SshAgent { id: "default".to_owned(), paths: vec![] },
             SshAgent { id: "other".to_owned(), paths: vec!["/other".into()] },
         ];
-        let known = Agents::new(&agents, Some("/default".into()));
+        let known = Agents::new(&agents, Some("/default".into())).expect("sockets");
         assert_eq!(known.socket("").expect("known"), PathBuf::from("/default"));
         assert_eq!(known.socket("other").expect("known"), PathBuf::from("/other"));
         assert_eq!(known.socket("third").expect_err("unknown").code(), tonic::Code::NotFound);
-        let without = Agents::new(&agents, None);
+        let without = Agents::new(&agents, None).expect("sockets");
         let request = Request::new(CheckAgentRequest { id: String::new() });
         assert_eq!(without.check_agent(request).await.expect_err("no socket").code(), tonic::Code::NotFound);
     }

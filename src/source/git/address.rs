@@ -70,6 +70,19 @@ impl Address {
         }
     }
 
+    /// The host that ssh is told, with its user, and its port.
+    pub(super) fn ssh_host(&self) -> Option<(&str, Option<&str>)> {
+        let Some((_, rest)) = self.remote.split_once("://").filter(|_| self.is_ssh()) else {
+            return Some((scp_host(&self.remote).filter(|_| self.is_ssh())?, None));
+        };
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        Some((host, port.filter(|port| !port.is_empty())))
+    }
+
     /// The address of a submodule: a URL of its own, or one relative to this one (`../lib.git`), as git reads it.
     pub(super) fn submodule(&self, url: &str) -> Address {
         if !url.starts_with("./") && !url.starts_with("../") {
@@ -189,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn ssh_is_told_a_host_and_a_port() {
+        let host = |url: &str| Address::new(url).ssh_host().map(|(host, port)| format!("{host} {port:?}"));
+        assert_eq!(host("git@alias:a/b.git").as_deref(), Some("git@alias None"));
+        assert_eq!(host("ssh://git@h:2222/a").as_deref(), Some("git@h Some(\"2222\")"));
+        assert_eq!(host("ssh://[::1]/a").as_deref(), Some("[::1] None"));
+        assert_eq!((host("https://h/a"), host("/srv/a")), (None, None));
+    }
+
+    #[test]
     fn a_password_in_an_scp_like_address_is_not_shown() {
         let address = Address::new("x:sesame@host/a/b");
         assert_eq!(address.shown(), "host/a/b");
@@ -238,7 +260,7 @@ mod tests {
         #[test]
         fn no_address_makes_us_panic(base in ".{0,20}", url in "(\\.\\./|\\./){0,4}.{0,20}") {
             let address = Address::new(&base);
-            let _ = (address.submodule(&url), address.origin(), address.shown().len(), address.is_local(), address.is_ssh());
+            let _ = (address.submodule(&url), address.origin(), address.shown().len(), address.is_local(), address.ssh_host());
         }
     }
 }

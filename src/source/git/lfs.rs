@@ -4,33 +4,27 @@
 //! `.lfsconfig` git-lfs takes no more than where the files are. A login is told to git only for the origin it was meant for,
 //! and neither written nor shown to anybody's credential helper. What arrives is held against its pointer.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use git2::Repository;
 
-use super::Watch;
 use super::address::Address;
 use super::credentials::Keys;
 use super::pointer::Pointer;
+use super::{Watch, program};
+use crate::child;
 use crate::failure::{Failure, Kind};
 use crate::scratch::Scratch;
-use crate::{child, foreign};
 
 /// Files that a message names.
 const NAMED: usize = 5;
-/// Bytes of what git says that are read.
-const SAID: u64 = 64 * 1024;
-/// How often is looked whether anything arrived.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What git's credential helper is for the run: it tells, and never remembers.
 const HELPER: &str = r#"!f() { test "$1" != get || printf 'username=%s\npassword=%s\n' "$CACHEWARM_LFS_USER" "$CACHEWARM_LFS_PASSWORD"; }; f"#;
 
@@ -119,36 +113,13 @@ impl Origins {
         }
         fs::write(&list, names)?;
 
-        let mut git = child::bound("git");
-        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_LFS_SKIP_SMUDGE"] {
-            git.env_remove(name);
-        }
+        let mut git = program::command();
+        git.env_remove("GIT_LFS_SKIP_SMUDGE");
         git.arg("-C").arg(tree).arg("checkout").arg("--quiet");
         git.arg(format!("--pathspec-from-file={}", list.display())).arg("--pathspec-file-nul");
-        git.envs([("GIT_LITERAL_PATHSPECS", "1"), ("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("LC_ALL", "C")]);
-        git.envs(self.configuration(address)?);
-        git.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said)?);
-        let mut running = git.spawn().context("could not start git")?;
-        let (looked, arrived) = (Cell::new(Instant::now()), Cell::new(0));
-        let ended = child::wait_unless(&mut running, || {
-            if looked.get().elapsed() >= LOOK_EVERY {
-                looked.set(Instant::now());
-                let bytes = bytes_below(storage);
-                if arrived.replace(bytes) != bytes {
-                    watch.moved();
-                }
-            }
-            watch.is_stopped()
-        })?;
-        if ended.context("it was stopped")?.success() {
-            return Ok(());
-        }
-        let said = foreign::read(File::open(&said)?.take(SAID), SAID)?;
-        let said = address.redacted(String::from_utf8_lossy(&said).trim());
-        Err(anyhow::anyhow!(
-            "git said: {}",
-            said.lines().take(NAMED).collect::<Vec<_>>().join("; ").replace(char::is_control, " ")
-        ))
+        git.env("GIT_LITERAL_PATHSPECS", "1").envs(self.configuration(address)?).stdout(Stdio::null());
+        let done = program::run(git, &said, watch, || bytes_below(storage))?;
+        done.map_err(|said| anyhow::anyhow!("git said: {}", address.redacted(&said)))
     }
 
     /// git's configuration for the run, in variables: the command line is everybody's to read.
@@ -159,8 +130,6 @@ impl Origins {
         };
         let mut settings: Vec<(String, OsString)> = vec![
             ("remote.origin.url".to_owned(), remote),
-            ("core.hooksPath".to_owned(), "/dev/null".into()),
-            ("core.fsmonitor".to_owned(), "false".into()),
             ("filter.lfs.process".to_owned(), "git-lfs filter-process".into()),
             ("filter.lfs.smudge".to_owned(), "git-lfs smudge -- %f".into()),
             ("filter.lfs.clean".to_owned(), "git-lfs clean -- %f".into()),

@@ -232,7 +232,7 @@ async fn an_agent_is_asked_for_keys_and_signatures_and_nothing_else() {
         }
         asked
     });
-    let agents = Agents::new(&[SshAgent { id: "default".to_owned(), paths: vec![] }], Some(socket));
+    let agents = Agents::new(&[SshAgent { id: "default".to_owned(), paths: vec![] }], Some(socket)).expect("a socket");
     let (session, callback) = open(Services { agents, ..services([]) }).await;
     let (requests, outgoing) = mpsc::channel(8);
     let call = SshClient::new(callback.channel.clone()).forward_agent(ReceiverStream::new(outgoing)).await;
