@@ -1,7 +1,11 @@
 //! Where the builder is: `--builder`.
 
+mod dialed;
+
 use std::path::PathBuf;
 use std::str::FromStr;
+
+pub(super) use dialed::Dialed;
 
 /// The name of a container that is created when none is given.
 pub(super) const CONTAINER: &str = "cachewarm";
@@ -28,10 +32,12 @@ pub(crate) enum Address {
     Docker,
     /// `buildx://NAME`: a builder of docker buildx.
     Buildx(String),
+    /// `ssh://HOST` and the like: a running buildkitd that a program of another tool leads to.
+    Dialed(Dialed),
 }
 
 /// What `--builder` takes, for messages.
-pub(crate) const ADDRESS_FORMS: &str = "auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, buildx://NAME, spawn or spawn:/PATH/TO/buildkitd";
+pub(crate) const ADDRESS_FORMS: &str = "auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, buildx://NAME, ssh://HOST, podman-container://NAME, nerdctl-container://NAME, kube-pod://NAME, spawn or spawn:/PATH/TO/buildkitd";
 
 impl FromStr for Address {
     type Err = String;
@@ -78,7 +84,10 @@ impl FromStr for Address {
                 Err(format!("`{text}` names no builder"))
             };
         }
-        Err(format!("`{text}` is not a builder address"))
+        match Dialed::parse(text) {
+            Some(dialed) => dialed.map(Address::Dialed),
+            None => Err(format!("`{text}` is not a builder address")),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub(crate) use contained::{Containment, bound, containment};
+pub(crate) use contained::{Containment, bound, containment, dialing, is_there};
 pub(crate) use end::{kill_with_descendants, terminate, terminate_below, wait_unless};
 pub(crate) use path::with_safe_path;
 

@@ -148,7 +148,9 @@ const AWS: &[Setting] = &[
 const BUILDER: &[Setting] = &[
     text("builder", "ADDRESS", Nothing,
         "Builder: auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, buildx://NAME, spawn or \
-         spawn:/PATH/TO/buildkitd. auto takes BUILDKIT_HOST, then the builder chosen in docker buildx, then \
+         spawn:/PATH/TO/buildkitd; or one that another program leads to: ssh://[USER@]HOST[:PORT][/SOCKET], \
+         podman-container://NAME, nerdctl-container://NAME?namespace=…, \
+         kube-pod://NAME?context=…&namespace=…&container=…. auto takes BUILDKIT_HOST, then the builder chosen in docker buildx, then \
          /run/buildkit/buildkitd.sock, then spawn, then docker; with --root, BUILDKIT_HOST, then spawn, then a \
          container of Docker").or("auto"),
     text("root", "DIR", Nothing, "State root; what the builder says when absent, else /var/lib/buildkit"),
@@ -203,8 +205,8 @@ const SMOKE: &[Setting] = &[
         "State root to look at, /var/lib/buildkit unless the builder says more; a daemon may be using it"),
     text("builder", "ADDRESS", Nothing,
         "spawn or spawn:/PATH/TO/buildkitd, which is started on a shadow of the root; or the builder that is asked \
-         about: unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker or buildx://NAME. Where its root cannot \
-         be read, it is asked itself, and stopped as soon as it begins a step or a large download. auto is spawn \
+         about: unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, buildx://NAME, ssh://HOST and the like. \
+         Where its root cannot be read, it is asked itself, and stopped as soon as it begins a step or a large download. auto is spawn \
          where a root is, at --root or /var/lib/buildkit, else the builder that warm takes").or("auto"),
     text("buildkitd-config", "FILE", Nothing,
         "buildkitd.toml of the daemon that will use the root, for its registry hosts; /etc/buildkit/buildkitd.toml \

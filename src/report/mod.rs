@@ -146,7 +146,7 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Builder {
-    /// `unix`, `tcp`, `spawn`, `docker-container` or `docker`.
+    /// `unix`, `tcp`, `spawn`, `docker-container`, `docker`, `ssh`, `podman-container`, `nerdctl-container` or `kube-pod`.
     pub(crate) kind: String,
     /// Its address.
     pub(crate) address: String,

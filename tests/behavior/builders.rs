@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::support::judge::changed;
 use crate::support::run::Running;
+use crate::support::sshd::{ALIAS, Sshd};
 use crate::support::{Builder, Fault, Faults, World, ground, wait_until};
 
 /// Mounts a file system in memory, of this size, at a folder of the world; it goes with the world.
@@ -177,4 +178,28 @@ fn cachewarm_killed_midway_converges_when_run_again() {
     assert_eq!(running.ends().code, None);
     wait_until("its buildkitd ends as well", 10, || world.running().is_empty());
     converges(&world, &faults);
+}
+
+#[test]
+fn a_program_that_leads_to_no_builder_is_quoted() {
+    let mut world = World::new();
+    let run = |world: &World, address: &str| world.warm().without_root().builder(address).run();
+    run(&world, "nerdctl-container://builder").blames(&["there is no `nerdctl` here", "hint:"]);
+    run(&world, "ssh://host.invalid").blames(&[
+        "ssh://host.invalid",
+        "`ssh` says: ",
+        "host.invalid",
+        "ssh -- host.invalid",
+    ]);
+    run(&world, "podman-container://nobody").blames(&["`podman` says: ", "nobody"]);
+    // No name of a host is an option, and nothing of an address is for a shell.
+    for address in ["ssh://-oProxyCommand=touch", "ssh://host/run/$(id)", "kube-pod://a?namespace=--all"] {
+        let refused = run(&world, address).exits(2);
+        assert!(refused.stderr.contains(address), "{}", refused.stderr);
+    }
+    let server = Sshd::start(&mut world, Path::new("/usr/bin"));
+    let bare = format!("ssh://root@{}", server.address());
+    run(&world, &bare).blames(&["Permission denied", "without asking"]);
+    // It gets in, and finds no buildctl.
+    run(&world, &format!("ssh://{ALIAS}")).blames(&["buildctl", "not found"]);
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::support::calls::Invocation;
 use crate::support::docker::Version;
 use crate::support::judge::changed;
+use crate::support::led::{Led, Tool};
 use crate::support::run::Running;
 use crate::support::{Authority, Builder, Docker, Ecr, Fault, Faults, Run, World, ground, process, wait_until};
 use crate::tcp::listening;
@@ -29,6 +30,8 @@ enum Kind {
     Created(Version),
     /// The BuildKit inside dockerd.
     Embedded(Version),
+    /// One that a program of another tool leads to, so that its disk is not looked at.
+    Led(Tool),
 }
 
 impl Kind {
@@ -43,6 +46,7 @@ enum Behind {
     Nothing,
     Daemon(Builder),
     Docker(Box<Docker>),
+    Led(Led),
 }
 
 /// A builder, and what it builds from through a proxy that misbehaves on cue.
@@ -66,7 +70,7 @@ impl Subject {
         let config = fs::read_to_string(world.config()).unwrap();
         let mirror = |address: SocketAddr| format!("mirrors = [\"{address}\"]");
         let mut config = config.replace(&mirror(ground().registry.address()), &mirror(faults.address()));
-        if matches!(kind, Kind::Found(_) | Kind::Created(_)) {
+        if matches!(kind, Kind::Found(_) | Kind::Created(_) | Kind::Led(Tool::Podman)) {
             // The recorder of steps is not in the container.
             config.truncate(config.find("[worker.oci]").unwrap());
         }
@@ -111,6 +115,10 @@ impl Subject {
                 }
                 ("docker".to_owned(), Behind::Docker(Box::new(docker)))
             }
+            Kind::Led(tool) => {
+                let led = Led::start(&mut world, tool, &name);
+                (led.address(), Behind::Led(led))
+            }
         };
         Subject { kind, world, faults, address, flags, behind }
     }
@@ -123,7 +131,8 @@ impl Subject {
     fn warm(&self) -> Invocation<'_> {
         let donor = format!("{}/team/sample:cache", self.faults.address());
         let run = self.world.warm().from([&donor]).builder(&self.address);
-        let run = if matches!(self.kind, Kind::Found(_) | Kind::Embedded(_)) { run.without_root() } else { run };
+        let is_found = matches!(self.kind, Kind::Found(_) | Kind::Embedded(_) | Kind::Led(_));
+        let run = if is_found { run.without_root() } else { run };
         // It finds nothing of a cache that today's BuildKit has exported.
         let is_v20 = self.kind == Kind::Embedded(Version::V20);
         let run = if is_v20 { run.with(["--min-hit-rate", "0"]) } else { run };
@@ -140,6 +149,15 @@ impl Subject {
                 if version == Version::V29 {
                     assert_eq!(run.reports("/hit_rate"), 1.0);
                 }
+            }
+            Kind::Led(_) => {
+                let run = run.exits(0);
+                assert_eq!((run.reports("/verdict"), run.reports("/hit_rate")), ("warm".into(), 1.0.into()));
+                assert_eq!((run.reports("/proof/on"), run.reports("/proof/ran")), ("builder".into(), [0; 0].into()));
+                assert_eq!(run.reports("/builder/address"), self.address.as_str());
+                self.world
+                    .judged(&self.world.root(), changed("tests/test_kernel.py"))
+                    .ran_only(&["test 1/2", "test 2/2"]);
             }
             _ => {
                 let run = run.ends_warm();
@@ -203,6 +221,9 @@ impl Subject {
 
     /// Panics when something of ours is still there.
     fn left_nothing(&self) {
+        if let Behind::Led(led) = &self.behind {
+            led.is_left_alone();
+        }
         match self.kind {
             Kind::Spawn | Kind::Older(_) => self.world.left_nothing_running(),
             Kind::Created(version) => {
@@ -231,6 +252,7 @@ impl Subject {
         match (self.kind, &mut self.behind) {
             (_, Behind::Daemon(builder)) => builder.kill(),
             (_, Behind::Docker(docker)) => docker.kill(),
+            (_, Behind::Led(led)) => led.kill(),
             (Kind::Found(version) | Kind::Created(version), Behind::Nothing) => {
                 Docker::shared(version).docker(&["kill", self.name()]);
             }
@@ -248,6 +270,7 @@ impl Subject {
         match (self.kind, &mut self.behind) {
             (Kind::Found(version), _) => drop(Docker::shared(version).docker(&["start", self.name()])),
             (_, Behind::Docker(docker)) => docker.restart(),
+            (_, Behind::Led(led)) => led.revive(),
             (_, Behind::Daemon(_)) => {
                 // The same root, by a daemon of cachewarm's own.
                 self.behind = Behind::Nothing;
@@ -384,4 +407,8 @@ conform! {
     container_created_29: Kind::Created(Version::V29);
     docker_20: Kind::Embedded(Version::V20);
     docker_29: Kind::Embedded(Version::V29);
+    ssh: Kind::Led(Tool::Ssh);
+    podman: Kind::Led(Tool::Podman);
+    nerdctl: Kind::Led(Tool::Nerdctl);
+    kube_pod: Kind::Led(Tool::Kubectl);
 }

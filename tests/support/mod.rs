@@ -14,6 +14,7 @@ pub(crate) mod faults;
 pub(crate) mod git;
 pub(crate) mod ground;
 pub(crate) mod judge;
+pub(crate) mod led;
 pub(crate) mod podman;
 pub(crate) mod process;
 pub(crate) mod registry;

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
-use super::docker::push_image;
+use super::docker::{IMAGE, push_image};
 use super::ground::ground;
 use super::process::{Process, command};
 use super::registry::made;
@@ -52,4 +52,41 @@ pub(crate) fn containers(folder: &Path) -> String {
     let listed = curl.arg("http://podman/containers/json?all=true").output().unwrap();
     assert!(listed.status.success());
     String::from_utf8(listed.stdout).unwrap()
+}
+
+/// Starts a container with a buildkitd, as [`super::Docker::run_builder`] does.
+pub(crate) fn run_builder(folder: &Path, name: &str, root: &Path, config: &Path) {
+    fs::create_dir_all(root).unwrap();
+    let (root, config) = (root.display(), config.display());
+    let volumes = [format!("{root}:/var/lib/buildkit"), format!("{config}:/etc/buildkit/buildkitd.toml")];
+    let [root, config] = &volumes;
+    // Podman takes no short name for one of docker.io.
+    let image = format!("docker.io/{IMAGE}");
+    podman(
+        folder,
+        &["run", "--detach", "--name", name, "--network", "host", "--privileged", "-v", root, "-v", config, &image],
+    );
+    answers(folder, name);
+}
+
+/// Starts a container that was killed.
+pub(crate) fn revive(folder: &Path, name: &str) {
+    podman(folder, &["start", name]);
+    answers(folder, name);
+}
+
+fn answers(folder: &Path, name: &str) {
+    wait_until("the buildkitd in the container answers", 30, || {
+        client(folder, &["exec", name, "buildctl", "debug", "workers"]).status.success()
+    });
+}
+
+/// What Podman's own client does; panics when it fails.
+pub(crate) fn podman(folder: &Path, arguments: &[&str]) {
+    let output = client(folder, arguments);
+    assert!(output.status.success(), "podman {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn client(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new("podman").arg("--url").arg(host(folder)).args(arguments).output().unwrap()
 }

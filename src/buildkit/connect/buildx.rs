@@ -139,13 +139,18 @@ fn place(name: &str, wanted: &Wanted) -> anyhow::Result<Place> {
                 server_name: tls.server_name.or_else(|| options.get("servername").cloned()),
                 may_be_plain: tls.may_be_plain,
             };
-            let address = node.endpoint.parse().map_err(|why| {
-                unusable(why, "name a builder at unix://, tcp:// or docker-container:// with --builder".to_owned())
-            })?;
+            let address = node
+                .endpoint
+                .parse()
+                .map_err(|why| unusable(why, "name the builder itself with --builder".to_owned()))?;
             (address, wanted.docker.clone())
         }
         driver => {
-            let hint = "name a builder of the drivers docker, docker-container or remote with --builder".to_owned();
+            let hint = match driver {
+                "kubernetes" => "name each of its pods: --builder kube-pod://NAME?namespace=NAMESPACE&context=CONTEXT",
+                _ => "name a builder of the drivers docker, docker-container or remote with --builder",
+            };
+            let hint = hint.to_owned();
             return Err(unusable(format!("it has the driver `{driver}`, which is not supported"), hint));
         }
     };

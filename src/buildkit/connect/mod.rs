@@ -2,7 +2,9 @@
 
 mod auto;
 mod buildx;
+mod complaints;
 mod config;
+mod dialed;
 mod docker;
 mod log;
 mod registries;
@@ -26,6 +28,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::Address;
+use super::address::Dialed;
 use crate::buildkit::refusal::Refusal;
 use crate::event::Events;
 use crate::failure::{Failure, Kind};
@@ -92,7 +95,7 @@ impl Wanted {
 pub(crate) struct Builder {
     /// How to talk to it.
     pub(crate) channel: Channel,
-    /// `unix`, `tcp`, `spawn`, `docker-container` or `docker`.
+    /// `unix`, `tcp`, `spawn`, `docker-container`, `docker`, or the scheme of its address.
     pub(crate) kind: &'static str,
     /// Its address, for people.
     pub(crate) address: String,
@@ -119,6 +122,8 @@ enum Behind {
     Process(Daemon),
     /// A container, of ours or not.
     Container(Container),
+    /// The programs that lead to it.
+    Line(dialed::Line),
 }
 
 impl Builder {
@@ -151,6 +156,7 @@ impl Builder {
             Address::Spawn(program) => Builder::spawn(wanted.spawn(program.clone())).await,
             Address::Container(name) => Builder::in_container(name, wanted, events).await,
             Address::Docker => Builder::in_docker(wanted).await,
+            Address::Dialed(dialed) => Builder::dialed(dialed, wanted.root.clone()).await,
             Address::Buildx(name) => Box::pin(Builder::of_buildx(name, wanted, events)).await,
         }
     }
@@ -164,6 +170,14 @@ impl Builder {
     async fn remote(host: &str, port: u16, tls: &Tls, root: PathBuf) -> anyhow::Result<Builder> {
         let channel = tcp::dial(host, port, tls).await?;
         Builder::introduce(channel, "tcp", tcp::shown(host, port), StateRoot::At(root), Behind::Stranger).await
+    }
+
+    /// One elsewhere. Whoever names its root says that it can be read here after all.
+    async fn dialed(dialed: &Dialed, root: Option<PathBuf>) -> anyhow::Result<Builder> {
+        let (line, channel) = dialed::Line::dial(dialed).await?;
+        let elsewhere = || StateRoot::OutOfReach(format!("it is where `{}` leads", dialed.program));
+        let root = root.map_or_else(elsewhere, StateRoot::At);
+        Builder::introduce(channel, dialed.kind, dialed.address.clone(), root, Behind::Line(line)).await
     }
 
     /// Starts a private buildkitd and waits until it answers.
@@ -258,13 +272,18 @@ impl Builder {
             Ok(answer) => answer,
             Err(error) => {
                 // With TLS 1.3 a daemon refuses a client's certificate only after the client thinks that all is well.
-                let hint = match kind {
-                    "tcp" => tcp::hint(&error).unwrap_or(tcp::UNANSWERED),
-                    CONTAINER => "check that buildkitd and buildctl of v0.12 or later are in it",
-                    _ => "check that a buildkitd of v0.12 or later listens there",
+                let hint = match (kind, &behind) {
+                    ("tcp", _) => tcp::hint(&error).unwrap_or(tcp::UNANSWERED).to_owned(),
+                    (CONTAINER, _) => "check that buildkitd and buildctl of v0.12 or later are in it".to_owned(),
+                    (_, Behind::Line(line)) => line.hint(),
+                    _ => "check that a buildkitd of v0.12 or later listens there".to_owned(),
                 };
                 let last = match &behind {
                     Behind::Container(container) => format!("; it said last{}", container.last_words().await),
+                    Behind::Line(line) => match line.last_words().await.unwrap_or_else(|| line.said()) {
+                        said if said.is_empty() => said,
+                        said => format!("; `{}` says: {said}", line.program()),
+                    },
                     _ => String::new(),
                 };
                 let what = format!("could not talk to the builder at {address}{last}");
@@ -292,7 +311,7 @@ impl Builder {
                 self.has_stopped = container.is_ours();
                 container.stop().await
             }
-            Behind::Stranger => Ok(()),
+            Behind::Stranger | Behind::Line(_) => Ok(()),
         }
     }
 
@@ -308,6 +327,9 @@ impl Builder {
 
     /// The last lines of the daemon's log, if we can have it and it ended by itself or is just about to.
     pub(crate) async fn last_words(&mut self) -> Option<String> {
+        if let Behind::Line(line) = &self.behind {
+            return line.last_words().await;
+        }
         let tail = async || {
             Ok(match &mut self.behind {
                 Behind::Process(daemon) => daemon.has_ended().then(|| Some(daemon.log_tail())),
@@ -315,7 +337,7 @@ impl Builder {
                     true => Some(Some(container.log_tail().await)),
                     false => None,
                 },
-                Behind::Stranger => Some(None),
+                Behind::Stranger | Behind::Line(_) => Some(None),
             })
         };
         // A broken connection is seen before the process is gone.

@@ -179,11 +179,11 @@ fn an_empty_variable_counts_as_not_set() {
 fn an_error_says_where_the_value_came_from() {
     insta::assert_snapshot!(told(resolve(&["--builder=ftp://nowhere"], &[])), @"
     could not use --builder: `ftp://nowhere` is not a builder address
-    hint: write auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, buildx://NAME, spawn or spawn:/PATH/TO/buildkitd
+    hint: write auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, buildx://NAME, ssh://HOST, podman-container://NAME, nerdctl-container://NAME, kube-pod://NAME, spawn or spawn:/PATH/TO/buildkitd
     ");
     insta::assert_snapshot!(told(resolve(&[], &[("CACHEWARM_BUILDER", "docker-container://-")])), @"
     could not use CACHEWARM_BUILDER: `docker-container://-` names no container
-    hint: write auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, buildx://NAME, spawn or spawn:/PATH/TO/buildkitd
+    hint: write auto, unix:///PATH, tcp://HOST:PORT, docker-container://NAME, docker, buildx://NAME, ssh://HOST, podman-container://NAME, nerdctl-container://NAME, kube-pod://NAME, spawn or spawn:/PATH/TO/buildkitd
     ");
     let (_kept, path) = file_with("stall-timeout = 60");
     let words = told(resolve(&["--config", &path], &[])).replace(&path, "FILE");

@@ -39,7 +39,7 @@ impl<'a> OverSsh<'a> {
         watch: &'a Watch,
     ) -> Option<OverSsh<'a>> {
         let meant = Address::new(meant);
-        let is_ours = meant.is_ssh() && program::is_there("git", "--version") && program::is_there("ssh", "-V");
+        let is_ours = meant.is_ssh() && child::is_there("git") && child::is_there("ssh");
         is_ours.then_some(OverSsh { repository, address, meant, watch })
     }
 

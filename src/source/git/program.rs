@@ -25,25 +25,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A command for git that asks nobody anything. ssh asks at the terminal of its session, whatever its input is; so it is given
 /// a session that has none, and no program that asks in a window.
 pub(super) fn command() -> Command {
-    let mut git = match is_there("setsid", "--version") {
-        true => {
-            let mut git = child::bound("setsid");
-            git.arg("git");
-            git
-        }
-        false => child::bound("git"),
-    };
+    let mut git = child::bound("git");
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "SSH_ASKPASS", "DISPLAY"] {
         git.env_remove(name);
     }
     git.envs([("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("SSH_ASKPASS_REQUIRE", "never"), ("LC_ALL", "C")]);
     git.args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]);
     git
-}
-
-/// Whether a program can be started.
-pub(super) fn is_there(program: &str, version: &str) -> bool {
-    child::command(program).arg(version).output().is_ok()
 }
 
 /// Runs git to its end, or until it is to stop. What it says goes to a file, and a number that changes as long as anything

@@ -11,9 +11,10 @@ use bollard::query_parameters::{
 use futures::TryStreamExt as _;
 use tonic::transport::Channel;
 
-use super::exec::{self, Complaints};
+use super::exec;
 use super::owner::{self, Owner};
 use super::{Engine, client, is_absent, refused};
+use crate::buildkit::connect::complaints::Complaints;
 use crate::buildkit::connect::state_root::USUAL;
 use crate::buildkit::connect::{StateRoot, log};
 use crate::event::Events;

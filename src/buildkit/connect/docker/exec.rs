@@ -1,7 +1,6 @@
 //! A connection to the buildkitd of a container: `buildctl dial-stdio`, run in it, with its standard streams as the wire.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::Docker;
 use bollard::container::LogOutput;
@@ -12,30 +11,11 @@ use tokio_util::io::StreamReader;
 use tonic::transport::Channel;
 
 use super::host::Io;
+use crate::buildkit::connect::complaints::Complaints;
 use crate::buildkit::refusal::unused_address;
 
 /// Bytes of a frame's buffer; dial-stdio writes up to 32 KiB at once.
 const FRAME_BYTES: usize = 64 * 1024;
-/// Characters kept of what it complains of.
-const COMPLAINT_LENGTH: usize = 2_000;
-
-/// What `dial-stdio`, or Docker in its place, wrote beside the wire: why there is no connection.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Complaints(Arc<Mutex<String>>);
-
-impl Complaints {
-    /// All of it so far.
-    pub(super) fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).trim().to_owned()
-    }
-
-    fn add(&self, bytes: &[u8]) {
-        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if text.len() < COMPLAINT_LENGTH {
-            text.push_str(&String::from_utf8_lossy(bytes));
-        }
-    }
-}
 
 /// A channel to the buildkitd in a container. Every connection of it is a process of its own in there, which ends with it.
 ///
