@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the binary that runs on any Linux machine of this one's architecture, static, and tries it in an empty root.
+# Builds the binary that runs on any Linux machine of this one's architecture, static, and prints its path.
 #
 # The target is musl where rustc has its standard library (`rustup target add $(uname -m)-unknown-linux-musl`, and musl-tools);
-# else glibc, static, which resolves names by files and DNS alone. Needs root, and what `tests/setup.sh --demo` installs.
-# Prints the path of the binary.
+# else glibc, static, which resolves names by files and DNS alone. `release.sh --try` tries it in an empty root as well, with a
+# buildkitd outside: that needs root, and what `tests/setup.sh --demo` installs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,11 +13,7 @@ fail() {
   exit 1
 }
 
-[ "$(id -u)" = 0 ] || fail "the trial needs root" "sudo -E $0"
 [ -z "$(git status --porcelain)" ] || fail "the tree has changes that no commit names" "commit them, or build in a clean clone"
-tests/setup.sh --demo >&2
-# shellcheck disable=SC1091
-. "${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}/env-demo"
 
 target=$(uname -m)-unknown-linux-musl
 if [ -d "$(rustc --print target-libdir --target "$target")" ]; then
@@ -31,7 +27,14 @@ RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$targe
 binary=${CARGO_TARGET_DIR:-target}/$target/release/cachewarm
 # readelf names the loader of a binary that needs one.
 ! readelf --program-headers --wide "$binary" | grep -q INTERP || fail "$binary is not static" "look at what links to libc"
+echo "release: $(stat -c %s "$binary") bytes" >&2
+echo "$binary"
+[ "${1-}" = --try ] || exit 0
 
+[ "$(id -u)" = 0 ] || fail "the trial needs root" "sudo -E $0 --try"
+tests/setup.sh --demo >&2
+# shellcheck disable=SC1091
+. "${CACHEWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cachewarm}/env-demo"
 jail=$(mktemp -d)
 daemon=
 # shellcheck disable=SC2317
@@ -60,6 +63,3 @@ done
 inside warm /context --builder unix:///run/buildkitd.sock --root /var/lib/buildkit --manifest /manifest.json --min-hit-rate 0 >&2 ||
   { cat "$jail/log" >&2; fail "the static binary does not warm a daemon outside its root" "look at what both said"; }
 inside check --root /var/lib/buildkit --manifest /manifest.json >&2
-
-echo "release: $(stat -c %s "$binary") bytes" >&2
-echo "$binary"
