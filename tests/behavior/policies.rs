@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::support::docker::Version;
 use crate::support::git::git;
 use crate::support::registry::{digest_of, made};
-use crate::support::{GitServer, Run, World, ground};
+use crate::support::{Docker, GitServer, Run, World, ground};
 
 const VARIABLE: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
 const BASE: &str = "docker-image://docker.io/library/busybox:1.35";
@@ -298,4 +299,28 @@ fn older_builders_honour_a_policy_too_also_while_they_run() {
     world.smoke_with(&base, &["--builder", &daemon.address()]).exits(0);
     let judged = world.judged_by_buildx(&root, &base, &[], "");
     assert_eq!((judged.ran, judged.fetched), (vec![], vec![]));
+}
+
+/// An image that does not exist without the policy says whether it was applied.
+#[test]
+fn dockerd_honours_a_policy_or_is_too_old_for_one() {
+    let mut world = World::new();
+    let base = project(&world, &format!("FROM gone:1.35\n{STEPS}"));
+    let gone = "docker-image://docker.io/library/gone:*";
+    policy(&mut world, json!([convert(gone, "WILDCARD", &BASE.replace("1.35", "${1}"))]));
+    for version in [Version::V29, Version::V20] {
+        let folder = world.path(&format!("docker-{version:?}"));
+        let docker = Docker::start(&folder, version, ground().registry.address());
+        world.unset("DOCKER_HOST");
+        world.set("DOCKER_HOST", &docker.host());
+        let warm = world.warm().source(["--context", base.to_str().unwrap()]).from([]).builder("docker").without_root();
+        let run = warm.with(["--network", "none"]).run();
+        if version == Version::V20 {
+            run.blames(&["too old", "source.policy"]);
+        } else {
+            run.exits(0);
+            let run = world.smoke_with(&base, &["--builder", "docker", "--network", "none"]);
+            assert_eq!(run.reports("/hit_rate"), 1.0, "{}", run.stdout);
+        }
+    }
 }

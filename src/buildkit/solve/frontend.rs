@@ -115,7 +115,8 @@ pub(crate) async fn ask(setting: &Setting, questions: &[Question]) -> anyhow::Re
         let what = format!("could not make the build graph of target `{}`", question.target);
         answers.push(match answer {
             Err(error) if is_lost(&error) => return Err(error.context(what)),
-            Err(error) if Failure::of(&error).is_some_and(|failure| failure.kind == Kind::Usage) => return Err(error),
+            // A builder that is too old, a context with a policy: it is explained already.
+            Err(error) if Failure::of(&error).is_some_and(|failure| failure.kind != Kind::Build) => return Err(error),
             Err(error) if is_denied(&error) => return Err(Failure::because(error, Kind::Build, what, DENIED)),
             Err(error) if is_surroundings(&error) => {
                 let hint = "check the registries of the base images, the credentials and the disk, then run it again";
