@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use crate::eras::found_by_check_and_smoke;
 use crate::support::calls::Invocation;
 use crate::support::docker::Version;
 use crate::support::judge::changed;
@@ -14,14 +15,10 @@ use crate::tcp::listening;
 /// A kind of builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A daemon of cachewarm's own.
-    Spawn,
-    /// The same of an older BuildKit, by the name of its buildkitd.
-    Older(&'static str),
+    /// A daemon of cachewarm's own, by the name of its buildkitd.
+    Spawn(&'static str),
     /// A daemon that runs, on a socket.
-    Unix,
-    /// The same of an older BuildKit.
-    OlderUnix(&'static str),
+    Unix(&'static str),
     /// A daemon that runs, on TCP with TLS from both sides.
     Tcp,
     /// A container that runs.
@@ -36,7 +33,7 @@ enum Kind {
 
 impl Kind {
     fn is_spawn(self) -> bool {
-        matches!(self, Kind::Spawn | Kind::Older(_))
+        matches!(self, Kind::Spawn(_))
     }
 }
 
@@ -62,7 +59,7 @@ struct Subject {
 impl Subject {
     fn new(kind: Kind) -> Subject {
         let mut world = match kind {
-            Kind::Older(buildkitd) | Kind::OlderUnix(buildkitd) => World::with(buildkitd),
+            Kind::Spawn(buildkitd) | Kind::Unix(buildkitd) => World::with(buildkitd),
             _ => World::new(),
         };
         let faults = Faults::before(ground().registry.address());
@@ -78,8 +75,8 @@ impl Subject {
         let name = format!("cw{}", world.folder().file_name().unwrap().to_str().unwrap());
         let mut flags = Vec::new();
         let (address, behind) = match kind {
-            Kind::Spawn | Kind::Older(_) => (format!("spawn:{}", world.buildkitd().display()), Behind::Nothing),
-            Kind::Unix | Kind::OlderUnix(_) => {
+            Kind::Spawn(_) => (format!("spawn:{}", world.buildkitd().display()), Behind::Nothing),
+            Kind::Unix(_) => {
                 let builder = world.daemon(&world.path("daemon"), &world.root(), &world.config());
                 (builder.address(), Behind::Daemon(builder))
             }
@@ -169,18 +166,6 @@ impl Subject {
         }
     }
 
-    /// The root is what the daemon that made it finds, with and without a cache, to those who look at it afterwards.
-    fn is_warm_to_check_and_smoke(&self) {
-        let (root, buildkitd) = (self.world.root(), self.world.buildkitd().display().to_string());
-        let donor = format!("{}/team/sample:cache", ground().registry.address());
-        let config = self.world.config().display().to_string();
-        let flags = ["--used-by", &buildkitd, "--cache-from", &donor, "--buildkitd-config", &config];
-        let run = self.world.check(&root, &flags).ends_warm();
-        assert_eq!(run.reports("/used_by/unpacked_again"), 0, "{}", run.stdout);
-        let run = self.world.smoke(&root, &ground().sample, &[]).exits(0);
-        assert_eq!((run.reports("/verdict"), run.reports("/hit_rate")), ("warm".into(), 1.0.into()));
-    }
-
     /// Smoke of the sample with a step that takes an hour: a miss, which does not run afterwards; said again the same way.
     fn an_hour_is_only_asked_about(&self) {
         let context = self.world.path("edited");
@@ -225,7 +210,7 @@ impl Subject {
             led.is_left_alone();
         }
         match self.kind {
-            Kind::Spawn | Kind::Older(_) => self.world.left_nothing_running(),
+            Kind::Spawn(_) => self.world.left_nothing_running(),
             Kind::Created(version) => {
                 assert!(!Docker::shared(version).has(self.name()), "the container is still there");
                 self.world.left_nothing_running();
@@ -298,8 +283,8 @@ fn warms_the_sample(kind: Kind) {
     let run = subject.warm().run();
     subject.left_nothing();
     subject.ended_well(run);
-    if kind.is_spawn() || matches!(kind, Kind::Unix | Kind::OlderUnix(_)) {
-        subject.is_warm_to_check_and_smoke();
+    if kind.is_spawn() || matches!(kind, Kind::Unix(_)) {
+        found_by_check_and_smoke(&subject.world);
     }
     subject.an_hour_is_only_asked_about();
 }
@@ -391,15 +376,15 @@ macro_rules! conform_older {
 }
 
 conform_older! {
-    spawn_older: Kind::Older("BUILDKITD_OLDER");
-    spawn_oldest: Kind::Older("BUILDKITD_OLDEST");
-    unix_older: Kind::OlderUnix("BUILDKITD_OLDER");
-    unix_oldest: Kind::OlderUnix("BUILDKITD_OLDEST");
+    spawn_older: Kind::Spawn("BUILDKITD_OLDER");
+    spawn_oldest: Kind::Spawn("BUILDKITD_OLDEST");
+    unix_older: Kind::Unix("BUILDKITD_OLDER");
+    unix_oldest: Kind::Unix("BUILDKITD_OLDEST");
 }
 
 conform! {
-    spawn: Kind::Spawn;
-    unix: Kind::Unix;
+    spawn: Kind::Spawn("BUILDKITD");
+    unix: Kind::Unix("BUILDKITD");
     tcp: Kind::Tcp;
     container_found_20: Kind::Found(Version::V20);
     container_found_29: Kind::Found(Version::V29);

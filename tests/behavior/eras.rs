@@ -54,6 +54,14 @@ fn checked(world: &World, root: &Path, used_by: &str) -> crate::support::Run {
     world.check(root, &["--cache-from", &donor("cache"), "--used-by", used_by, "--buildkitd-config", &config])
 }
 
+/// The root of a world is what the daemon that made it finds, with and without a cache, to those who look at it afterwards.
+pub(crate) fn found_by_check_and_smoke(world: &World) {
+    let run = checked(world, &world.root(), world.buildkitd().to_str().unwrap()).ends_warm();
+    assert_eq!(run.reports("/used_by/unpacked_again"), 0, "{}", run.stdout);
+    let run = world.smoke(&world.root(), &ground().sample, &[]).exits(0);
+    assert_eq!((run.reports("/verdict"), run.reports("/hit_rate")), ("warm".into(), 1.0.into()));
+}
+
 #[test]
 fn what_a_newer_buildkit_unpacks_again_is_not_warm_for_it() {
     let world = warmed_by_an_older_one();
