@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | v0.33.1 | layers have other names, and those with the older ones are not found by their blobs | `snapshot/snapshotid.go`, `cache/manager.go` |
 //! | v0.33.1 | an image has one key, of its digest, and none of its layers | `source/containerimage/pull.go` |
+//! | v0.33.1 | what a layer unpacks to is held against its diff id | `cache/refs.go` |
 //! | v0.34 | databases have a list of free pages only after a clean stop | `util/db/boltutil/db.go` |
 //!
 //! A version that nobody can read, and one that is newer than all that were measured, is taken for the newest known: that
@@ -77,6 +78,11 @@ impl Era {
         self.0 < ONE_KEY_OF_IMAGES
     }
 
+    /// Whether it holds what a layer unpacks to against the layer's diff id.
+    pub(crate) fn compares_diff_ids(self) -> bool {
+        self.0 >= NEW_LAYER_NAMES
+    }
+
     /// Whether it is newer than all that were measured.
     pub(crate) fn is_beyond_knowledge(self) -> bool {
         (self.0.major, self.0.minor) > (NEWEST_KNOWN.major, NEWEST_KNOWN.minor)
@@ -142,6 +148,7 @@ mod tests {
             [("v0.20.2", true), ("v0.33.0", true), ("v0.33.1", false), ("v0.40", false), ("?", false)]
         {
             assert_eq!(Era::of(version).finds_legacy_layers(), finds, "{version}");
+            assert_eq!(Era::of(version).compares_diff_ids(), !finds, "{version}");
         }
         assert!(Era::of("v0.35.0").is_beyond_knowledge() && !Era::of("v0.34.9").is_beyond_knowledge());
     }

@@ -76,6 +76,9 @@ mod inspect;
 
 mod shadow;
 
+// Layers, brought into a builder's own store.
+mod fetch;
+
 // Is it warm? And what a warm run promised.
 mod verify;
 

@@ -24,8 +24,8 @@ pub(crate) use session::{
 };
 pub(crate) use solve::{
     Account, Accounts, Answer, Graph, Import, Label, Node, Operation, OperationKind, Order, Patience, Question,
-    Request, Setting, StatusTracker, ask, blames_surroundings, fetch_remedy, fetched_image, fetches_git_context, find,
-    forbidden, frontend_image, imported_all, in_other_sessions, is_failed_step, is_internal, is_lost, materialize,
-    of_copies, resolved_image, says_no_space,
+    Request, Setting, StatusTracker, Transferred, ask, blames_surroundings, fetch_remedy, fetched_image,
+    fetches_git_context, find, forbidden, frontend_image, imported_all, in_other_sessions, is_failed_step, is_internal,
+    is_lost, materialize, of_copies, resolved_image, says_no_space,
 };
 pub(crate) use source_policy::{SOURCE_POLICY_LIMIT, SourcePolicy};

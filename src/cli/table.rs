@@ -186,6 +186,10 @@ const BEHAVIOR: &[Setting] = &[
         "Least share of steps, 0 to 1, that a cache must have. When absent, at least one step where --cache-from \
          is given; 0 accepts that none is found. It is about steps only: a layer that is missing on disk is never \
          warm"),
+    text("fetch", "WHO", Only(&["builder"]),
+        "Who fetches layers: auto is cachewarm, in parallel parts, into the builder's own store where that is on this \
+         machine, and else the builder; builder is always the builder").or("auto").of(&["auto", "builder"]),
+    text("fetch-connections", "NUMBER", Any, "Connections that cachewarm fetches layers over").or("16"),
     text("stall-timeout", "DURATION", Any,
         "No progress of a download for this long cancels and retries: 60s, 5m. Steps, ADD and git take their time")
         .or("60s"),

@@ -78,6 +78,10 @@ pub(crate) struct Record {
     pub(crate) snapshot_number: Option<u64>,
     /// The digest of its compressed blob.
     pub(crate) blob: Option<String>,
+    /// Bytes of that blob, wherever it is.
+    pub(crate) blob_bytes: Option<u64>,
+    /// The images it was fetched with, or would be.
+    pub(crate) image_refs: Vec<String>,
     /// The digest of its unpacked archive.
     pub(crate) diff_id: Option<String>,
     /// The OCI chain id.
@@ -176,6 +180,10 @@ impl Record {
                 b"cache.snapshot" => record.snapshot = field.text().unwrap_or(record.snapshot),
                 b"cache.equalMutable" => record.equal_mutable = field.text(),
                 b"cache.blob" => record.blob = field.text(),
+                b"cache.blobsize" => {
+                    record.blob_bytes = field.value::<i64>().and_then(|it| u64::try_from(it).ok());
+                }
+                b"cache.imageRefs" => record.image_refs = field.value().unwrap_or_default(),
                 b"cache.diffID" => record.diff_id = field.text(),
                 b"cache.chainID" => record.chain_id = field.text(),
                 b"cache.blobChainID" => record.blob_chain_id = field.text(),
@@ -215,6 +223,8 @@ impl Record {
             snapshot: id.to_owned(),
             snapshot_number: None,
             blob: None,
+            blob_bytes: None,
+            image_refs: Vec::new(),
             diff_id: None,
             chain_id: None,
             blob_chain_id: None,

@@ -23,8 +23,8 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, applic
 /// Talks to registries. Clones share connections, logins and tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    hosts: Arc<RegistryHosts>,
-    exchange: Arc<Exchange>,
+    pub(super) hosts: Arc<RegistryHosts>,
+    pub(super) exchange: Arc<Exchange>,
 }
 
 /// A manifest as the registry gave it.
@@ -39,9 +39,9 @@ pub(crate) struct RawManifest {
 /// One repository on the hosts that answer for it.
 #[derive(Debug, Clone)]
 pub(crate) struct Repository {
-    client: Client,
-    reference: Reference,
-    insecure: bool,
+    pub(super) client: Client,
+    pub(super) reference: Reference,
+    pub(super) insecure: bool,
 }
 
 impl Client {
@@ -94,7 +94,7 @@ impl Repository {
         Ok(self.ask(&self.blob_request(Method::HEAD, digest, Want::Presence)).await?.length)
     }
 
-    fn blob_request<'a>(&'a self, method: Method, digest: &str, want: Want<'a>) -> Request<'a> {
+    pub(super) fn blob_request<'a>(&'a self, method: Method, digest: &str, want: Want<'a>) -> Request<'a> {
         let repository = self.reference.repository();
         Request { method, repository, object: format!("blobs/{digest}"), headers: Vec::new(), want }
     }

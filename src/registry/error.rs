@@ -152,7 +152,7 @@ impl RegistryError {
     }
 
     /// Whether asking again may help.
-    pub(super) fn retry(&self) -> Retry {
+    pub(crate) fn retry(&self) -> Retry {
         match &self.fault {
             Fault::TooManyRequests { after, .. } | Fault::Server { after, .. } => {
                 after.map_or(Retry::Later, Retry::After)

@@ -2,14 +2,16 @@
 //!
 //! **Invariant:** credentials go to the endpoint that asked for them and to its token server only, and to the latter
 //! never over a weaker connection than the endpoint's own. An endpoint that has once spoken TLS is never asked in the clear,
-//! and every answer has to be whole after [`ANSWER_TIMEOUT`]. Each request meets at most one challenge with a login, renews an
+//! and every answer but a part of a blob has to be whole after [`ANSWER_TIMEOUT`]. Each request meets at most one challenge with a login, renews an
 //! expired one at most once, and shows another one at most once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use reqwest::{Method, Response, Url};
 
 use super::challenge;
@@ -23,7 +25,7 @@ use crate::retry::{self, Policy};
 
 /// How much of an error's body is read, in bytes.
 const ERROR_BODY_LIMIT: u64 = 64 * 1024;
-/// How long an answer may take until it is whole. All of them are small: layers are BuildKit's to fetch.
+/// How long an answer may take until it is whole. All of them are small, but parts of blobs, which have who reads them watch.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What is asked for.
@@ -44,6 +46,8 @@ pub(super) enum Want<'a> {
     Presence,
     /// All of it, at most `limit` bytes, hashing to `digest` if one is given.
     Body { limit: u64, digest: Option<&'a str> },
+    /// The bytes from `start` to before `end`, as they come. Who knows no ranges answers with everything.
+    Part { start: u64, end: u64 },
 }
 
 /// What was answered.
@@ -57,6 +61,8 @@ pub(super) struct Answer {
     pub(super) length: Option<u64>,
     /// The body; empty for [`Want::Presence`].
     pub(super) bytes: Vec<u8>,
+    /// The answer whose body is still to come, for [`Want::Part`].
+    pub(super) coming: Option<Response>,
 }
 
 /// What all requests share: connections, and logins by (endpoint, repository).
@@ -86,7 +92,8 @@ impl Exchange {
         retry::retrying(self.policy, RegistryError::retry, |_| self.once(endpoint, request)).await
     }
 
-    async fn once(&self, endpoint: &Endpoint, request: &Request<'_>) -> Result<Answer, RegistryError> {
+    /// Asks once, however it is answered; a login that is wanted is shown.
+    pub(super) async fn once(&self, endpoint: &Endpoint, request: &Request<'_>) -> Result<Answer, RegistryError> {
         match endpoint.scheme {
             Scheme::Http => self.in_scheme("http", endpoint, request).await,
             Scheme::Https => self.in_scheme("https", endpoint, request).await,
@@ -173,9 +180,19 @@ impl Exchange {
         login: Option<&Login>,
     ) -> Result<Response, RegistryError> {
         let host = &endpoint.host;
-        let client =
-            self.transport.client(endpoint, host).map_err(|error| RegistryError::new(host, Fault::Setup(error)))?;
-        let mut sending = client.request(method.clone(), url.clone()).timeout(ANSWER_TIMEOUT);
+        let client = match request.want {
+            Want::Part { .. } => self.transport.blob_client(endpoint, host),
+            _ => self.transport.client(endpoint, host),
+        };
+        let client = client.map_err(|error| RegistryError::new(host, Fault::Setup(error)))?;
+        let mut sending = client.request(method.clone(), url.clone());
+        sending = match request.want {
+            Want::Part { start, end } => {
+                let range = format!("bytes={start}-{}", end.saturating_sub(1));
+                sending.header(RANGE, range).header(ACCEPT_ENCODING, "identity")
+            }
+            _ => sending.timeout(ANSWER_TIMEOUT),
+        };
         for (name, value) in &request.headers {
             sending = sending.header(name, *value);
         }
@@ -251,6 +268,10 @@ async fn answer(host: &str, response: Response, want: Want<'_>) -> Result<Answer
     let length = text(CONTENT_LENGTH).and_then(|text| text.parse().ok()).filter(|_| !partial);
     let bytes = match want {
         Want::Presence => Vec::new(),
+        Want::Part { .. } => {
+            let coming = Some(response);
+            return Ok(Answer { host: host.to_owned(), digest, length, bytes: Vec::new(), coming });
+        }
         Want::Body { limit, digest } => {
             let bytes = body(host, response, limit).await?;
             if let Some(digest) = digest.filter(|digest| digest.starts_with("sha256:"))
@@ -262,7 +283,7 @@ async fn answer(host: &str, response: Response, want: Want<'_>) -> Result<Answer
             bytes
         }
     };
-    Ok(Answer { host: host.to_owned(), digest, length, bytes })
+    Ok(Answer { host: host.to_owned(), digest, length, bytes, coming: None })
 }
 
 /// Reads a body of at most `limit` bytes.

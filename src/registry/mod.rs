@@ -3,7 +3,9 @@
 //! A [`mod@reference`] names one, [`mod@hosts`] says how its host is reached, [`Client`] asks, and [`probe_all()`]
 //! judges: a [`Probe`] has the donor's layers, or the [`problem`] that keeps BuildKit from importing it.
 //!
-//! **Invariant:** reads only, and downloads no layer.
+//! A [`Part`] of a layer comes as it is: whether its bytes are right is for whoever has all of them.
+//!
+//! **Invariant:** reads only, and judges without downloading a layer.
 
 mod cacheconfig;
 mod challenge;
@@ -14,6 +16,7 @@ mod hosts;
 mod layer;
 mod layout;
 mod manifest;
+mod part;
 mod probe;
 mod problem;
 mod reference;
@@ -23,11 +26,13 @@ mod transport;
 #[cfg(test)]
 mod fake;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Repository};
+pub(crate) use error::RegistryError;
 pub(crate) use hosts::{RegistryHosts, is_loopback};
 #[cfg(test)]
 pub(crate) use layer::Layer;
 pub(crate) use layer::StackedLayer;
+pub(crate) use part::Part;
 pub(crate) use probe::{Probe, probe_all};
 pub(crate) use problem::ProblemKind;
 pub(crate) use reference::Reference;

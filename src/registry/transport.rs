@@ -24,46 +24,54 @@ const MOST_REDIRECTS: usize = 10;
 /// The clients of this run; connections are shared between requests to the same host.
 #[derive(Debug, Default)]
 pub(super) struct Transport {
-    clients: Mutex<HashMap<(Trust, bool, Redirects), Client>>,
+    clients: Mutex<HashMap<(Trust, bool, Purpose), Client>>,
 }
 
 impl Transport {
     /// The client for requests to `host`, trusting as `endpoint` does.
     pub(super) fn client(&self, endpoint: &Endpoint, host: &str) -> anyhow::Result<Client> {
-        self.client_that(Redirects::Safe, endpoint, host)
+        self.client_for(Purpose::Asking, endpoint, host)
     }
 
     /// The client for requests to the token server of `endpoint`, which is trusted the same way.
     pub(super) fn token_client(&self, endpoint: &Endpoint, host: &str) -> anyhow::Result<Client> {
-        self.client_that(Redirects::WithinOrigin, endpoint, host)
+        self.client_for(Purpose::Token, endpoint, host)
     }
 
-    fn client_that(&self, redirects: Redirects, endpoint: &Endpoint, host: &str) -> anyhow::Result<Client> {
+    /// The client for what takes many connections to `host`, which is trusted the same way.
+    pub(super) fn blob_client(&self, endpoint: &Endpoint, host: &str) -> anyhow::Result<Client> {
+        self.client_for(Purpose::Blobs, endpoint, host)
+    }
+
+    fn client_for(&self, purpose: Purpose, endpoint: &Endpoint, host: &str) -> anyhow::Result<Client> {
         // Go's programs never use a proxy for loopback; reqwest would.
         let direct = is_loopback(host);
-        let key = (endpoint.trust.clone(), direct, redirects);
+        let key = (endpoint.trust.clone(), direct, purpose);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = build(&endpoint.trust, direct, redirects)
+        let client = build(&endpoint.trust, direct, purpose)
             .with_context(|| format!("could not set up TLS for {}", endpoint.host))?;
         clients.insert(key, client.clone());
         Ok(client)
     }
 }
 
-/// Which redirects are followed.
+/// What a client is for. All redirects are followed but those to the same port without TLS, along which reqwest would send
+/// the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Redirects {
-    /// All but those to the same port without TLS, along which reqwest would send the login.
-    Safe,
-    /// Redirects to the same scheme, host and port. Another one is an answer like every other.
-    WithinOrigin,
+enum Purpose {
+    /// Small answers.
+    Asking,
+    /// A token. Only redirects to the same scheme, host and port are followed; another one is an answer like every other.
+    Token,
+    /// Blobs, over many connections: of HTTP/2 there would be one.
+    Blobs,
 }
 
-impl Redirects {
-    fn policy(self) -> redirect::Policy {
+impl Purpose {
+    fn redirects(self) -> redirect::Policy {
         redirect::Policy::custom(move |attempt| {
             let (before, next) = (attempt.previous().last().cloned(), attempt.url().clone());
             let is_same = before.as_ref().is_some_and(|before| before.origin() == next.origin());
@@ -73,23 +81,26 @@ impl Redirects {
             });
             match self {
                 _ if attempt.previous().len() > MOST_REDIRECTS => attempt.error("too many redirects"),
-                Redirects::Safe if loses_tls => attempt.error("it redirects from https to http"),
-                Redirects::WithinOrigin if !is_same => attempt.stop(),
+                Purpose::Asking | Purpose::Blobs if loses_tls => attempt.error("it redirects from https to http"),
+                Purpose::Token if !is_same => attempt.stop(),
                 _ => attempt.follow(),
             }
         })
     }
 }
 
-fn build(trust: &Trust, direct: bool, redirects: Redirects) -> anyhow::Result<Client> {
+fn build(trust: &Trust, direct: bool, purpose: Purpose) -> anyhow::Result<Client> {
     let mut builder = Client::builder()
         .user_agent(concat!("cachewarm/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
-        .redirect(redirects.policy())
+        .redirect(purpose.redirects())
         .tls_danger_accept_invalid_certs(trust.anyone);
     if direct {
         builder = builder.no_proxy();
+    }
+    if purpose == Purpose::Blobs {
+        builder = builder.http1_only();
     }
     let mut authorities = trust.authorities.clone();
     let mut key_pairs = trust.key_pairs.clone();

@@ -222,6 +222,7 @@ pub(crate) fn transfer(accounts: &Accounts, donors: &[(String, Vec<String>)]) ->
         p50: at(0.50),
         p95: at(0.95),
         p99: at(0.99),
+        fetch: None,
     }
 }
 

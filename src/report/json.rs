@@ -320,7 +320,19 @@ mod tests {
             "seconds": 14.2,
             "p50": 1.2,
             "p95": 4.0,
-            "p99": 5.1
+            "p99": 5.1,
+            "fetch": {
+              "by": "cachewarm",
+              "why": null,
+              "connections": 16,
+              "blobs": 11,
+              "bytes": 1288490189,
+              "seconds": 14.0,
+              "parts": 90,
+              "retried": 3,
+              "resumed": 2,
+              "left": []
+            }
           },
           "proof": {
             "on": "shadow",

@@ -33,7 +33,7 @@ pub(crate) use prometheus::prometheus;
 pub(crate) use proof::{Proof, Prover};
 pub(crate) use source::Source;
 pub(crate) use text::{explanation as explanation_text, manifest as manifest_text};
-pub(crate) use transfer::{Transfer, TransferSource};
+pub(crate) use transfer::{Fetching, Transfer, TransferSource};
 pub(crate) use verdict::Verdict;
 
 use serde::Serialize;

@@ -107,6 +107,18 @@ pub(crate) fn warm() -> Report {
             p50: 1.2,
             p95: 4.0,
             p99: 5.1,
+            fetch: Some(Fetching {
+                by: "cachewarm",
+                why: None,
+                connections: 16,
+                blobs: 11,
+                bytes: 1_288_490_189,
+                seconds: 14.0,
+                parts: 90,
+                retried: 3,
+                resumed: 2,
+                left: Vec::new(),
+            }),
         },
         proof: Some(Proof { results: 24, ..Proof::default() }),
         phases: vec![

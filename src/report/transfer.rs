@@ -24,6 +24,35 @@ pub(crate) struct Transfer {
     pub(crate) p95: f64,
     /// 99th percentile.
     pub(crate) p99: f64,
+    /// Who fetched the layers, and how that went; absent where nobody was to fetch any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fetch: Option<Fetching>,
+}
+
+/// Who fetched layers, and how that went.
+#[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Fetching {
+    /// `cachewarm`, or `builder`.
+    pub(crate) by: &'static str,
+    /// Why the builder did.
+    pub(crate) why: Option<String>,
+    /// Connections that cachewarm fetched over.
+    pub(crate) connections: usize,
+    /// Blobs that cachewarm put into the builder's store.
+    pub(crate) blobs: usize,
+    /// Bytes it fetched for that, compressed.
+    pub(crate) bytes: u64,
+    /// How long that took.
+    pub(crate) seconds: f64,
+    /// Parts it asked for.
+    pub(crate) parts: usize,
+    /// How often it asked again.
+    pub(crate) retried: usize,
+    /// How often of those it went on where a part had broken off.
+    pub(crate) resumed: usize,
+    /// Blobs that cachewarm left to the builder after all, and why.
+    pub(crate) left: Vec<String>,
 }
 
 /// What came from one source.

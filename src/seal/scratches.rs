@@ -1,4 +1,5 @@
-//! What killed runs of cachewarm left on the machine: shadows of the root, which have copies of its databases, and clones.
+//! What killed runs of cachewarm left on the machine: shadows of the root, which have copies of its databases, clones,
+//! and layers that were being fetched.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,15 +8,16 @@ use super::finding::{Action, Finding};
 use super::job::Job;
 use crate::inspect::Unreadable;
 use crate::report::seal::FindingKind;
-use crate::{scratch, shadow};
+use crate::{fetch, scratch, shadow};
 
-/// Where such directories may be: beside the root, and in those of the machine for temporary files where it is ours.
+/// Where such directories may be: beside the root, in its stores, and in those of the machine for temporary files where it is ours.
 fn places(job: &Job) -> Result<BTreeSet<PathBuf>, Unreadable> {
     let of_machine = match job.system.as_deref() == Some(Path::new("/")) {
         true => vec![std::env::temp_dir(), "/tmp".into(), "/var/tmp".into(), "/run".into()],
         false => Vec::new(),
     };
-    let all = job.root.parent().map(Path::to_owned).into_iter().chain(of_machine).filter(|place| place.exists());
+    let all = job.root.parent().map(Path::to_owned).into_iter().chain(fetch::stores(&job.root)?).chain(of_machine);
+    let all = all.filter(|place| place.exists());
     all.map(|place| place.canonicalize().map_err(|error| Unreadable::io(&place, error))).collect()
 }
 

@@ -149,7 +149,7 @@ pub(crate) async fn ask_again(
     };
     let outcome = async {
         for request in &claim.requests {
-            materialize(&setting, request).await?.finish().await?;
+            materialize(&setting, request, async || ()).await?.finish().await?;
         }
         anyhow::Ok(())
     };

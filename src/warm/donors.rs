@@ -8,13 +8,17 @@ use super::Job;
 use crate::buildkit::{self, Import};
 use crate::event::Events;
 use crate::plan::Plan;
-use crate::registry::{self, Client, Probe, ProblemKind, Reference};
+use crate::registry::{self, Client, Probe, ProblemKind, Reference, Repository};
 use crate::report;
 use crate::targets::{Donor, DonorKind, Target};
 
 /// Donors that were looked at, in the order in which targets name them.
 pub(super) struct Donors {
+    /// It knows the logins by now.
+    pub(super) client: Client,
     probes: Vec<Probe>,
+    /// Of those in registries: whether BuildKit is to trust them whatever they answer with.
+    insecure: Vec<Option<bool>>,
     by_given_name: HashMap<String, usize>,
 }
 
@@ -44,6 +48,20 @@ impl Donors {
     pub(super) fn layers(&self) -> Vec<(String, Vec<String>)> {
         let layers = |probe: &Probe| probe.layers().into_iter().map(|layer| layer.digest.clone()).collect();
         self.probes.iter().map(|probe| (probe.reference.clone(), layers(probe))).collect()
+    }
+
+    /// The repositories in registries that have a layer, and its bytes as their manifests have them.
+    pub(super) fn holding(&self, digest: &str) -> (Vec<Repository>, Option<u64>) {
+        let (mut repositories, mut size) = (Vec::new(), None);
+        for (probe, insecure) in self.probes.iter().zip(&self.insecure).filter(|(probe, _)| probe.usable()) {
+            let Some(insecure) = insecure else { continue };
+            let layer = probe.layers().into_iter().find(|layer| layer.digest == digest && !layer.foreign);
+            if let (Some(layer), Ok(reference)) = (layer, Reference::parse(&probe.reference)) {
+                repositories.push(self.client.repository(&reference, *insecure));
+                size = size.or(Some(layer.size));
+            }
+        }
+        (repositories, size)
     }
 
     /// The rows of the report.
@@ -84,5 +102,7 @@ pub(super) async fn probe(job: &Job, plan: &Plan, events: &Events) -> anyhow::Re
         return Err(problem.failure(&first.reference));
     }
     let by_given_name = wanted.iter().enumerate().map(|(index, donor)| (donor.reference.clone(), index)).collect();
-    Ok(Donors { probes, by_given_name })
+    let in_registry = |donor: &&Donor| (donor.kind == DonorKind::Registry).then(|| donor.is_insecure());
+    let insecure = wanted.iter().map(in_registry).collect();
+    Ok(Donors { client, probes, insecure, by_given_name })
 }

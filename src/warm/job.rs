@@ -22,6 +22,10 @@ pub(crate) struct Job {
     pub(crate) on_miss: OnMiss,
     /// The least share of steps (0 to 1) that must be hits; when absent, more than 0 where cache sources are given.
     pub(crate) min_hit_rate: Option<f64>,
+    /// Who fetches layers.
+    pub(crate) fetch: Fetch,
+    /// How many connections we fetch over.
+    pub(crate) fetch_connections: usize,
     /// No progress of a download for this long cancels and retries the solve.
     pub(crate) stall_timeout: Duration,
     /// A step that takes longer ends the run.
@@ -51,4 +55,13 @@ pub(crate) enum OnMiss {
     Run,
     /// No step is to run; the run ends not warm. A daemon of ours refuses them, another one is stopped at the first.
     Fail,
+}
+
+/// Who fetches layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fetch {
+    /// We do, where the builder's store is on this machine; else the builder.
+    Auto,
+    /// The builder.
+    Builder,
 }

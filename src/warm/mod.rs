@@ -2,6 +2,7 @@
 
 mod donors;
 mod eras;
+mod fetch;
 mod job;
 mod solve;
 mod summary;
@@ -25,7 +26,7 @@ use crate::source;
 use donors::Donors;
 use solve::{Also, Found, Solved};
 
-pub(crate) use job::{Job, OnMiss, Prove};
+pub(crate) use job::{Fetch, Job, OnMiss, Prove};
 
 /// What the steps of a run need, once it is decided.
 struct Run<'r> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::donors::Donors;
+use super::fetch::Fetcher;
 use super::{Job, OnMiss, Prove, Run};
 use crate::buildkit::{
     self, Accounts, Builder, Graph, Node, OperationKind, Order, Patience, RecordInUse, Request, Session, SessionEnded,
@@ -20,7 +21,7 @@ use crate::failure::{Explain, Failure, Kind};
 use crate::mounts;
 use crate::plan::Plan;
 use crate::redact::Redactor;
-use crate::report::assemble;
+use crate::report::{Fetching, assemble};
 use crate::retry;
 use crate::targets::Target;
 use crate::verify::{self, Claim, Doubts, OnDisk};
@@ -43,8 +44,10 @@ pub(super) struct Solved {
     pub(super) frontends: Vec<String>,
     /// Why not everything was opened: a step that no cache has, when none may run.
     pub(super) miss: Option<String>,
-    /// What the status streams said.
+    /// What the status streams said, and what we fetched ourselves.
     pub(super) accounts: Accounts,
+    /// Who fetched the layers, and how that went.
+    pub(super) fetched: Fetching,
 }
 
 /// What lies on disk, or why nobody could look.
@@ -141,13 +144,14 @@ async fn open_everything(run: &Run<'_>, builder: &Builder, setting: &Setting, al
     let frontends = assemble::frontends(&setting.tracker.accounts());
     setting.tracker.expect(work(&graphs), secrets(&graphs));
     let requests = requests(plan, donors, builder, &graphs, &frontends);
+    let fetcher = Fetcher::new(run, builder, &setting.tracker);
     let opening = async {
         let mut opened = Vec::new();
         // One after the other: see `materialize` on builds that import at the same time.
         let (asked, images): (Vec<_>, Vec<_>) = requests.iter().cloned().map(Request::split_images).unzip();
         let asked = asked.into_iter().map(|asked| if also.middles { asked } else { asked.without_middles() });
         for asked in asked.chain(images.into_iter().filter(|images| also.images && images.len() > 0)) {
-            let held = buildkit::materialize(setting, &asked).await?;
+            let held = buildkit::materialize(setting, &asked, async || fetcher.fetch().await).await?;
             opened.extend(buildkit::in_use(&builder.channel).await?);
             held.finish().await?;
             buildkit::imported_all(setting)?;
@@ -164,7 +168,9 @@ async fn open_everything(run: &Run<'_>, builder: &Builder, setting: &Setting, al
         }
         Err(error) => return Err(error),
     };
-    Ok(Solved { graphs, takers_of_git, requests, opened, frontends, miss, accounts: setting.tracker.accounts() })
+    let mut accounts = setting.tracker.accounts();
+    let fetched = fetcher.into_account(&mut accounts);
+    Ok(Solved { graphs, takers_of_git, requests, opened, frontends, miss, accounts, fetched })
 }
 
 /// Says which step was missed, of an error by which a step failed that must not run.

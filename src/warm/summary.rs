@@ -7,7 +7,7 @@ use crate::explain::Comparison;
 use crate::manifest::{Manifest, Marks, Served};
 use crate::plan::Plan;
 use crate::report::assemble::{self, Hits, NOT_FOUND_AGAIN, NOT_IN_CACHE, named};
-use crate::report::{self, Head, Proof, Report, Step, StepState, Verdict};
+use crate::report::{self, Head, Proof, Report, Step, StepState, Transfer, Verdict};
 use crate::verify::Doubts;
 
 /// The kind of reason of a step that every build runs.
@@ -48,7 +48,10 @@ pub(super) fn report(
             buildkit_version: builder.version.clone(),
             state_root: builder.root.path().map(|root| root.display().to_string()),
         },
-        transfer: assemble::transfer(&solved.accounts, &donors.layers()),
+        transfer: Transfer {
+            fetch: Some(solved.fetched.clone()),
+            ..assemble::transfer(&solved.accounts, &donors.layers())
+        },
         donors: donors.rows(),
         resolved_by_every_build: assemble::resolved_by_every_build(&solved.accounts, &solved.graphs),
         targets: assemble::targets(&plan.targets, &steps),

@@ -16,6 +16,8 @@ mod context;
 mod donors;
 mod donors_local;
 mod ecr;
+mod fetching;
+mod fetching_faults;
 mod linked;
 mod remote;
 mod source;

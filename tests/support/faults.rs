@@ -19,6 +19,10 @@ pub(crate) enum Fault {
     StallAfter(u64),
     /// The body has the right length, and one byte of every buffer is another.
     WrongBytes,
+    /// The server does not hear of a range, so that it answers with everything.
+    NoRange,
+    /// The answer says that it is another range than it is.
+    OtherRange,
 }
 
 impl Fault {
@@ -52,6 +56,8 @@ struct State {
     rules: Mutex<Vec<Rule>>,
     /// Request lines without the protocol: `GET /v2/`.
     seen: Mutex<Vec<String>>,
+    /// Those lines, and how many bytes of a body each was answered with.
+    sent: Mutex<Vec<(String, u64)>>,
     closed: Mutex<bool>,
 }
 
@@ -72,6 +78,7 @@ impl Faults {
             pace,
             rules: Mutex::default(),
             seen: Mutex::default(),
+            sent: Mutex::default(),
             closed: Mutex::new(false),
         });
         let shared = Arc::clone(&state);
@@ -120,6 +127,13 @@ impl Faults {
     pub(crate) fn requests(&self, words: &str) -> Vec<String> {
         let seen = self.state.seen.lock().unwrap();
         seen.iter().filter(|line| words.split_whitespace().all(|word| line.contains(word))).cloned().collect()
+    }
+
+    /// The bytes of bodies that answered such requests.
+    pub(crate) fn bytes(&self, words: &str) -> u64 {
+        let sent = self.state.sent.lock().unwrap();
+        let fits = |line: &str| words.split_whitespace().all(|word| line.contains(word));
+        sent.iter().filter(|(line, _)| fits(line)).map(|(_, bytes)| bytes).sum()
     }
 }
 
@@ -182,12 +196,15 @@ impl State {
         if requests.fill_buf()?.first() == Some(&TLS_HANDSHAKE) {
             return client.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
         }
-        while let Some(request) = Head::read(&mut requests)? {
+        while let Some(mut request) = Head::read(&mut requests)? {
             let mut body = vec![0; usize::try_from(request.length.unwrap_or(0)).unwrap_or(0)];
             requests.read_exact(&mut body)?;
             let asked = request.line.rsplit_once(' ').map_or(request.line.as_str(), |(asked, _)| asked).to_owned();
             let fault = self.fault_for(&asked);
-            self.seen.lock().unwrap().push(asked);
+            self.seen.lock().unwrap().push(asked.clone());
+            if matches!(fault, Some(Fault::NoRange)) {
+                request.headers.retain(|header| !header.to_ascii_lowercase().starts_with("range:"));
+            }
             pause(self.pace.latency);
             if let Some(Fault::Answer(status, headers, text)) = fault {
                 let length = text.len();
@@ -202,12 +219,19 @@ impl State {
             request.write(&mut upstream, "close")?;
             upstream.write_all(&body)?;
             let mut answers = BufReader::with_capacity(BUFFER, upstream);
-            let Some(answer) = Head::read(&mut answers)? else { return Ok(()) };
+            let Some(mut answer) = Head::read(&mut answers)? else { return Ok(()) };
+            if matches!(fault, Some(Fault::OtherRange)) {
+                answer.headers.retain(|header| !header.to_ascii_lowercase().starts_with("content-range:"));
+                answer.headers.push("Content-Range: bytes 1-2/3".to_owned());
+            }
             let empty =
                 request.line.starts_with("HEAD ") || answer.line.contains(" 304 ") || answer.line.contains(" 204 ");
             let length = if empty { Some(0) } else { answer.length };
             answer.write(&mut client, if length.is_some() { "keep-alive" } else { "close" })?;
-            self.relay(&mut answers, &mut client, length.unwrap_or(u64::MAX), fault)?;
+            let mut sent = 0;
+            let relayed = self.relay(&mut answers, &mut client, length.unwrap_or(u64::MAX), fault, &mut sent);
+            self.sent.lock().unwrap().push((asked, sent));
+            relayed?;
             if length.is_none() {
                 break;
             }
@@ -222,17 +246,17 @@ impl State {
         client: &mut TcpStream,
         length: u64,
         fault: Option<Fault>,
+        sent: &mut u64,
     ) -> io::Result<()> {
         let begun = Instant::now();
-        let mut sent = 0;
-        while sent < length {
+        while *sent < length {
             let buffer = from.fill_buf()?;
             if buffer.is_empty() {
                 return Ok(());
             }
-            let mut take = buffer.len().min(usize::try_from(length - sent).unwrap_or(usize::MAX));
+            let mut take = buffer.len().min(usize::try_from(length - *sent).unwrap_or(usize::MAX));
             if let Some(Fault::CutAfter(limit) | Fault::StallAfter(limit)) = fault {
-                take = take.min(usize::try_from(limit - sent).unwrap_or(usize::MAX));
+                take = take.min(usize::try_from(limit - *sent).unwrap_or(usize::MAX));
             }
             match fault {
                 Some(Fault::WrongBytes) => {
@@ -243,21 +267,21 @@ impl State {
                 _ => client.write_all(&buffer[..take])?,
             }
             from.consume(take);
-            sent += take as u64;
+            *sent += take as u64;
             match fault {
-                Some(Fault::CutAfter(limit)) if sent >= limit => {
+                Some(Fault::CutAfter(limit)) if *sent >= limit => {
                     client.shutdown(Shutdown::Both)?;
                     return Err(io::ErrorKind::ConnectionAborted.into());
                 }
                 // The client's own end of patience is what ends this.
-                Some(Fault::StallAfter(limit)) if sent >= limit => {
+                Some(Fault::StallAfter(limit)) if *sent >= limit => {
                     let _ = client.read(&mut [0]);
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 _ => {}
             }
             if let Some(rate) = self.pace.bytes_per_second {
-                pause(Duration::from_secs_f64(sent as f64 / rate).saturating_sub(begun.elapsed()));
+                pause(Duration::from_secs_f64(*sent as f64 / rate).saturating_sub(begun.elapsed()));
             }
         }
         Ok(())

@@ -104,14 +104,14 @@ impl Request {
 }
 
 /// Opens the results. Gives the build that holds them: as long as it runs, BuildKit counts every record that was
-/// opened as in use.
+/// opened as in use. `found` is called whenever results are found and held, and before they are opened.
 ///
 /// # Errors
 /// A step that failed or was forbidden, an import or a blob that cannot be had after the last attempt.
-pub(crate) async fn materialize(setting: &Setting, request: &Request) -> anyhow::Result<Build> {
+pub(crate) async fn materialize(setting: &Setting, request: &Request, found: impl AsyncFn()) -> anyhow::Result<Build> {
     setting.events.emit(Event::Planned { results: request.len() });
     let worth = |error: &anyhow::Error| worth_another_try(setting, error);
-    patiently(setting, worth, || open_in_order(setting, request)).await
+    patiently(setting, worth, || open_in_order(setting, request, &found)).await
 }
 
 /// Finds one result in the builder's cache, without donors, or has it made. Gives the build that holds it.
@@ -134,12 +134,15 @@ pub(crate) async fn find(setting: &Setting, session: &str, definition: pb::Defin
 }
 
 /// One attempt: the tips first, because BuildKit takes long to find what lies in the middle of a chain that is not there.
-async fn open_in_order(setting: &Setting, request: &Request) -> anyhow::Result<Build> {
+async fn open_in_order(setting: &Setting, request: &Request, found: &impl AsyncFn()) -> anyhow::Result<Build> {
     let build = Build::start(setting, &request.session).await?;
     let opening = async {
         find_all(&build, request.first.as_slice(), &request.imports).await?;
         for orders in [&request.tips, &request.middles, &request.images] {
             find_all(&build, orders, &request.imports).await?;
+            if !orders.is_empty() {
+                found().await;
+            }
             open_all(setting, &request.session, orders).await?;
         }
         anyhow::Ok(())

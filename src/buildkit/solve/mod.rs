@@ -14,7 +14,7 @@ mod request;
 mod rewrite;
 mod vertex;
 
-pub(crate) use accounts::{Account, Accounts};
+pub(crate) use accounts::{Account, Accounts, Transferred};
 pub(crate) use alarm::forbidden;
 pub(crate) use blame::{blames_surroundings, fetch_remedy, is_failed_step, is_lost, says_no_space};
 pub(crate) use frontend::{Answer, Question, ask};

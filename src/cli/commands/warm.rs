@@ -2,7 +2,7 @@
 
 use super::Told;
 use crate::buildkit::Create;
-use crate::cli::settings::values::{DURATION, ON_MISS, PATH_OR_NONE, PROVE, SHARE, SWITCH};
+use crate::cli::settings::values::{CONNECTIONS, DURATION, FETCH, ON_MISS, PATH_OR_NONE, PROVE, SHARE, SWITCH};
 use crate::cli::settings::{self, Sources};
 use crate::cli::targets;
 use crate::warm::Job;
@@ -26,6 +26,8 @@ pub(in crate::cli) fn job(from: &Sources<'_>) -> anyhow::Result<Told<Job>> {
         keychain,
         on_miss: from.always("on-miss", ON_MISS)?,
         min_hit_rate: from.read("min-hit-rate", SHARE)?,
+        fetch: from.always("fetch", FETCH)?,
+        fetch_connections: from.always("fetch-connections", CONNECTIONS)?,
         stall_timeout: from.always("stall-timeout", DURATION)?,
         step_timeout: from.read("step-timeout", DURATION)?,
         prove: from.read("prove", PROVE)?,

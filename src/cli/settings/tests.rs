@@ -7,7 +7,7 @@ use crate::cli::table::{COMMANDS, settings_of};
 use crate::warm::{Job, Prove};
 
 /// A value for every setting that is not its default.
-const SAMPLES: [(&str, &str); 60] = [
+const SAMPLES: [(&str, &str); 62] = [
     ("verbose", "2"),
     ("quiet", "true"),
     ("repo", "https://example.com/r.git"),
@@ -54,6 +54,8 @@ const SAMPLES: [(&str, &str); 60] = [
     ("buildkitd-config", "/etc/buildkitd.toml"),
     ("on-miss", "fail"),
     ("min-hit-rate", "0.5"),
+    ("fetch", "builder"),
+    ("fetch-connections", "4"),
     ("stall-timeout", "5m"),
     ("step-timeout", "30m"),
     ("prove", "false"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::check::UsedBy;
-use crate::warm::{OnMiss, Prove};
+use crate::warm::{Fetch, OnMiss, Prove};
 
 /// What completes "write …", and who reads it.
 pub(crate) type Form<T> = (&'static str, fn(&str) -> Result<T, String>);
@@ -15,6 +15,8 @@ pub(crate) const SWITCH: Form<bool> = ("true or false", switch);
 pub(crate) const DURATION: Form<Duration> = ("60s, 5m or 1h30m", duration);
 pub(crate) const SHARE: Form<f64> = ("0.95, say", share);
 pub(crate) const ON_MISS: Form<OnMiss> = ("run or fail", on_miss);
+pub(crate) const FETCH: Form<Fetch> = ("auto or builder", fetch);
+pub(crate) const CONNECTIONS: Form<usize> = ("1 to 64", connections);
 pub(crate) const PROVE: Form<Prove> = ("true, false or disk", prove);
 pub(crate) const PATH: Form<PathBuf> = ("a path", path);
 pub(crate) const PATH_OR_NONE: Form<Option<PathBuf>> = ("a path or `none`", path_or_none);
@@ -53,6 +55,23 @@ fn on_miss(text: &str) -> Result<OnMiss, String> {
         "run" => Ok(OnMiss::Run),
         "fail" => Ok(OnMiss::Fail),
         _ => Err(format!("`{text}` is not something a step can do")),
+    }
+}
+
+/// `auto` or `builder`.
+fn fetch(text: &str) -> Result<Fetch, String> {
+    match text {
+        "auto" => Ok(Fetch::Auto),
+        "builder" => Ok(Fetch::Builder),
+        _ => Err(format!("`{text}` is not somebody who fetches")),
+    }
+}
+
+/// How many connections.
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=64) => Ok(number),
+        _ => Err(format!("`{text}` is not a number of connections")),
     }
 }
 
@@ -159,6 +178,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_any_of_them_panic(text in ".{0,40}") {
+            let _ = (fetch(&text), connections(&text));
             let _ = (switch(&text), duration(&text), share(&text), on_miss(&text), report(&text));
         }
     }

@@ -3,7 +3,9 @@
 use super::{Page, detail, donor, layers, shortened, some_reason, time};
 use crate::report::assemble::{BELOW_A_MISS, NOT_FOUND_AGAIN};
 use crate::report::words::{bytes, clean, count, seconds};
-use crate::report::{Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer, TransferSource, Verdict};
+use crate::report::{
+    Fetching, Proof, Prover, Report, Source, Step, StepState, TargetSummary, Transfer, TransferSource, Verdict,
+};
 use crate::verify::Doubts;
 
 /// The report as lines of text.
@@ -160,7 +162,28 @@ fn transfer(transfer: &Transfer) -> Vec<String> {
         let [p50, p95, p99] = [transfer.p50, transfer.p95, transfer.p99].map(seconds);
         lines.push(format!("time per blob: half within {p50}, 95 % within {p95}, 99 % within {p99}"));
     }
+    lines.extend(transfer.fetch.iter().filter_map(fetching));
     lines
+}
+
+/// Who fetched, and what that took; nothing where there was nothing to fetch.
+fn fetching(fetch: &Fetching) -> Option<String> {
+    if fetch.blobs == 0 && fetch.left.is_empty() {
+        return fetch.why.as_ref().map(|why| format!("fetched by the builder: {why}"));
+    }
+    let mut parts = vec![format!(
+        "{} by cachewarm in {} over {}",
+        count(fetch.blobs, "layer"),
+        seconds(fetch.seconds),
+        count(fetch.connections, "connection")
+    )];
+    if fetch.retried > 0 {
+        parts.push(format!("{} asked for again, {} resumed", count(fetch.retried, "part"), fetch.resumed));
+    }
+    if !fetch.left.is_empty() {
+        parts.push(format!("{} left to the builder", fetch.left.len()));
+    }
+    Some(parts.join(", "))
 }
 
 fn proof(proof: &Proof) -> Vec<String> {
