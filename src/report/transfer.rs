@@ -67,3 +67,22 @@ pub(crate) struct TransferSource {
     /// Blobs.
     pub(crate) blobs: usize,
 }
+
+impl Fetching {
+    /// Adds what an earlier round of the same run has fetched.
+    pub(crate) fn after(mut self, earlier: Fetching) -> Fetching {
+        if earlier.blobs > 0 {
+            self.by = earlier.by;
+            self.connections = earlier.connections;
+        }
+        self.why = self.why.or(earlier.why);
+        self.blobs += earlier.blobs;
+        self.bytes += earlier.bytes;
+        self.seconds += earlier.seconds;
+        self.parts += earlier.parts;
+        self.retried += earlier.retried;
+        self.resumed += earlier.resumed;
+        self.left.extend(earlier.left);
+        self
+    }
+}

@@ -82,14 +82,14 @@ impl<'r> Fetcher<'r> {
 
     async fn fetch_into(&self, root: &Path) -> anyhow::Result<()> {
         let used = buildkit::in_use(&self.builder.channel).await?;
-        let (root, worker_id) = (root.to_owned(), self.builder.worker_id.clone());
-        let lazy = tokio::task::spawn_blocking(move || fetch::lazy(&root, &worker_id, &used)).await??;
+        let (read, worker_id) = (root.to_owned(), self.builder.worker_id.clone());
+        let lazy = tokio::task::spawn_blocking(move || fetch::lazy(&read, &worker_id, &used)).await??;
         let blobs: Vec<Blob> = lazy.blobs.into_iter().filter_map(|blob| self.wanted(blob)).collect();
         if blobs.is_empty() {
             return Ok(());
         }
-        let content = lazy.content;
-        let store = Arc::new(tokio::task::spawn_blocking(move || Store::open(&content)).await??);
+        let (root, content) = (root.to_owned(), lazy.content);
+        let store = Arc::new(tokio::task::spawn_blocking(move || Store::open(&root, &content)).await??);
         let job = self.run.job;
         let limits = Limits {
             connections: job.fetch_connections,

@@ -20,7 +20,7 @@ use crate::manifest::{self, Key, Marks};
 use crate::plan::Plan;
 use crate::report::assemble::{self, NOT_IN_CACHE};
 use crate::report::eras::other_version;
-use crate::report::{Clock, Report, Verdict};
+use crate::report::{Clock, Fetching, Report, Verdict};
 use crate::source;
 
 use donors::Donors;
@@ -61,7 +61,7 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
     let wanted = job.builder.for_run(plan.entitlements(), job.on_miss == OnMiss::Fail);
     let (mut also, mut before) = (Also::default(), None);
     let mut is_last = false;
-    let mut earlier = Accounts::default();
+    let (mut earlier, mut fetched) = (Accounts::default(), Fetching::default());
     let (builder, solved, found, doubts) = loop {
         let connected = unless_cancelled(&cancel, Builder::connect(&wanted, &events));
         let mut builder = clock.time("builder", connected).await?;
@@ -76,6 +76,7 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
         let stopped = clock.time("stop", builder.stop()).await;
         let mut solved = solved?;
         solved.accounts = solved.accounts.after(earlier);
+        solved.fetched = solved.fetched.after(fetched);
         stopped.context("stopping the builder")?;
         let found = clock.time("verify", solve::look(&builder, &solved, &events)).await?;
         let doubts = solve::prove(&run, &builder, &solved, &found).await?;
@@ -85,7 +86,7 @@ pub(crate) async fn warm(job: Job, cancel: CancellationToken, events: Events) ->
         events.note("the proof found gaps: asking for every step by itself");
         // Nobody opens an image where a step is lost already.
         (also, is_last) = (Also { middles: true, images: gaps.ran.is_empty() }, true);
-        earlier = solved.accounts;
+        (earlier, fetched) = (solved.accounts, solved.fetched);
     };
     let asked = doubts.as_ref().map(|doubts| doubts.buildkit_version.clone()).unwrap_or_default();
     let mut report = summary::report(&run, &builder, &solved, &found, doubts);

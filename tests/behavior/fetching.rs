@@ -6,9 +6,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::judge::changed;
+use crate::seal::machine;
+use crate::support::judge::{changed, copied};
+use crate::support::process::{using, wait_until};
 use crate::support::registry::digest_of;
-use crate::support::{Faults, Run, World, ground};
+use crate::support::{Fault, Faults, Run, World, ground};
 
 /// The shared registry behind a proxy that stands for all of it, and the cache's address there.
 pub(crate) fn all_through(world: &World) -> (Faults, String) {
@@ -99,4 +101,70 @@ fn the_builder_fetches_where_it_is_told_to() {
     let run = world.warm().with(["--fetch", "builder"]).run().ends_warm();
     assert_eq!(run.reports("/transfer/fetch/by"), "builder");
     assert!(run.stdout.contains("fetched by the builder: --fetch builder"), "{}", run.stdout);
+}
+
+/// What the builder's own fetching left, and why it was that.
+fn fetched_by_the_builder(run: &Run, why: &str) {
+    assert_eq!(run.reports("/transfer/fetch/by"), "builder", "{}", run.reports("/transfer"));
+    let told = run.reports("/transfer/fetch/why").to_string();
+    assert!(told.contains(why), "no `{why}` in {told}");
+    assert!(run.stderr.contains("the builder fetches the layers itself"), "{}", run.stderr);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_left_to_the_builder() {
+    let mut world = World::new();
+    let builder = world.daemon(&world.path("daemon"), &world.root(), &world.config());
+    world.read_only();
+
+    let run = world.warm().builder(&builder.address()).run().ends_warm();
+
+    fetched_by_the_builder(&run, "content");
+    drop(builder);
+    holds_only_whole_blobs(&world.root());
+}
+
+/// A copy of a root has the worker's id of the original, and another daemon may be using it.
+#[test]
+fn nothing_is_put_into_a_root_that_is_not_the_builders() {
+    let world = World::new();
+    let other = world.path("other");
+    drop(world.daemon(&world.path("daemon"), &other, &world.config()));
+    copied(&other, world.folder());
+    let builder = world.daemon(&world.path("daemon"), &other, &world.config());
+    let files = || {
+        let files = fs::read_dir(store(&world.root()).join("blobs/sha256")).into_iter().flatten();
+        files.count()
+    };
+    assert_eq!(files(), 0);
+
+    let run = world.warm().builder(&builder.address()).run().fails();
+    fetched_by_the_builder(&run, "no daemon of this machine holds");
+    assert_eq!(files(), 0);
+
+    builder.prune();
+    let _holder = world.daemon(&world.path("holder"), &world.root(), &world.config());
+    world.warm().builder(&builder.address()).run().fails();
+    assert_eq!(files(), 0);
+}
+
+#[test]
+fn what_a_killed_run_was_fetching_goes_with_a_seal() {
+    let world = World::new();
+    let (faults, donor) = all_through(&world);
+    faults.always(&format!("GET blobs {}", largest().0), Fault::StallAfter(300_000));
+    let running = world.warm().from([&donor]).start();
+    let left = || {
+        let entries = fs::read_dir(store(&world.root())).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".cachewarm-fetch-")).count()
+    };
+    wait_until("a blob is on its way", 60, || !faults.requests(&format!("GET blobs {}", largest().0)).is_empty());
+    running.signal("KILL");
+    running.ends();
+    wait_until("the daemon ends", 30, || using(&world.root()).is_empty());
+    assert_eq!(left(), 2, "a directory and its lock");
+
+    world.seal(&machine(&world, &[]), &["--fix"]).fails();
+
+    assert_eq!(left(), 0);
 }

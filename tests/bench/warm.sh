@@ -2,7 +2,8 @@
 # How fast `cachewarm warm` is on a large cache, beside the plain ways and the machine's own limit.
 #
 # A zstd cache of two chains, ten layers of CACHEWARM_BENCH_MB megabytes each (125 unless set), is brought to
-# a fresh file system: by cachewarm with a daemon of its own and through a running one, by a walk that opens
+# a fresh file system: by cachewarm with a daemon of its own and through a running one, with layers that it fetches
+# itself and with layers that BuildKit fetches, by a walk that opens
 # every node one after the other, by `docker buildx build --load`, and by the raw limit: every blob fetched,
 # decompressed and untarred at once, and synced. First from loopback, then with every connection held to
 # 40 MB/s after 20 ms, as object stores do.
@@ -60,11 +61,12 @@ with_daemon() {
 
 walk() { "$cache/walk" "$work/daemon/buildkitd.sock" "$work/context" "$1/bench:cache"; }
 
-# warm REGISTRY BUILDER: runs cachewarm and keeps its own peak; a builder's memory is not counted.
+# warm REGISTRY BUILDER [FLAG...]: runs cachewarm and keeps its own peak; a builder's memory is not counted.
 warm() {
-  local id
-  "$target/release/cachewarm" warm --quiet --context "$work/context" --cache-from "$1/bench:cache" --on-miss fail \
-    --builder "$2" --root "$disk/root" --buildkitd-config "$work/buildkitd.toml" --manifest none \
+  local id registry=$1 builder=$2
+  shift 2
+  "$target/release/cachewarm" warm --quiet --context "$work/context" --cache-from "$registry/bench:cache" --on-miss fail "$@" \
+    --builder "$builder" --root "$disk/root" --buildkitd-config "$work/buildkitd.toml" --manifest none \
     --report "json=$work/report.json" >"$work/log" 2>&1 &
   id=$!
   while grep VmHWM "/proc/$id/status" >"$work/peak.part" 2>/dev/null; do
@@ -76,8 +78,8 @@ warm() {
 print("; ".join("{name} {seconds:.1f}".format(**phase) for phase in json.load(open(sys.argv[1]))["phases"]))' "$work/report.json")
 }
 
-running() { with_daemon warm "$1" "unix://$work/daemon/buildkitd.sock"; }
-spawned() { warm "$1" "spawn:$BUILDKITD" && sync -f "$disk"; }
+running() { with_daemon warm "$1" "unix://$work/daemon/buildkitd.sock" "${@:2}"; }
+spawned() { warm "$1" "spawn:$BUILDKITD" "${@:2}" && sync -f "$disk"; }
 
 # What `--load` sends, thrown away: Debian's dockerd could not read zstd layers, and its own work is not the point.
 load() {
@@ -117,8 +119,10 @@ for from in 127.0.0.1:5000 127.0.0.1:5001; do
   raw=$seconds
   measure "walk: every node, one after the other" with_daemon walk $from
   walked=$seconds
-  measure "cachewarm, a daemon of its own, with proof" spawned $from
-  measure "cachewarm, through a running daemon" running $from
+  for by in auto builder; do
+    measure "cachewarm, own daemon, proof, --fetch $by" spawned $from --fetch $by
+    measure "cachewarm, running daemon, --fetch $by" running $from --fetch $by
+  done
   measure "buildx --load, which leaves the root cold" with_daemon load $from
 done
 exit $failed

@@ -270,6 +270,9 @@ impl World {
         for (file, covered) in &self.covered {
             mounts += &format!("mount --bind \"$0/{file}\" {covered} && ");
         }
+        if self.reads_only {
+            mounts += "mount --bind \"$0/root\" \"$0/root\" && mount -o remount,bind,ro \"$0/root\" && ";
+        }
         let mut enter = command("unshare");
         enter
             .args(["--mount", "sh", "-c", &format!("{mounts} umask \"$1\" && shift && exec \"$@\"")])

@@ -19,6 +19,8 @@ pub(crate) struct World {
     pub(super) buildkitd: PathBuf,
     /// Files of its folder that take the place of others for cachewarm and what it starts.
     pub(super) covered: Vec<(&'static str, &'static str)>,
+    /// Whether cachewarm itself, unlike a daemon of the test, cannot write to the root.
+    pub(super) reads_only: bool,
     /// Whether the builder's configuration lies where buildkitd looks for it, and no call names it.
     pub(super) configures_machine: bool,
     /// Beside the clean environment.
@@ -35,8 +37,14 @@ impl World {
             made(folder.join(name));
         }
         let buildkitd = ground::tool("BUILDKITD");
-        let world =
-            World { folder, buildkitd, covered: Vec::new(), configures_machine: false, environment: Vec::new() };
+        let world = World {
+            folder,
+            buildkitd,
+            covered: Vec::new(),
+            reads_only: false,
+            configures_machine: false,
+            environment: Vec::new(),
+        };
         world.configure_builder("");
         world
     }
@@ -111,6 +119,11 @@ impl World {
     pub(crate) fn own_etc(&mut self) -> PathBuf {
         self.configures_machine = true;
         made(self.path("etc"))
+    }
+
+    /// From now on cachewarm cannot write to the root, which has to be there; a daemon that the test starts can.
+    pub(crate) fn read_only(&mut self) {
+        self.reads_only = true;
     }
 
     /// From now on the machine seems to have only so many mebibytes of memory to spare.
