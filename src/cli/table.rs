@@ -187,8 +187,8 @@ const BEHAVIOR: &[Setting] = &[
          is given; 0 accepts that none is found. It is about steps only: a layer that is missing on disk is never \
          warm"),
     text("fetch", "WHO", Only(&["builder"]),
-        "Who fetches layers: auto is cachewarm, in parallel parts, into the builder's own store where that is on this \
-         machine, and else the builder; builder is always the builder").or("auto").of(&["auto", "builder"]),
+        "Who fetches layers: builder, or with auto cachewarm, in parallel parts, into the builder's own store where \
+         that is on this machine").or("builder").of(&["auto", "builder"]),
     text("fetch-connections", "NUMBER", Any, "Connections that cachewarm fetches layers over").or("16"),
     text("stall-timeout", "DURATION", Any,
         "No progress of a download for this long cancels and retries: 60s, 5m. Steps, ADD and git take their time")

@@ -151,7 +151,8 @@ impl<'r> Fetcher<'r> {
             retried: done.retried,
             resumed: done.resumed,
             left: done.left.into_iter().map(|(digest, why)| format!("{digest}: {why}")).collect(),
-            why,
+            // Whoever has not asked us to is not told why we did not.
+            why: why.filter(|_| self.run.job.fetch == Fetch::Auto),
         }
     }
 }

@@ -66,7 +66,7 @@ fn every_byte_is_fetched_once() {
     let world = World::new();
     let (faults, donor) = all_through(&world);
 
-    let run = world.warm().from([&donor]).run().ends_warm();
+    let run = world.warm().with(["--fetch", "auto"]).from([&donor]).run().ends_warm();
 
     fetched_by_us(&run);
     for (digest, size) in layers() {
@@ -83,7 +83,7 @@ fn a_running_daemon_takes_them_as_they_are() {
         let (faults, donor) = all_through(&world);
         let builder = world.daemon(&world.path("daemon"), &world.root(), &world.config());
 
-        let run = world.warm().from([&donor]).builder(&builder.address()).run().ends_warm();
+        let run = world.warm().with(["--fetch", "auto"]).from([&donor]).builder(&builder.address()).run().ends_warm();
 
         fetched_by_us(&run);
         for (digest, size) in layers() {
@@ -98,9 +98,9 @@ fn a_running_daemon_takes_them_as_they_are() {
 #[test]
 fn the_builder_fetches_where_it_is_told_to() {
     let world = World::new();
-    let run = world.warm().with(["--fetch", "builder"]).run().ends_warm();
+    let run = world.warm().run().ends_warm();
     assert_eq!(run.reports("/transfer/fetch/by"), "builder");
-    assert!(run.stdout.contains("fetched by the builder: --fetch builder"), "{}", run.stdout);
+    assert!(!run.stdout.contains("by cachewarm"), "{}", run.stdout);
 }
 
 /// What the builder's own fetching left, and why it was that.
@@ -117,7 +117,7 @@ fn a_store_that_cannot_be_written_is_left_to_the_builder() {
     let builder = world.daemon(&world.path("daemon"), &world.root(), &world.config());
     world.read_only();
 
-    let run = world.warm().builder(&builder.address()).run().ends_warm();
+    let run = world.warm().with(["--fetch", "auto"]).builder(&builder.address()).run().ends_warm();
 
     fetched_by_the_builder(&run, "content");
     drop(builder);
@@ -138,13 +138,13 @@ fn nothing_is_put_into_a_root_that_is_not_the_builders() {
     };
     assert_eq!(files(), 0);
 
-    let run = world.warm().builder(&builder.address()).run().fails();
+    let run = world.warm().with(["--fetch", "auto"]).builder(&builder.address()).run().fails();
     fetched_by_the_builder(&run, "no daemon of this machine holds");
     assert_eq!(files(), 0);
 
     builder.prune();
     let _holder = world.daemon(&world.path("holder"), &world.root(), &world.config());
-    world.warm().builder(&builder.address()).run().fails();
+    world.warm().with(["--fetch", "auto"]).builder(&builder.address()).run().fails();
     assert_eq!(files(), 0);
 }
 
@@ -153,7 +153,7 @@ fn what_a_killed_run_was_fetching_goes_with_a_seal() {
     let world = World::new();
     let (faults, donor) = all_through(&world);
     faults.always(&format!("GET blobs {}", largest().0), Fault::StallAfter(300_000));
-    let running = world.warm().from([&donor]).start();
+    let running = world.warm().with(["--fetch", "auto"]).from([&donor]).start();
     let left = || {
         let entries = fs::read_dir(store(&world.root())).into_iter().flatten().flatten();
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".cachewarm-fetch-")).count()

@@ -28,7 +28,7 @@ fn a_registry_that_knows_no_ranges_is_read_in_one_go() {
     let (faults, donor) = all_through(&world);
     faults.always("GET blobs", Fault::NoRange);
 
-    fetched_by_us(&world.warm().from([&donor]).run().ends_warm());
+    fetched_by_us(&world.warm().with(["--fetch", "auto"]).from([&donor]).run().ends_warm());
 
     for (digest, size) in layers() {
         assert_eq!(faults.bytes(&format!("GET {digest}")), size, "{:?}", faults.requests(&digest));
@@ -42,7 +42,7 @@ fn a_range_that_was_not_asked_for_is_not_taken() {
     let (faults, donor) = all_through(&world);
     faults.times(5, &request(), Fault::OtherRange);
 
-    warm_all_the_same(world.warm().from([&donor]).run());
+    warm_all_the_same(world.warm().with(["--fetch", "auto"]).from([&donor]).run());
 
     holds_only_whole_blobs(&world.root());
     world.judged(&world.root(), changed("tests/test_kernel.py")).ran_only(&["test 1/2", "test 2/2"]);
@@ -55,7 +55,7 @@ fn wrong_bytes_are_never_put_into_the_store() {
         let (faults, donor) = all_through(&world);
         faults.times(times, &request(), Fault::WrongBytes);
 
-        let run = world.warm().from([&donor]).run();
+        let run = world.warm().with(["--fetch", "auto"]).from([&donor]).run();
 
         match is_ours {
             true => fetched_by_us(&run.ends_warm()),
@@ -72,7 +72,7 @@ fn what_breaks_off_goes_on_where_it_did() {
     let (faults, donor) = all_through(&world);
     faults.times(2, &request(), Fault::CutAfter(700_000));
 
-    let run = world.warm().from([&donor]).run().ends_warm();
+    let run = world.warm().with(["--fetch", "auto"]).from([&donor]).run().ends_warm();
 
     fetched_by_us(&run);
     assert_eq!((run.reports("/transfer/fetch/retried"), run.reports("/transfer/fetch/resumed")), (2.into(), 2.into()));
@@ -87,7 +87,7 @@ fn a_registry_that_wants_to_be_asked_later_is() {
     let (faults, donor) = all_through(&world);
     faults.times(2, &request(), Fault::Answer(429, "Retry-After: 1\r\n", String::new()));
 
-    let run = world.warm().from([&donor]).run().ends_warm();
+    let run = world.warm().with(["--fetch", "auto"]).from([&donor]).run().ends_warm();
 
     fetched_by_us(&run);
     assert_eq!(run.reports("/transfer/fetch/retried"), 2);
@@ -98,7 +98,7 @@ fn a_token_that_expires_midway_is_renewed() {
     let mut world = World::new();
     let ecr = Ecr::of(&mut world);
     ecr.front.times(1, &request(), Ecr::expired());
-    fetched_by_us(&world.warm().from([&ecr.donor()]).run().ends_warm());
+    fetched_by_us(&world.warm().with(["--fetch", "auto"]).from([&ecr.donor()]).run().ends_warm());
     holds_only_whole_blobs(&world.root());
 }
 
@@ -110,7 +110,8 @@ fn layers_of_an_image_come_through_the_mirror_that_the_builder_has() {
     fs::create_dir(&project).unwrap();
     fs::write(project.join("Dockerfile"), "FROM busybox:1.35\nLABEL a=b\n").unwrap();
 
-    let run = world.warm().source(["--context", project.to_str().unwrap()]).from([]).run().exits(0);
+    let run =
+        world.warm().with(["--fetch", "auto"]).source(["--context", project.to_str().unwrap()]).from([]).run().exits(0);
 
     assert_eq!(run.reports("/transfer/fetch/by"), "cachewarm");
     for (digest, size) in ground().registry.layers("library/busybox", "1.35") {
@@ -131,7 +132,7 @@ fn a_file_that_lies_there_and_is_not_the_blob_gives_way() {
     for bytes in [blob[..1000].to_vec(), vec![7; usize::try_from(size).unwrap()], blob.clone()] {
         fs::write(blobs.join(&digest[7..]), &bytes).unwrap();
         let (faults, donor) = all_through(&world);
-        fetched_by_us(&world.warm().from([&donor]).run().ends_warm());
+        fetched_by_us(&world.warm().with(["--fetch", "auto"]).from([&donor]).run().ends_warm());
         let fetched = if bytes == blob { 0 } else { size };
         assert_eq!(faults.bytes(&request()), fetched);
         holds_only_whole_blobs(&world.root());
@@ -175,7 +176,12 @@ impl Large {
     }
 
     fn warm(&self) -> Run {
-        let run = self.world.warm().source(["--context", self.project.to_str().unwrap()]).from([&self.donor]);
+        let run = self
+            .world
+            .warm()
+            .with(["--fetch", "auto"])
+            .source(["--context", self.project.to_str().unwrap()])
+            .from([&self.donor]);
         run.with(["--stall-timeout", "2s"]).run()
     }
 
@@ -216,7 +222,7 @@ fn a_kill_at_any_point_leaves_whole_blobs_and_what_the_next_run_removes() {
     for _ in 0..runs(6) {
         let _ = fs::remove_dir_all(large.world.root());
         let source = ["--context", large.project.to_str().unwrap()];
-        let running = large.world.warm().source(source).from([&large.donor]).start();
+        let running = large.world.warm().with(["--fetch", "auto"]).source(source).from([&large.donor]).start();
         after(random(2_500));
         running.signal("KILL");
         running.ends();

@@ -54,7 +54,7 @@ const SAMPLES: [(&str, &str); 62] = [
     ("buildkitd-config", "/etc/buildkitd.toml"),
     ("on-miss", "fail"),
     ("min-hit-rate", "0.5"),
-    ("fetch", "builder"),
+    ("fetch", "auto"),
     ("fetch-connections", "4"),
     ("stall-timeout", "5m"),
     ("step-timeout", "30m"),
