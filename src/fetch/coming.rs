@@ -22,7 +22,7 @@ struct Reach {
     parts: Vec<Range<u64>>,
     /// The offset each has come to.
     at: Vec<u64>,
-    /// Those before it have come completely.
+    /// The first part that has not come completely; all before it have.
     next: usize,
 }
 

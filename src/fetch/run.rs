@@ -54,7 +54,7 @@ pub(crate) struct Fetched {
     pub(crate) parts: usize,
     /// Parts that were asked for again.
     pub(crate) retried: usize,
-    /// Those of them that went on where they had broken off.
+    /// How many of the retried parts went on where they had broken off.
     pub(crate) resumed: usize,
     /// Wall time.
     pub(crate) seconds: f64,

@@ -18,7 +18,7 @@ pub(super) enum Trouble {
     OtherContent(String),
     /// It could not be written, or read again.
     Disk(std::io::Error),
-    /// Nobody tries any more.
+    /// The disk took no more, so that nothing is tried any more.
     GivenUp,
 }
 

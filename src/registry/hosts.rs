@@ -139,19 +139,24 @@ fn endpoint(host: &str, prefix: &str, name: &str, settings: &HostSettings) -> En
     Endpoint { host: host.to_owned(), path, mirror_of, scheme, trust }
 }
 
-/// `HOST[:PORT][/PREFIX]`, possibly with a scheme, which BuildKit ignores.
-fn mirror_parts(mirror: &str) -> (String, String) {
+/// The host, with its port, and the prefix of a mirror: `HOST[:PORT][/PREFIX]`, possibly with a scheme, which BuildKit ignores.
+pub(crate) fn mirror_parts(mirror: &str) -> (String, String) {
     let rest = mirror.split_once("://").map_or(mirror, |(_, rest)| rest);
     let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     (host.to_owned(), prefix.trim_matches('/').to_owned())
 }
 
-/// Docker's rule for who may be spoken to in the clear: `localhost`, 127.0.0.0/8 and ::1, whatever the port.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
+/// A host's name or address, without its port and without the brackets of IPv6.
+pub(crate) fn without_port(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or(rest, |(address, _)| address),
         None => host.split_once(':').filter(|(_, port)| !port.contains(':')).map_or(host, |(name, _)| name),
-    };
+    }
+}
+
+/// Docker's rule for who may be spoken to in the clear: `localhost`, 127.0.0.0/8 and ::1, whatever the port.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let name = without_port(host);
     name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

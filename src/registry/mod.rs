@@ -28,7 +28,7 @@ mod fake;
 
 pub(crate) use client::{Client, Repository};
 pub(crate) use error::RegistryError;
-pub(crate) use hosts::{RegistryHosts, is_loopback};
+pub(crate) use hosts::{RegistryHosts, is_loopback, mirror_parts, without_port};
 #[cfg(test)]
 pub(crate) use layer::Layer;
 pub(crate) use layer::StackedLayer;

@@ -43,9 +43,9 @@ pub(crate) struct Agents(Arc<BTreeMap<String, Agent>>);
 
 #[derive(Debug)]
 enum Agent {
-    /// Somebody's.
+    /// An agent that somebody else runs, at its socket.
     Socket(PathBuf),
-    /// Ours.
+    /// An agent of this run, for the keys of files.
     Keys(KeyAgent),
 }
 

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use toml::{Table, Value};
 
 use super::{Engine, refused};
-use crate::registry::RegistryHosts;
+use crate::registry::{RegistryHosts, mirror_parts, without_port};
 
 /// Where dockerd looks for the authorities and certificates of hosts.
 const CERTIFICATES: &str = "/etc/docker/certs.d";
@@ -40,7 +40,7 @@ impl Engine {
         let mut addresses = Vec::new();
         for host in hosts {
             // Docker asks for the addresses of a name as well.
-            let found = tokio::net::lookup_host((name(host), 0)).await;
+            let found = tokio::net::lookup_host((without_port(host), 0)).await;
             addresses.push((*host, found.into_iter().flatten().map(|address| address.ip()).collect::<Vec<IpAddr>>()));
         }
         RegistryHosts::from_toml(&tables(&known, &addresses, certificates.as_deref()).to_string())
@@ -52,36 +52,26 @@ fn tables(known: &RegistryServiceConfig, hosts: &[(&str, Vec<IpAddr>)], certific
     let networks: Vec<IpNet> = networks.collect();
     let mut registries = Table::new();
     let mirrors: Vec<Value> = known.mirrors.iter().flatten().cloned().map(Value::String).collect();
-    let of_mirrors = mirrors.iter().filter_map(Value::as_str).map(|mirror| {
-        let rest = mirror.split_once("://").map_or(mirror, |(_, rest)| rest);
-        (rest.split('/').next().unwrap_or(rest), Vec::new())
-    });
-    for (host, addresses) in of_mirrors.chain(hosts.iter().cloned()) {
-        let listed = known.index_configs.as_ref().and_then(|all| all.get(host)).and_then(|index| index.secure);
+    let of_mirrors = mirrors.iter().filter_map(Value::as_str).map(|mirror| (mirror_parts(mirror).0, Vec::new()));
+    let asked = hosts.iter().map(|(host, addresses)| ((*host).to_owned(), addresses.clone()));
+    for (host, addresses) in of_mirrors.chain(asked) {
+        let listed = known.index_configs.as_ref().and_then(|all| all.get(&host)).and_then(|index| index.secure);
         let is_within = || addresses.iter().any(|address| networks.iter().any(|network| network.contains(address)));
         let mut settings = Table::new();
         if !listed.unwrap_or_else(|| !is_within()) {
             settings.extend([("http".to_owned(), true.into()), ("insecure".to_owned(), true.into())]);
         }
-        if let Some(folder) = certificates.map(|folder| folder.join(host)).filter(|folder| folder.is_dir()) {
+        if let Some(folder) = certificates.map(|folder| folder.join(&host)).filter(|folder| folder.is_dir()) {
             let folder = folder.to_string_lossy().into_owned();
             settings.insert("tlsconfigdir".into(), Value::Array(vec![folder.into()]));
         }
-        registries.insert(host.to_owned(), Value::Table(settings));
+        registries.insert(host, Value::Table(settings));
     }
     if !mirrors.is_empty() {
         let hub = registries.entry("docker.io").or_insert_with(|| Value::Table(Table::new()));
         hub.as_table_mut().map(|hub| hub.insert("mirrors".into(), Value::Array(mirrors)));
     }
     Table::from_iter([("registry".to_owned(), Value::Table(registries))])
-}
-
-/// A host without its port.
-fn name(host: &str) -> &str {
-    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    }
 }
 
 #[cfg(test)]
@@ -104,7 +94,7 @@ mod tests {
             mirrors: Some(vec!["http://m.example:5/".into()]),
         };
         let hosts = ["open.example", "ca.example:5000", "10.9.8.7:1", "10.9.0.1", "other.example"];
-        let address = |host: &str| name(host).parse::<IpAddr>().into_iter().collect();
+        let address = |host: &str| without_port(host).parse::<IpAddr>().into_iter().collect();
         let hosts = hosts.map(|host| (host, address(host)));
 
         let tables = tables(&known, &hosts, Some(folder.path()));
@@ -121,6 +111,6 @@ mod tests {
 
     #[test]
     fn a_host_s_name_has_no_port() {
-        assert_eq!(["[::1]:5000", "a.example", "a.example:1"].map(name), ["::1", "a.example", "a.example"]);
+        assert_eq!(["[::1]:5000", "a.example", "a.example:1"].map(without_port), ["::1", "a.example", "a.example"]);
     }
 }
