@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** credentials go to the endpoint that asked for them and to its token server only, and to the latter
 //! never over a weaker connection than the endpoint's own. An endpoint that has once spoken TLS is never asked in the clear,
-//! and every answer but a part of a blob has to be whole after [`ANSWER_TIMEOUT`]. Each request meets at most one challenge with a login, renews an
-//! expired one at most once, and shows another one at most once.
+//! and every answer but a part of a blob has to be whole after [`ANSWER_TIMEOUT`]. Each request meets at most one challenge
+//! with a login, renews an expired one at most once, and shows another one at most once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
